@@ -1,0 +1,172 @@
+"""A trainer as one side of a pair: built when it first runs, put back to the same state before each round."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from trainers.contract import Trainer
+    from trainers.switches import Switch
+
+PARITY_STEPS = 20
+CLOSE = 1e-5
+"""Relative tolerance on the loss of each step; see "parity" in the vocabulary of the design."""
+
+
+class Builder(Protocol):
+    """Builds a trainer of a family with the preset and device of this run."""
+
+    def __call__(self, tier: str, switches: Mapping[str, bool] | None) -> "Trainer":
+        """Return a trainer; None for the switches is the tier's own setting."""
+
+
+@dataclass
+class Side:
+    """One side of a pair; calling it trains one epoch.
+
+    Attributes:
+        label: what the report calls it.
+        tier: reference, optimized or fastest.
+        switches: the complete settings of the tier's switches, None for a tier without.
+        phase: the training phase.
+        build: builds the trainer.
+    """
+
+    label: str
+    tier: str
+    switches: Mapping[str, bool] | None
+    phase: str
+    build: Builder = field(repr=False)
+
+    @cached_property
+    def trainer(self) -> "Trainer":
+        """The trainer, built when first asked for."""
+        return self.build(self.tier, self.switches)
+
+    @cached_property
+    def initial(self) -> Mapping[str, Any]:
+        """The state before the first step."""
+        return self.trainer.state()
+
+    def reset(self) -> None:
+        """Put the trainer back to its state before the first step."""
+        self.trainer.load_state(self.initial)
+
+    def __call__(self) -> None:
+        """Train one epoch."""
+        self.trainer.train_epoch(self.phase)
+
+    def first_losses(self) -> list[float]:
+        """Return the losses of the first steps, leaving the trainer as it was."""
+        self.reset()
+        self.trainer.train_steps(PARITY_STEPS, self.phase)
+        losses: list[float] = self.trainer.metrics["train_losses"]
+        self.reset()
+        return losses
+
+    def close(self) -> None:
+        """Close the trainer if it was built."""
+        if "trainer" in self.__dict__:
+            self.trainer.close()
+
+
+@dataclass
+class Bench:
+    """Pairs of one family: the fixture of the family's name.
+
+    Attributes:
+        pair: the plugin's fixture.
+        build: builds a trainer of this family.
+        switches: the family's switches of each tier.
+        device: where the trainers run.
+        phase: the phase that the sides train.
+    """
+
+    pair: Any
+    build: Builder
+    switches: Mapping[str, "tuple[Switch, ...]"]
+    device: str
+    phase: str = "train"
+    _made: list[Side] = field(default_factory=list)
+
+    def reference(self) -> Side:
+        """Return the trainer before any optimization."""
+        return self._side("reference", "reference", None)
+
+    def restructured(self, **on: bool) -> Side:
+        """Return the optimized trainer with every switch off but those given."""
+        chosen = dict.fromkeys((switch.name for switch in self.switches["optimized"]), False) | on
+        names = [name for name, value in chosen.items() if value]
+        return self._side(" + ".join(["restructured", *names]), "optimized", chosen)
+
+    def optimized(self) -> Side:
+        """Return the optimized trainer as its document has it: every switch at its default."""
+        return self._side("optimized", "optimized", None)
+
+    def epochs(self, before: Side, after: Side, **options: Any) -> Any:
+        """Measure one epoch of each side, from the same state in every round."""
+
+        def setup(name: str) -> None:
+            (before if name == "before" else after).reset()
+
+        return self.pair(
+            before=before,
+            after=after,
+            setup=setup,
+            equivalent=options.pop("equivalent", self.same_losses(before, after)),
+            **options,
+        )
+
+    def same_losses(self, before: Side, after: Side) -> Callable[[], list[str]]:
+        """Return the check that both sides compute the same losses, step by step.
+
+        Switches that promise only statistical parity are off in the check and named in its answer, with what they
+        change.
+        """
+
+        def check() -> list[str]:
+            loose = {switch.name: switch for switch in self._on(after) if switch.parity == "statistical"}
+            strict = self._without(after, loose)
+            expected, found = before.first_losses(), strict.first_losses()
+            _assert_close(expected, found, rtol=0.0 if self.device == "cpu" else CLOSE)
+            if not loose:
+                return []
+            worst = max(abs(b / a - 1) for a, b in zip(expected, after.first_losses(), strict=True))
+            return [
+                f"{switch.name} ({switch.description}): losses of the first {PARITY_STEPS} steps differ by up to "
+                f"{worst:.1%}; with it off they agree"
+                for switch in loose.values()
+            ]
+
+        return check
+
+    def _without(self, side: Side, loose: Mapping[str, object]) -> Side:
+        if not loose:
+            return side
+        settings = {switch.name: True for switch in self._on(side)} | dict.fromkeys(loose, False)
+        every = dict.fromkeys((switch.name for switch in self.switches[side.tier]), False)
+        return self._side(f"{side.label} for the check", side.tier, every | settings)
+
+    def _on(self, side: Side) -> "list[Switch]":
+        """Return the switches that are on in a side; a tier's own setting is all of them."""
+        known = self.switches.get(side.tier, ())
+        return [switch for switch in known if side.switches is None or side.switches.get(switch.name, False)]
+
+    def _side(self, label: str, tier: str, switches: Mapping[str, bool] | None) -> Side:
+        side = Side(label, tier, switches, self.phase, self.build)
+        self._made.append(side)
+        return side
+
+    def close(self) -> None:
+        """Close every trainer that was built."""
+        for side in self._made:
+            side.close()
+
+
+def _assert_close(expected: list[float], found: list[float], *, rtol: float) -> None:
+    for step, (a, b) in enumerate(zip(expected, found, strict=True), start=1):
+        if not math.isclose(a, b, rel_tol=rtol, abs_tol=0.0):
+            message = f"the loss of step {step} is {a!r} before and {b!r} after (relative tolerance {rtol:g})"
+            raise AssertionError(message)

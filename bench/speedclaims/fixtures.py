@@ -1,0 +1,358 @@
+"""What a test uses: the ``pair`` fixture and its result."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from speedclaims import processes, rows
+from speedclaims.pairing import (
+    Measurement,
+    Settings,
+    SideName,
+    Work,
+    default_synchronize,
+    measure,
+    setup_for,
+    time_side,
+)
+from speedclaims.statistics import Interval, hull, min_values
+
+if TYPE_CHECKING:
+    from speedclaims.session import SpeedSession
+
+WORKS = ("same", "less", "different")
+PASSES = ("time", "cold", "memory")
+CONTROL_PROCESSES = 3
+PASS_PROCESSES = 3
+"""Fresh processes for each side of the cold and the memory pass: the figure is their median, with its range."""
+
+SIDES: tuple[SideName, SideName] = ("before", "after")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What ``pair`` returns.
+
+    Attributes:
+        speedup: before time / after time; above 1 the after side is faster.
+        low: low end of its confidence interval, NaN when there were too few rounds for one.
+        high: high end of its confidence interval, NaN when there were too few rounds for one.
+        num_rounds: rounds measured, one before and one after each.
+        before_s: median seconds of one call of the before side.
+        after_s: median seconds of one call of the after side.
+        verdict: the verdict on the claim that the test's marker names, None without one.
+        row: the pair's row of the record.
+    """
+
+    speedup: float
+    low: float
+    high: float
+    num_rounds: int
+    before_s: float
+    after_s: float
+    verdict: str | None
+    row: Mapping[str, Any] = field(repr=False)
+
+
+class Pair:
+    """Measures two callables in alternation; see the ``pair`` fixture."""
+
+    def __init__(
+        self, request: pytest.FixtureRequest, benchmark: Any, session: "SpeedSession", labels: Mapping[str, str | None]
+    ) -> None:
+        """Bind the fixture to its test."""
+        self._item: pytest.Item = request.node
+        self._config = request.config
+        self._benchmark = benchmark
+        self._session = session
+        self._labels = labels
+        self._used = False
+
+    def __call__(  # noqa: PLR0913 - the public signature
+        self,
+        before: Callable[[], object],
+        after: Callable[[], object],
+        *,
+        equivalent: Callable[[], object] | None = None,
+        work: str = "same",
+        units: float = 1,
+        setup: Callable[..., object] | None = None,
+        synchronize: Callable[[], object] | None = None,
+        passes: Sequence[str] | None = None,
+    ) -> Result:
+        """Measure ``before`` against ``after`` and return the speedup with its interval.
+
+        Args:
+            before: does one unit of work the old way.
+            after: does the same the new way.
+            equivalent: runs first and says whether both compute the same. It returns None or True when they do, False
+                or an AssertionError when they do not (the speedup is then withheld and the test fails), and a text or
+                several when they differ by design, saying in what.
+            work: ``same``, ``less`` or ``different`` work on the after side.
+            units: how many batches, images or rows one call does, for rates.
+            setup: runs before each side outside the clock; it may take the side's name, ``"before"`` or ``"after"``.
+            synchronize: waits for the device inside the clock; by default of PyTorch and TensorFlow whatever is
+                imported already.
+            passes: of ``time``, ``cold`` and ``memory`` what to measure instead of ``--speedup-passes``.
+
+        Raises:
+            ValueError: an argument is not what it should be, or the fixture was called before in this test.
+            TypeError: a side is not callable, or the setup takes more than one argument.
+        """
+        self._check(before, after, work, units, passes)
+        sides = Work(before, after, setup_for(setup), synchronize or default_synchronize(), resets=setup is not None)
+        job = processes.job_of(self._config)
+        if job is not None:
+            self._serve(job, sides)
+        row = self._row(before, after, work, units)
+        claims = self._session.claims_of(self._item, work)
+        row["equivalence"], row["equivalence_details"] = _check_equivalence(equivalent)
+        if row["equivalence"] == "failed":
+            self._withhold(row)
+        if not rows.enabled(self._benchmark):
+            self._run_once(row, sides)
+        measurements = self._measure(sides, int(row["num_processes"]))
+        spread = hull([m.interval(self._settings.confidence) for m in measurements])
+        row.update(_timed(measurements, spread))
+        row.update(self._other_passes(passes or self._session.passes))
+        self._session.add_pair(self._item, row)
+        rows.add(self._benchmark, self._item.name, _seconds(measurements), _extra(row))
+        verdicts = [self._session.judge(claim, row)["verdict"] for claim in claims]
+        return Result(
+            speedup=spread.speedup,
+            low=math.nan if spread.low is None else spread.low,
+            high=math.nan if spread.high is None else spread.high,
+            num_rounds=row["num_rounds"],
+            before_s=row["before_s"],
+            after_s=row["after_s"],
+            verdict=verdicts[0] if verdicts else None,
+            row=row,
+        )
+
+    @property
+    def _settings(self) -> Settings:
+        option = self._config.getoption
+        return Settings(
+            max_time=option("speedup_max_time"),
+            precision=option("speedup_precision"),
+            confidence=option("speedup_confidence"),
+            disable_gc=rows.garbage_collector_off(self._benchmark),
+        )
+
+    def _check(self, before: object, after: object, work: str, units: float, passes: Sequence[str] | None) -> None:
+        if self._used:
+            msg = "pair measures one pair a test: give the second one a test of its own, or parametrize"
+            raise ValueError(msg)
+        self._used = True
+        for name, side in (("before", before), ("after", after)):
+            if not callable(side):
+                msg = f"{name} is {type(side).__name__}, not callable: pass a function of no arguments"
+                raise TypeError(msg)
+        if work not in WORKS:
+            msg = f"work is {work!r}: it is one of {', '.join(WORKS)}"
+            raise ValueError(msg)
+        if not units > 0:
+            msg = f"units is {units!r}: it is the positive number of batches, images or rows that one call does"
+            raise ValueError(msg)
+        unknown = sorted(set(passes or ()) - set(PASSES))
+        if unknown:
+            msg = f"unknown pass {unknown[0]!r}: the passes are {', '.join(PASSES)}"
+            raise ValueError(msg)
+
+    def _row(self, before: object, after: object, work: str, units: float) -> dict[str, Any]:
+        control = self._item.get_closest_marker("control_pair") is not None
+        asked: int = self._config.getoption("speedup_processes")
+        return {
+            **blank_row(self._item, control=control),
+            "family": self._labels.get("family"),
+            "before": _label(before, "before"),
+            "after": _label(after, "after"),
+            "work": work,
+            "preset": self._labels.get("preset"),
+            "device": self._labels.get("device") or "cpu",
+            "units": units,
+            "num_processes": asked or (CONTROL_PROCESSES if control else 0),
+            "confidence": self._settings.confidence,
+        }
+
+    def _withhold(self, row: dict[str, Any]) -> NoReturn:
+        why = "; ".join(row["equivalence_details"]) or "the check returned False"
+        row.update(status="withheld", reason=f"the equivalence check failed: {why}")
+        self._session.add_pair(self._item, row)
+        pytest.fail(f"speedup withheld, the equivalence check failed: {why}", pytrace=False)
+
+    def _run_once(self, row: dict[str, Any], sides: Work) -> NoReturn:
+        for name in SIDES:
+            time_side(sides, name, 1)
+        row.update(status="not_measured", reason=rows.why_disabled(self._config), num_processes=0)
+        self._session.add_pair(self._item, row)
+        pytest.skip(f"not_measured: {row['reason']}")
+
+    def _measure(self, sides: Work, num_processes: int) -> list[Measurement]:
+        if num_processes == 0:
+            return [measure(sides, self._settings)]
+        found = [self._child("time") for _ in range(num_processes)]
+        return [Measurement(**measurement) for measurement in found]
+
+    def _child(self, task: str, side: str = "") -> Any:
+        return processes.run(self._config, self._item.nodeid, task, side)
+
+    def _other_passes(self, passes: Sequence[str]) -> dict[str, Any]:
+        from speedclaims.record import sides as both  # noqa: PLC0415
+        from speedclaims.record import spread  # noqa: PLC0415
+
+        found: dict[str, Any] = {}
+        if "cold" in passes:
+            for side in SIDES:
+                found[f"cold_{side}_s"] = spread([self._child("cold", side) for _ in range(PASS_PROCESSES)])
+        if "memory" in passes:
+            found["memory"] = both(
+                *(spread([self._child("memory", side) for _ in range(PASS_PROCESSES)]) for side in SIDES)
+            )
+        return found
+
+    def _serve(self, job: processes.Job, sides: Work) -> NoReturn:
+        """Do a child's job: leave its figures in the file and end the test."""
+        done: Any
+        if job.task == "time":
+            done = asdict(measure(sides, self._settings))
+        else:
+            done = _alone(job, sides, self._labels.get("device") or "cpu")
+        Path(job.out).write_text(json.dumps(done, allow_nan=False), encoding="utf-8")
+        pytest.skip("figures left for the process that asked for them")
+
+
+def _alone(job: processes.Job, sides: Work, device: str) -> dict[str, Any]:
+    from speedclaims.record import figure  # noqa: PLC0415
+    from speedclaims.recorders.memory import peak_bytes  # noqa: PLC0415
+
+    name: SideName = "before" if job.side == "before" else "after"
+    first_call_s = time_side(sides, name, 1)
+    if job.task == "cold":
+        return figure(first_call_s, "s")
+    return peak_bytes(device, partial(time_side, sides, name, 1))
+
+
+def blank_row(item: pytest.Item, *, control: bool = False) -> dict[str, Any]:
+    """Return the record's row of a test's pair before anything is known about it."""
+    from speedclaims.record import figure, sides  # noqa: PLC0415
+
+    def missing(unit: str, name: str) -> dict[str, Any]:
+        return figure(None, unit, f"the {name} pass did not run")
+
+    documentation = (getattr(item, "function", None) and item.function.__doc__) or ""  # type: ignore[attr-defined]
+    return {
+        "name": item.name,
+        "nodeid": item.nodeid,
+        "title": documentation.strip().split("\n")[0].strip() or item.name,
+        "family": None,
+        "before": "before",
+        "after": "after",
+        "work": "same",
+        "preset": None,
+        "device": "cpu",
+        "control": control,
+        "units": 1,
+        "num_rounds": 0,
+        "num_processes": 0,
+        "repeats_before": 0,
+        "repeats_after": 0,
+        "before_s": None,
+        "after_s": None,
+        "speedup": None,
+        "low": None,
+        "high": None,
+        "confidence": 0.95,
+        "reached_precision": None,
+        "correlation_factor": None,
+        "log_ratios": [],
+        "equivalence": "not_checked",
+        "equivalence_details": [],
+        "cold_before_s": missing("s", "cold"),
+        "cold_after_s": missing("s", "cold"),
+        "memory": sides(missing("bytes", "memory"), missing("bytes", "memory")),
+        "syncs": sides(missing("1", "syncs"), missing("1", "syncs")),
+        "gpu": {},
+        "status": "not_measured",
+        "reason": None,
+    }
+
+
+def _check_equivalence(equivalent: Callable[[], object] | None) -> tuple[str, list[str]]:
+    """Run the check and return the equivalence with its details."""
+    if equivalent is None:
+        return "not_checked", []
+    try:
+        answer = equivalent()
+    except AssertionError as error:
+        return "failed", [" ".join(str(error).split()) or "the check's assertion failed"]
+    if isinstance(answer, str):
+        return "different_by_design", [answer]
+    if isinstance(answer, Sequence):
+        details = [str(detail) for detail in answer]
+        return ("different_by_design", details) if details else ("passed", [])
+    return ("passed", []) if answer is None or bool(answer) else ("failed", [])
+
+
+def _label(side: object, default: str) -> str:
+    """Return a side's name: its ``label``, or its function's name."""
+    label = getattr(side, "label", None)
+    if isinstance(label, str) and label:
+        return label
+    name = getattr(side.func if isinstance(side, partial) else side, "__name__", None)
+    return default if name is None or name == "<lambda>" else str(name)
+
+
+def _timed(measurements: Sequence[Measurement], spread: Interval) -> dict[str, Any]:
+    """Return a row's fields that come from the clock."""
+    seconds = _seconds(measurements)
+    values = [value for m in measurements for value in m.log_ratios]
+    enough = spread.low is not None
+    fewest = min(len(m.log_ratios) for m in measurements)
+    needed = min_values(spread.confidence)
+    return {
+        "num_rounds": sum(len(m.before_s) for m in measurements),
+        "repeats_before": measurements[0].repeats_before,
+        "repeats_after": measurements[0].repeats_after,
+        "before_s": _median(seconds["before"]),
+        "after_s": _median(seconds["after"]),
+        "speedup": spread.speedup,
+        "low": spread.low,
+        "high": spread.high,
+        "reached_precision": all(m.reached_precision for m in measurements),
+        "correlation_factor": spread.correlation_factor,
+        "log_ratios": values,
+        "status": "measured" if enough else "too_few_rounds",
+        "reason": None if enough else _too_few(fewest, needed, spread.confidence),
+    }
+
+
+def _too_few(fewest: int, needed: int, confidence: float) -> str:
+    if fewest >= needed:
+        return f"too few rounds: {fewest} double rounds follow one another too closely for {confidence:.0%}"
+    return f"too few rounds: {fewest} double rounds, {confidence:.0%} needs {needed}; raise --speedup-max-time"
+
+
+def _seconds(measurements: Sequence[Measurement]) -> dict[str, list[float]]:
+    return {
+        "before": [value for m in measurements for value in m.before_s],
+        "after": [value for m in measurements for value in m.after_s],
+    }
+
+
+def _median(values: Sequence[float]) -> float:
+    from statistics import median  # noqa: PLC0415 - pytest-benchmark loads it; others need not
+
+    return median(values)
+
+
+def _extra(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what both rows of a pair carry in pytest-benchmark's ``extra_info``."""
+    keys = ("speedup", "low", "high", "confidence", "work", "family", "preset", "device", "equivalence", "num_rounds")
+    return {key: row[key] for key in keys} | {"label_before": row["before"], "label_after": row["after"]}

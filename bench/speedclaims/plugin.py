@@ -1,0 +1,277 @@
+"""The pytest plugin: options, markers, fixtures and hooks.
+
+Loading it imports nothing heavy; what measures, judges and draws is imported when a test needs it.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speedclaims import processes
+from speedclaims.session import ATTRIBUTE, INI_CLAIMS, KEY, ROW, SpeedSession, is_pair
+
+_CLAIM_HELP = (
+    "claim(*ids): the test's pair judges these claims of the ledger: claims.toml beside the test, or the ini option "
+    f"{INI_CLAIMS}."
+)
+_CONTROL_HELP = (
+    "control_pair: both sides are separately built instances of the same thing; what they differ by is the noise "
+    "floor, measured in fresh processes."
+)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError
+    return value
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise ValueError
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def _passes(text: str) -> tuple[str, ...]:
+    from speedclaims.fixtures import PASSES  # noqa: PLC0415
+
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names or set(names) - set(PASSES):
+        msg = f"{text!r}: give some of {','.join(PASSES)}"
+        raise argparse.ArgumentTypeError(msg)
+    return names
+
+
+def _described(parse: Any, what: str) -> Any:
+    def checked(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError:
+            msg = f"{text!r} is not {what}"
+            raise argparse.ArgumentTypeError(msg) from None
+
+    return checked
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the ``--speedup-...`` options and the ini option for the ledger."""
+    group = parser.getgroup("speedclaims", "speedups of pairs, and claims about them")
+    add = group.addoption
+    add(
+        "--speedup-report",
+        metavar="DIR",
+        type=Path,
+        help="write index.html, speedups.md and record.json there",
+    )
+    add(
+        "--speedup-max-time",
+        metavar="S",
+        type=_described(_positive, "a positive number of seconds"),
+        default=10.0,
+        help="seconds after which a pair starts no further round (default: %(default)s)",
+    )
+    add(
+        "--speedup-precision",
+        metavar="P",
+        type=_described(_fraction, "a number between 0 and 1"),
+        default=0.01,
+        help="half-width of the speedup's interval that suffices, 0.01 is 1%% (default: %(default)s)",
+    )
+    add(
+        "--speedup-confidence",
+        metavar="C",
+        type=_described(_fraction, "a number between 0 and 1"),
+        default=0.95,
+        help="confidence of the interval (default: %(default)s)",
+    )
+    add(
+        "--speedup-processes",
+        metavar="N",
+        type=_described(_count, "a positive whole number"),
+        default=0,
+        help="measure each pair in N fresh processes (default: in this one, control pairs in 3)",
+    )
+    add(
+        "--speedup-passes",
+        metavar="NAMES",
+        type=_passes,
+        default=("time",),
+        help="what to measure, separated by commas: time, cold (first call), memory (peak) (default: time)",
+    )
+    add(
+        "--speedup-strict",
+        action="store_true",
+        help="end with 1 when a claim is refuted (below or inconsistent)",
+    )
+    add(processes.OPTION, dest="speedup_child", help=argparse.SUPPRESS)
+    parser.addini(INI_CLAIMS, "the ledger of claims, a path from this file (default: claims.toml beside the tests)")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers, check the report's folder and start collecting what the run measures."""
+    config.addinivalue_line("markers", _CLAIM_HELP)
+    config.addinivalue_line("markers", _CONTROL_HELP)
+    if processes.job_of(config) is not None:
+        processes.silence(config)
+    _refuse_report_folder(config.getoption("speedup_report"))
+    config.stash[KEY] = SpeedSession(config)
+    config.pluginmanager.register(_Run(config), "speedclaims-run")
+
+
+def _refuse_report_folder(folder: Path | None) -> None:
+    """Refuse a report folder that cannot be written before anything is measured, not after."""
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"--speedup-report {folder}: not a folder that can be written ({error.strerror}): name another"
+        raise pytest.UsageError(msg) from None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Note which pairs are to run; in a child, keep the one test that it was started for."""
+    job = processes.job_of(config)
+    if job is None:
+        config.stash[KEY].wanted = {item.nodeid for item in items if is_pair(item)}
+        return
+    processes.forget_cache(config)
+    items[:] = [item for item in items if item.nodeid == job.nodeid]
+
+
+@pytest.fixture
+def pair_labels() -> Mapping[str, str | None]:
+    """Override this in a conftest to stamp ``family``, ``preset`` and ``device`` on the rows of a project's pairs."""
+    return {}
+
+
+@pytest.fixture
+def pair(request: pytest.FixtureRequest, benchmark: Any, pair_labels: Mapping[str, str | None]) -> Any:
+    """Measure two callables in alternation and judge the speedup.
+
+    Call it as ``result = pair(before=old, after=new)``. The result has ``speedup``, ``low``, ``high``, ``num_rounds``,
+    ``before_s``, ``after_s`` and ``verdict``. Further arguments: ``equivalent`` (a check that runs first), ``work``
+    (same, less, different), ``units`` (per call), ``setup`` (before each side, outside the clock), ``synchronize`` and
+    ``passes``.
+    """
+    from speedclaims.fixtures import Pair  # noqa: PLC0415
+
+    return Pair(request, benchmark, request.config.stash[KEY], pair_labels)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
+    """Hang a pair's row on the test's report: the way from an xdist worker to its controller."""
+    outcome = yield
+    if call.when == "call" and ROW in item.stash:
+        setattr(outcome.get_result(), ATTRIBUTE, item.stash[ROW])
+
+
+class _Run:
+    """The hooks that need the run's configuration and are not given it, or must come in another order."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.session: SpeedSession = config.stash[KEY]
+        self.written: list[Path] = []
+        self.problem: str | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Read the ledgers before ``-k`` and ``-m`` deselect tests: only then are all claims named."""
+        if any(is_pair(item) for item in items) and not self._has_benchmark:
+            msg = "speedclaims measures through pytest-benchmark, which is turned off: remove -p no:benchmark"
+            raise pytest.UsageError(msg)
+        self.session.collect(items)
+
+    @property
+    def _has_benchmark(self) -> bool:
+        return self.config.pluginmanager.has_plugin("benchmark")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take what a test measured."""
+        self.session.take(report)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:
+        """Add the library versions, which pytest-benchmark leaves out."""
+        from speedclaims.recorders import environment  # noqa: PLC0415
+
+        machine_info["libraries"] = environment.versions()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
+        """Add the key ``speedclaims`` to whatever pytest-benchmark saves."""
+        if self.session.pairs:
+            output_json["speedclaims"] = self.session.section()
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the report and set the exit code where nothing was measured or a claim is refuted."""
+        if not self._speaks:
+            return
+        folder: Path | None = self.config.getoption("speedup_report")
+        if folder is not None and self.session.pairs:
+            self._write(folder)
+            if self.problem is not None:
+                session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        if session.exitstatus != pytest.ExitCode.OK:
+            return
+        if self.session.measured_nothing:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+        elif self.config.getoption("speedup_strict") and self.session.refuted:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @property
+    def _speaks(self) -> bool:
+        """Whether this process reports: not an xdist worker, not a child, not a mere collection."""
+        quiet = hasattr(self.config, "workerinput") or self.config.getoption("collectonly")
+        return self._has_benchmark and not quiet and processes.job_of(self.config) is None
+
+    def _write(self, folder: Path) -> None:
+        from speedclaims.record import RecordError  # noqa: PLC0415
+        from speedclaims.report.render import ReportError, write_report  # noqa: PLC0415
+
+        try:
+            self.written = write_report([self.session.record()], folder)
+        except (RecordError, ReportError) as error:
+            self.problem = str(error)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Print the verdicts, and where the report is."""
+        if not self._speaks or not self.session.pairs:
+            return
+        from speedclaims.report.terminal import claims_summary  # noqa: PLC0415
+
+        writer = terminalreporter._tw  # noqa: SLF001 - the only way to know whether colour is on
+        encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+        text = claims_summary(
+            self.session.record(),
+            writer.fullwidth,
+            color=writer.hasmarkup,
+            unicode=encoding.lower().replace("-", "").startswith("utf"),
+        )
+        terminalreporter.section("speedclaims", sep="=")
+        terminalreporter.write(text if text.endswith("\n") else text + "\n")
+        if self.problem is not None:
+            terminalreporter.write_line(f"no report: {self.problem}", red=True)
+        for path in self.written:
+            if path.suffix == ".html":
+                terminalreporter.write_line(f"report: {path}")

@@ -1,0 +1,111 @@
+"""Repeat a test in a fresh process, for what one process cannot tell.
+
+The child runs the same command line with one hidden option more, which names the test, the pass and the side; it
+collects as usual, runs that test alone and leaves its figures in a file. Everything that a project's own options set
+(a preset, a device) is thereby the same in the child.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
+
+OPTION = "--speedup-child"
+
+_OUTPUT_OPTIONS: dict[str, Any] = {
+    "benchmark_json": None,
+    "benchmark_save": None,
+    "benchmark_autosave": False,
+    "benchmark_compare": [],
+    "benchmark_compare_fail": [],
+    "benchmark_histogram": None,
+    "benchmark_cprofile": None,
+    "benchmark_cprofile_dump": None,
+    "speedup_report": None,
+    "xmlpath": None,
+    "usepdb": False,
+}
+"""Options of the parent's command line that would make a child write or compare; their neutral values."""
+
+_CACHE_PLUGINS = ("lfplugin", "nfplugin", "stepwiseplugin")
+
+_SPARE_S = 900
+
+
+class ChildError(RuntimeError):
+    """A fresh process did not deliver its figures."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a fresh process is to do.
+
+    Attributes:
+        nodeid: the test.
+        task: ``time`` (both sides, in alternation), ``cold`` (first call of one side) or ``memory`` (peak of one side).
+        side: ``before`` or ``after``; for ``time`` neither.
+        out: file for the figures.
+    """
+
+    nodeid: str
+    task: str
+    side: str
+    out: str
+
+
+def job_of(config: "pytest.Config") -> Job | None:
+    """Return what this process is to do, None in an ordinary process."""
+    text = config.getoption("speedup_child", None)
+    return None if text is None else Job(**json.loads(text))
+
+
+def silence(config: "pytest.Config") -> None:
+    """Keep a child from writing, comparing or caching what belongs to its parent."""
+    for name, value in _OUTPUT_OPTIONS.items():
+        if hasattr(config.option, name):
+            setattr(config.option, name, value)
+
+
+def forget_cache(config: "pytest.Config") -> None:
+    """Keep a child from touching the parent's ``--lf`` and ``--stepwise`` memory."""
+    for name in _CACHE_PLUGINS:
+        if config.pluginmanager.has_plugin(name):
+            config.pluginmanager.unregister(name=name)
+
+
+def run(config: "pytest.Config", nodeid: str, task: str, side: str = "") -> Any:
+    """Run one job in a fresh process and return what it left.
+
+    Raises:
+        ChildError: the process failed or left nothing; the message ends with its last lines.
+    """
+    with tempfile.TemporaryDirectory(prefix="speedclaims-") as folder:
+        out = Path(folder, "figures.json")
+        job = Job(nodeid, task, side, str(out))
+        arguments = [str(argument) for argument in config.invocation_params.args]
+        command = [sys.executable, "-m", "pytest", *arguments, f"{OPTION}={json.dumps(asdict(job))}"]
+        limit = _SPARE_S + 2 * float(config.getoption("speedup_max_time"))
+        try:
+            done = subprocess.run(  # noqa: S603 - our own command line again
+                command,
+                cwd=config.invocation_params.dir,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=limit,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            msg = f"the fresh process for {task} {side}".rstrip() + f" did not end within {limit:.0f} s"
+            raise ChildError(msg) from None
+        if not out.exists():
+            tail = "\n".join((done.stdout + done.stderr).splitlines()[-30:])
+            msg = f"the fresh process for {task} {side}".rstrip() + f" ended with {done.returncode}:\n{tail}"
+            raise ChildError(msg)
+        return json.loads(out.read_text(encoding="utf-8"))

@@ -1,0 +1,1 @@
+"""What surrounds the times: memory, the machine and its settings."""

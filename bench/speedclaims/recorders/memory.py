@@ -1,0 +1,46 @@
+"""Peak memory of one side, in a fresh process of its own."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from speedclaims.record import figure
+
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+_RESET_PEAK = "5"  # proc(5): resets the peak resident set size to the current one
+
+
+def peak_bytes(device: str, call: Callable[[], object]) -> dict[str, Any]:
+    """Run a call and return its peak memory in bytes as a figure of the record.
+
+    On CUDA it is PyTorch's ``max_memory_allocated``; on a CPU the peak resident set size of this process, which
+    holds the interpreter and the libraries too: the same for both sides.
+
+    Args:
+        device: where the work happens, ``cpu`` or ``cuda``.
+        call: one warm call of the side, ending in a synchronization.
+    """
+    if device.startswith("cuda"):
+        return _cuda_peak(call)
+    try:
+        _CLEAR_REFS.write_text(_RESET_PEAK, encoding="ascii")
+    except OSError as error:
+        call()
+        return figure(None, "bytes", f"the peak of resident memory cannot be reset here ({error.strerror})")
+    call()
+    for line in _STATUS.read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return figure(float(line.split()[1]) * 1024, "bytes")
+    return figure(None, "bytes", "the system does not tell the peak of resident memory")
+
+
+def _cuda_peak(call: Callable[[], object]) -> dict[str, Any]:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        call()
+        return figure(None, "bytes", "device memory is read through PyTorch, which this side does not use")
+    torch.cuda.reset_peak_memory_stats()
+    call()
+    return figure(float(torch.cuda.max_memory_allocated()), "bytes")

@@ -1,0 +1,191 @@
+"""The report's tables as GitHub Markdown, in which no text of a record can become markup."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from .formatting import VERDICTS, clean
+from .view import ClaimRow, PairRow, View
+
+_ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "@": "&#64;", "\\": "&#92;"}
+_PUNCTUATION: Final = re.compile(r"([*_\[\]~#$])")
+_LINK: Final = re.compile(r"(?<=\w):(?=//)|(?<=\bwww)\.", re.IGNORECASE)
+
+
+def escape_markdown(text: object) -> str:
+    """Return text that Markdown shows as it is: on one line, without markup, links or mentions."""
+    escaped = "".join(_ENTITIES.get(character, character) for character in clean(text))
+    # the entities above bring a "#" of their own, which needs no backslash
+    parts = re.split(r"(&#?\w+;)", escaped)
+    plain = [part if part.startswith("&") else _PUNCTUATION.sub(r"\\\1", part) for part in parts]
+    return _LINK.sub(lambda match: f"&#{ord(match.group())};", "".join(plain))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> Iterator[str]:
+    """Yield the lines of a table whose cells are Markdown already; `right` names the columns of numbers."""
+    yield f"| {' | '.join(header)} |"
+    yield f"|{'|'.join('---:' if i in right else '---' for i in range(len(header)))}|"
+    for row in rows:
+        yield f"| {' | '.join(cell or ' ' for cell in row)} |"
+    yield ""
+
+
+def markdown_report(view: View, earlier: Sequence[View], sources: Sequence[str]) -> str:
+    """Return the whole report as Markdown."""
+    lines = [
+        *_head(view),
+        *_claims(view),
+        *_pairs("## Pairs", view.pairs, view.confidence),
+        *_controls(view),
+        *_figures(view),
+        *_audit(view),
+        *_runs(earlier),
+        *_environment(view),
+        *_reading(view),
+        *_origin(view, sources),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _head(view: View) -> Iterator[str]:
+    yield f"# {escape_markdown(view.headline)}"
+    yield ""
+    yield f"**{escape_markdown(view.machine)}**"
+    yield ""
+    yield escape_markdown(" ".join(view.certainty))
+    yield ""
+
+
+def _claims(view: View) -> Iterator[str]:
+    if not view.claims:
+        return
+    yield "## Claims"
+    yield ""
+    header = ("Claim", "Claimed", f"Measured \\[{view.confidence}\\]", "Verdict", "Equivalence", "Device")
+    yield from table(header, [_claim_cells(row) for row in view.claims])
+
+
+def _claim_cells(row: ClaimRow) -> tuple[str, ...]:
+    reason = f"<br>{escape_markdown(row.reason)}" if row.is_judged and row.reason and row.measured else ""
+    claimed = escape_markdown(row.claimed)
+    return (
+        f"“{escape_markdown(row.text)}”<br>{escape_markdown(row.id)} ({escape_markdown(row.source)})",
+        f"{claimed}<br>{escape_markdown(row.metric)}" if row.metric else claimed,
+        escape_markdown(row.result) + reason,
+        f"{row.verdict.symbol} {row.verdict.word}",
+        escape_markdown(row.equivalence),
+        escape_markdown(row.device),
+    )
+
+
+def _pairs(title: str, rows: Sequence[PairRow], confidence: str) -> Iterator[str]:
+    if not rows:
+        return
+    yield title
+    yield ""
+    speedup = f"Speedup \\[{confidence}\\]"
+    header = ("Pair", "Before → after", "Work", "Before", "After", speedup, "Rounds", "Equivalence", "Status")
+    yield from table(header, [_pair_cells(row) for row in rows], right=(3, 4, 5, 6))
+
+
+def _pair_cells(row: PairRow) -> tuple[str, ...]:
+    equivalence = f"{row.equivalence}: {'; '.join(row.details)}" if row.details else row.equivalence
+    cells = (
+        f"{row.title} ({row.name}; {row.where})",
+        f"{row.before} → {row.after}",
+        row.work,
+        row.before_time,
+        row.after_time,
+        str(row.speedup) if row.speedup else row.status,
+        f"{row.rounds} {row.processes}".strip(),
+        equivalence,
+        row.problem or row.status,
+    )
+    return tuple(escape_markdown(cell) for cell in cells)
+
+
+def _controls(view: View) -> Iterator[str]:
+    yield "## Control pairs"
+    yield ""
+    yield (
+        "A control pair measures two separately built copies of the same code, so its true speedup is 1. "
+        f"{escape_markdown(view.noise)}"
+    )
+    yield ""
+    yield from _pairs("### Measured", view.controls, view.confidence)
+
+
+def _figures(view: View) -> Iterator[str]:
+    if view.figures or view.missing_figures:
+        yield "## Other figures"
+        yield ""
+    for kind in view.figures:
+        yield f"### {escape_markdown(kind.title)}"
+        yield ""
+        header = ("Pair", "Before", "After", "Before / after")[: 4 if kind.has_ratio else 3]
+        rows = [(row.name, *row.cells(has_ratio=kind.has_ratio)) for row in kind.rows]
+        yield from table(header, [[escape_markdown(cell) for cell in row] for row in rows], right=(1, 2, 3))
+        if kind.missing:
+            yield escape_markdown(kind.missing)
+            yield ""
+    if view.missing_figures:
+        yield "Not measured here. " + " ".join(f"{escape_markdown(line)}." for line in view.missing_figures)
+        yield ""
+
+
+def _audit(view: View) -> Iterator[str]:
+    if not view.audit:
+        return
+    yield "## Arithmetic"
+    yield ""
+    rows = [
+        (
+            f"“{escape_markdown(row.text)}”<br>{escape_markdown(row.id)} ({escape_markdown(row.source)})",
+            escape_markdown(row.claimed),
+            escape_markdown(row.recomputed),
+            escape_markdown(row.formula),
+            f"{row.verdict.symbol} {row.verdict.word}",
+        )
+        for row in view.audit
+    ]
+    yield from table(("Claim", "Claimed", "Recomputed", "How", "Verdict"), rows)
+
+
+def _runs(earlier: Sequence[View]) -> Iterator[str]:
+    if not earlier:
+        return
+    yield "## Other runs"
+    yield ""
+    rows = [
+        [escape_markdown(cell) for cell in (run.date, run.device_name, run.commit, run.headline)] for run in earlier
+    ]
+    yield from table(("When", "Machine", "Commit", "Result"), rows)
+
+
+def _environment(view: View) -> Iterator[str]:
+    yield "## Environment"
+    yield ""
+    yield f"Command line: {escape_markdown(view.command or 'unknown')}"
+    yield ""
+    rows = [
+        (escape_markdown(title), escape_markdown(", ".join(f"{key} {value}" for key, value in entries)))
+        for title, entries in view.environment
+    ]
+    yield from table(("What", "Values"), rows)
+
+
+def _reading(view: View) -> Iterator[str]:
+    yield "## How to read this"
+    yield ""
+    yield from (f"- {verdict.symbol} **{verdict.word}**: {verdict.meaning}" for verdict in VERDICTS.values())
+    yield (
+        f"- 1.42x \\[1.38, 1.46\\]: before time / after time, with its {view.confidence} interval; above 1 is faster"
+    )
+    yield "- a ratio of less or different work is no speedup of the same work"
+    yield "- what could not be measured says so with its reason and is never counted as 0"
+    yield ""
+
+
+def _origin(view: View, sources: Sequence[str]) -> Iterator[str]:
+    made_from = f" Made from {escape_markdown(', '.join(clean(source) for source in sources))}." if sources else ""
+    yield f"Measured {escape_markdown(view.date)}.{made_from}"

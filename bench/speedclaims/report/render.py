@@ -1,0 +1,201 @@
+"""A record as a page that opens anywhere: one HTML file, its tables as Markdown, and the record itself."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from .formatting import VERDICTS, Json, clean
+from .markdown import markdown_report
+from .plots import ForestRow, Strip, drift_svg, forest_svg, spread_text, strip_limits, strip_svg
+from .view import ClaimRow, PairRow, View, view_record
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["ReportError", "render_html", "render_markdown", "write_report"]
+
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+_MIN_DRIFT: Final = 3
+
+
+class ReportError(ValueError):
+    """A report that cannot be written; its message is one line that says what, where and how to mend it."""
+
+
+def write_report(records: Sequence[Mapping[str, Any]], directory: Path, *, sources: Sequence[str] = ()) -> list[Path]:
+    """Write `index.html`, `speedups.md` and `record.json` of the newest record into a directory.
+
+    The directory is made if needed. `sources` are the names of the files that the records were read from; the report
+    mentions them. Returns the paths written. Nothing is replaced before everything is on disk, so an old report stays
+    whole when this one fails.
+
+    Raises:
+        ReportError: no record, a record that is not one, or a directory that cannot be written.
+
+    """
+    ordered = _newest_first(records)
+    texts = {
+        "index.html": render_html(ordered, sources=sources),
+        "speedups.md": render_markdown(ordered, sources=sources),
+        "record.json": _strict_json(ordered[0]),
+    }
+    try:
+        return _replace_files(Path(directory), texts)
+    except OSError as error:
+        where = error.filename2 or error.filename or directory
+        why = error.strerror or type(error).__name__
+        message = f"cannot write the report: {where}: {why}; give a directory that can be written"
+        raise ReportError(clean(message)) from error
+
+
+def render_html(records: Sequence[Mapping[str, Any]], *, sources: Sequence[str] = ()) -> str:
+    """Return the page about the newest record: self-contained, without scripts or outside requests.
+
+    Raises:
+        ReportError: no record, or a record that is not one.
+
+    """
+    ordered = _newest_first(records)
+    view = _view(ordered[0])
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            view=view,
+            earlier=[_view(record) for record in ordered[1:]],
+            forest=_forest(view),
+            has_ranges=any(row.claimed for row in view.pairs),
+            strips=_strips(view.claims),
+            drifts=_drifts((*view.pairs, *view.controls)),
+            style=_style(),
+            verdicts=list(VERDICTS.values()),
+            sources=[clean(source) for source in sources],
+        )
+    )
+
+
+def render_markdown(records: Sequence[Mapping[str, Any]], *, sources: Sequence[str] = ()) -> str:
+    """Return the newest record's tables as GitHub Markdown; text of the record cannot become markup.
+
+    Raises:
+        ReportError: no record, or a record that is not one.
+
+    """
+    ordered = _newest_first(records)
+    return markdown_report(_view(ordered[0]), [_view(record) for record in ordered[1:]], sources)
+
+
+def _newest_first(records: Sequence[Json]) -> list[Json]:
+    if not records:
+        message = "cannot write the report: no record given; name at least one record file"
+        raise ReportError(message)
+    for number, record in enumerate(records, start=1):
+        if "datetime" not in record or not isinstance(record.get("speedclaims"), Mapping):
+            message = (
+                f"cannot write the report: record {number} lacks 'speedclaims'; give a file that speedclaims wrote"
+            )
+            raise ReportError(message)
+    return sorted(records, key=lambda record: str(record["datetime"]), reverse=True)
+
+
+def _view(record: Json) -> View:
+    try:
+        return view_record(record)
+    except (KeyError, TypeError, AttributeError) as error:
+        message = (
+            f"cannot read the record of {clean(record['datetime'])}: {error!r}; validate it against the record's schema"
+        )
+        raise ReportError(clean(message)) from error
+
+
+@cache
+def _environment() -> "Environment":
+    import jinja2  # noqa: PLC0415 - only a report needs it
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _safe(markup: str) -> str:
+    """Mark a drawing or style sheet of our own as markup; text from a record never comes here unescaped."""
+    from markupsafe import Markup  # noqa: PLC0415 - comes with Jinja2
+
+    return Markup(markup)  # noqa: S704 - made by plots.py, which escapes, or read from templates/
+
+
+def _style() -> str:
+    return _safe((_TEMPLATES / "report.css").read_text(encoding="utf-8").strip())
+
+
+def _forest(view: View) -> str:
+    rows = [_forest_row(row) for row in (*view.pairs, *view.controls)]
+    return (
+        _safe(forest_svg(rows, title="Speedup of every pair with its interval", noise=view.noise_value)) if rows else ""
+    )
+
+
+def _forest_row(row: PairRow) -> ForestRow:
+    text = str(row.speedup) if row.speedup else row.problem
+    sublabel = f"{'control: ' if row.is_control else ''}{row.before} → {row.after}"
+    return ForestRow(row.title, sublabel, text, row.value, row.low, row.high, row.work, row.is_control, row.claimed)
+
+
+def _strips(claims: Sequence[ClaimRow]) -> list[str]:
+    """Return one drawing for each claim, empty where there is nothing to draw; no list at all when all are empty."""
+    strips = [
+        Strip(row.low, row.high, row.measured_value, row.measured_low, row.measured_high, row.verdict.tone)
+        if row.is_ratio and row.measured_value is not None
+        else None
+        for row in claims
+    ]
+    if not any(strips):
+        return []
+    limits = strip_limits(strip for strip in strips if strip)
+    return [
+        _safe(strip_svg(strip, limits, title=f"claimed {row.claimed}, measured {row.measured}")) if strip else ""
+        for strip, row in zip(strips, claims, strict=True)
+    ]
+
+
+def _drifts(rows: Sequence[PairRow]) -> list[tuple[PairRow, str, str]]:
+    return [
+        (
+            row,
+            _safe(drift_svg(row.log_ratios, title=f"Double rounds of {row.name}", low=row.low, high=row.high)),
+            spread,
+        )
+        for row in rows
+        if len(row.log_ratios) >= _MIN_DRIFT and (spread := spread_text(row.log_ratios))
+    ]
+
+
+def _strict_json(record: Json) -> str:
+    try:
+        return json.dumps(record, allow_nan=False, indent=1) + "\n"
+    except (TypeError, ValueError) as error:
+        message = f"cannot write the report: record.json: {error}; a record holds only finite numbers and plain values"
+        raise ReportError(clean(message)) from error
+
+
+def _replace_files(directory: Path, texts: Mapping[str, str]) -> list[Path]:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in texts:
+        if (directory / name).is_dir():
+            raise IsADirectoryError(21, "is a directory", str(directory / name))
+    # a directory inside the target is on the same file system, where replacing is atomic
+    with tempfile.TemporaryDirectory(prefix=".report-", dir=directory) as staging:
+        for name, text in texts.items():
+            with (Path(staging) / name).open("w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        return [(Path(staging) / name).replace(directory / name) for name in texts]

@@ -1,0 +1,339 @@
+"""The last lines of a run: what was claimed, what was found, on what machine, and how sure.
+
+A line never exceeds the width. The counts, the machine and the certainty come last, for that is what stays on screen.
+"""
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from .formatting import format_ratio, plural, shorten
+from .view import ClaimRow, PairRow, View, view_record
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_TONES: Final = {"good": "green", "bad": "red", "more": "cyan", "open": "yellow", "none": "bright_black"}
+_MUTED: Final = "bright_black"
+_BOLD: Final = "bold"
+_MIN_WIDTH: Final = 40
+_NARROW: Final = 76
+_ROOMY: Final = 100
+_WIDE: Final = 124
+_MANY_CLAIMS: Final = 12
+_MANY_ARITHMETIC: Final = 3
+_VERDICT_WIDTH: Final = 14
+_MIN_QUOTE: Final = 26
+_GAP: Final = "  "
+_ASCII: Final = {
+    "→": "->",
+    "·": "-",
+    "–": "-",  # noqa: RUF001 - a dash that ASCII lacks
+    "−": "-",  # noqa: RUF001 - likewise
+    "≥": ">=",
+    "≤": "<=",
+    "µ": "u",
+    "…": "...",
+    "“": '"',
+    "”": '"',
+    "─": "-",
+    "×": "x",  # noqa: RUF001 - likewise
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """Text for a column, cut or padded to the column's width."""
+
+    text: str
+    style: str = ""
+    keeps_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of a table: its heading, its natural width and its cells."""
+
+    title: str
+    width: int
+    cells: tuple[_Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    width: int
+    unicode: bool
+
+    @property
+    def is_wide(self) -> bool:
+        return self.width >= _WIDE
+
+    @property
+    def is_narrow(self) -> bool:
+        return self.width < _NARROW
+
+    def fit(self, text: str, width: int) -> str:
+        """Return text that takes at most so many columns of the terminal; wide letters count twice."""
+        from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 - rich is imported only to print
+
+        plain = text if self.unicode else _to_ascii(text)
+        if cell_len(plain) == len(plain) or cell_len(plain) <= width:
+            return shorten(plain, width, unicode=self.unicode)
+        return set_cell_size(plain, max(0, width - 1)).rstrip() + "…"
+
+    def row(self, cells: Sequence[_Cell], widths: Sequence[int]) -> "Text":
+        """Return one line of cells, two spaces apart."""
+        from rich.cells import cell_len  # noqa: PLC0415 - rich is imported only to print
+        from rich.text import Text  # noqa: PLC0415 - rich is imported only to print
+
+        line = Text()
+        for number, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+            # of ids that begin alike, the end is what tells them apart
+            shown = self.fit(cell.text[::-1], width)[::-1] if cell.keeps_end else self.fit(cell.text, width)
+            line.append(_GAP if number else "")
+            line.append(shown + " " * (width - cell_len(shown)), style=cell.style)
+        line.rstrip()
+        return line
+
+    def line(self, *parts: tuple[str, str]) -> "Text":
+        """Return styled parts on one line, cut at the width."""
+        from rich.cells import cell_len  # noqa: PLC0415 - rich is imported only to print
+        from rich.text import Text  # noqa: PLC0415 - rich is imported only to print
+
+        line, left = Text(), self.width
+        for text, style in parts:
+            shown = self.fit(text, left)
+            line.append(shown, style=style)
+            left -= cell_len(shown)
+        return line
+
+    def wrapped(self, text: str, width: int, indent: str = "", first: str | None = None) -> list[str]:
+        """Return text as lines of at most so many columns."""
+        import textwrap  # noqa: PLC0415 - needed with rich only
+
+        from rich.cells import cell_len  # noqa: PLC0415 - rich is imported only to print
+
+        plain = text if self.unicode else _to_ascii(text)
+        # letters that take two columns are rare enough to pay for them with shorter lines
+        room = width if cell_len(plain) == len(plain) else width // 2
+        return textwrap.wrap(
+            plain,
+            room,
+            initial_indent=indent if first is None else first,
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+        )
+
+    def paragraph(self, text: str, style: str = "", indent: str = "", first: str | None = None) -> Iterator["Text"]:
+        """Yield text wrapped at the width."""
+        from rich.text import Text  # noqa: PLC0415 - rich is imported only to print
+
+        for line in self.wrapped(text, self.width, indent, first):
+            yield Text(line, style=style)
+
+
+def claims_summary(record: Mapping[str, Any], width: int, *, color: bool, unicode: bool = True) -> str:
+    """Return the summary printed at the end of a run, without a line longer than `width`.
+
+    With `unicode` off every character is ASCII; with `color` off there is no escape sequence. Without any claim in the
+    record the pairs take the claims' place. Claims whose tests did not run are counted in one line.
+    """
+    layout = _Layout(max(width, _MIN_WIDTH), unicode)
+    view = view_record(record)
+    return _printed(_lines(view, layout), layout, color=color)
+
+
+def _lines(view: View, layout: _Layout) -> Iterator["Text"]:
+    if view.claims:
+        yield from _claims(view, layout)
+    judged = {row.pair for row in view.claims}
+    others = [row for row in view.pairs if row.index not in judged]
+    if others:
+        yield from _pairs(others, view, layout, title="pair without a claim" if view.claims else "pair")
+    yield from _control_lines(view, layout)
+    yield layout.line(("─" * layout.width, _MUTED))
+    yield from layout.paragraph(view.headline, _BOLD)
+    yield from layout.paragraph(f"On {view.machine}")
+    yield from layout.paragraph(" ".join(view.certainty), _MUTED)
+
+
+def _claims(view: View, layout: _Layout) -> Iterator["Text"]:
+    arithmetic = [row for row in view.claims if row.kind == "arithmetic"]
+    folded = arithmetic if len(arithmetic) > _MANY_ARITHMETIC else []
+    shown = [row for row in view.claims if row.is_run and row not in folded]
+    if layout.is_narrow:
+        for row in shown:
+            told = f"{row.verdict.word}: “{row.text}” claimed {row.claimed}, {'measured ' * row.is_judged}{row.result}"
+            yield from layout.paragraph(told, indent="  ", first="")
+    elif shown:
+        device = max(6, *(len(row.device) for row in shown))
+        claimed = min(20 if layout.width >= _ROOMY else 10, max(7, *(len(row.claimed) for row in shown)))
+        measured = min(22, max(len(view.confidence) + 11, *(len(_measured(row)) for row in shown)))
+        fixed = claimed + measured + _VERDICT_WIDTH + device + 4 * len(_GAP)
+        widths = (layout.width - fixed, claimed, measured, _VERDICT_WIDTH, device)
+        header = ("claim", "claimed", f"measured [{view.confidence}]", "verdict", "device")
+        yield layout.row([_Cell(name, _MUTED) for name in header], widths)
+        for row in shown:
+            yield from _claim(row, widths, layout, is_short=len(shown) > _MANY_CLAIMS)
+    yield from _folded(folded, layout)
+    yield from _not_run([row for row in view.claims if not row.is_run and row not in folded], layout)
+
+
+def _measured(row: ClaimRow) -> str:
+    return str(row.measured) if row.measured and row.is_judged else "-"
+
+
+def _note(row: ClaimRow) -> str:
+    """Return the reason, with a figure that cannot judge the claim beside it."""
+    here = f"(here on {row.device}: {row.measured})" if row.measured and not row.is_judged else ""
+    return f"{row.reason} {here}".strip()
+
+
+def _claim(row: ClaimRow, widths: Sequence[int], layout: _Layout, *, is_short: bool) -> Iterator["Text"]:
+    symbol = row.verdict.symbol if layout.unicode else row.verdict.ascii_symbol
+    cells = (
+        _Cell(row.claimed),
+        _Cell(_measured(row)),
+        _Cell(f"{symbol} {row.verdict.word}", _TONES[row.verdict.tone]),
+        _Cell(row.device),
+    )
+    quote, note = f"“{row.text}”", _note(row)
+    if layout.is_wide:
+        # a wide terminal has room for the quotation beside the id
+        name = min(len(row.id), widths[0] // 2)
+        split = (name, widths[0] - name - len(_GAP), *widths[1:])
+        yield layout.row((_Cell(row.id, _BOLD), _Cell(quote, _MUTED), *cells), split)
+        yield from layout.paragraph(note, indent="  ")
+        return
+    yield layout.row((_Cell(row.id, _BOLD, keeps_end=True), *cells), widths)
+    if not is_short:
+        yield from _quotation(quote, note, layout)
+    else:
+        yield from layout.paragraph(note, indent="  ")
+
+
+def _quotation(quote: str, note: str, layout: _Layout) -> Iterator["Text"]:
+    """Yield the quotation with the note behind it, or below it where both do not fit; a note is never cut."""
+    indent = "  "
+    room = layout.width - len(indent) - len(note) - len(_GAP)
+    if room >= min(len(quote), _MIN_QUOTE):
+        yield layout.line((indent, ""), (layout.fit(quote, room), _MUTED), (_GAP + note if note else "", ""))
+        return
+    yield layout.line((indent, ""), (quote, _MUTED))
+    yield from layout.paragraph(note, indent=indent)
+
+
+def _folded(rows: Sequence[ClaimRow], layout: _Layout) -> Iterator["Text"]:
+    if rows:
+        counts = Counter(row.verdict.word for row in rows)
+        told = ", ".join(f"{number} {word}" for word, number in counts.items())
+        yield from layout.paragraph(f"{plural(len(rows), 'arithmetic claim')}: {told} (the report has the table)")
+
+
+def _not_run(rows: Sequence[ClaimRow], layout: _Layout) -> Iterator["Text"]:
+    if rows:
+        reasons = Counter(row.reason or "no reason recorded" for row in rows)
+        told = "; ".join(f"{reason} ({number})" if len(reasons) > 1 else reason for reason, number in reasons.items())
+        yield from layout.paragraph(f"{plural(len(rows), 'claim')} not run: {told}", _MUTED)
+
+
+def _pairs(rows: Sequence[PairRow], view: View, layout: _Layout, *, title: str) -> Iterator["Text"]:
+    """Yield a table of pairs; the narrower the terminal, the fewer columns."""
+    yield layout.line(("", ""))
+    if layout.is_narrow:
+        for row in rows:
+            yield from layout.paragraph(f"{row.name}: {row.result}, {row.work} work", indent="  ", first="")
+        return
+    columns = _pair_columns(rows, view, layout, title)
+    taken = sum(column.width for column in columns[1:]) + len(_GAP) * (len(columns) - 1)
+    widths = [layout.width - taken, *(column.width for column in columns[1:])]
+    yield layout.row([_Cell(column.title, _MUTED) for column in columns], widths)
+    for number, row in enumerate(rows):
+        if row.speedup is not None:
+            yield layout.row([column.cells[number] for column in columns], widths)
+            continue
+        room = layout.width - widths[0] - len(_GAP)
+        parts = layout.wrapped(row.problem, room)
+        names = [columns[0].cells[number], *[_Cell("")] * (len(parts) - 1)]
+        for name, part in zip(names, parts, strict=True):
+            yield layout.row((name, _Cell(part, _MUTED)), (widths[0], room))
+
+
+def _pair_columns(rows: Sequence[PairRow], view: View, layout: _Layout, title: str) -> list[_Column]:
+    """Return the columns that have room: the labels of the sides only where no name must be cut for them."""
+    times = [f"{row.before_time} → {row.after_time}" if row.speedup else "" for row in rows]
+    columns = [
+        _column(title, [_Cell(row.name, _BOLD) for row in rows], layout),
+        _column("time", [_Cell(time) for time in times], layout),
+        _column(f"speedup [{view.confidence}]", [_Cell(_speedup(row), _pair_tone(row)) for row in rows], layout),
+        _column("equivalence", [_equivalence(row, layout) for row in rows], layout),
+    ]
+    if layout.is_wide:
+        columns.insert(3, _column("work", [_Cell(row.work) for row in rows], layout))
+    sides = _column("before → after", [_Cell(f"{row.before} → {row.after}") for row in rows], layout)
+    if sum(column.width for column in (*columns, sides)) + len(_GAP) * len(columns) <= layout.width:
+        columns.insert(1, sides)
+    return columns
+
+
+def _column(title: str, cells: Sequence[_Cell], layout: _Layout) -> _Column:
+    texts = [title, *(cell.text for cell in cells)]
+    return _Column(title, max(len(text if layout.unicode else _to_ascii(text)) for text in texts), tuple(cells))
+
+
+def _speedup(row: PairRow) -> str:
+    if row.value is None:
+        return ""
+    if row.low is None:
+        return f"{format_ratio(row.value)} ({row.status})" if row.status != "measured" else format_ratio(row.value)
+    return str(row.speedup)
+
+
+def _pair_tone(row: PairRow) -> str:
+    if row.work != "same" or row.low is None or row.high is None:
+        return ""
+    return "green" if row.low > 1 else "red" if row.high < 1 else ""
+
+
+def _equivalence(row: PairRow, layout: _Layout) -> _Cell:
+    is_designed = row.equivalence == "different by design"
+    word = "by design" if is_designed and not layout.is_wide else row.equivalence
+    # where there is no column for it, other work is told here: it must not pass for a speedup of the same work
+    if row.work != "same" and not layout.is_wide:
+        word = f"{row.work} work" if row.work == "less" else "other work"
+    return _Cell(word, "red" if row.is_equivalence_bad else "")
+
+
+def _control_lines(view: View, layout: _Layout) -> Iterator["Text"]:
+    told = "; ".join(f"{row.name} {row.result}" for row in view.controls)
+    yield layout.line(("", ""))
+    controls = f"Control: {told}, where the truth is 1. " if told else ""
+    yield from layout.paragraph(f"{controls}{view.noise}", _MUTED)
+
+
+def _to_ascii(text: str) -> str:
+    replaced = "".join(_ASCII.get(character, character) for character in text)
+    return replaced.encode("ascii", "replace").decode("ascii")
+
+
+def _printed(lines: Iterable["Text"], layout: _Layout, *, color: bool) -> str:
+    from rich.console import Console  # noqa: PLC0415 - rich is imported only to print
+
+    console = Console(
+        file=io.StringIO(),
+        width=layout.width,
+        color_system="standard" if color else None,
+        force_terminal=color,
+        legacy_windows=False,
+        # what the terminal can do was said by the caller, not by this process's environment
+        _environ={},
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
+    with console.capture() as capture:
+        for line in lines:
+            console.print(line, no_wrap=True, overflow="ignore", crop=False)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n")

@@ -1,0 +1,535 @@
+"""One record turned into the rows that every rendering shows, so that page, Markdown and terminal cannot disagree."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from .formatting import (
+    EQUIVALENCES,
+    METRICS,
+    MISSING,
+    VERDICTS,
+    Estimate,
+    Json,
+    Verdict,
+    clean,
+    format_estimate,
+    format_figure,
+    format_percent,
+    format_range,
+    format_seconds,
+    format_setting,
+    not_measured,
+    plural,
+    without_unit,
+    words,
+)
+
+_HOLDS: Final = ("confirmed", "consistent")
+_DECISIVE: Final = ("confirmed", "below", "above")
+# When several tests judge one claim it counts once, by the verdict that speaks most against it.
+_WORST_FIRST: Final = ("inconsistent", "below", "above", "ambiguous", "confirmed", "consistent", "not_measured")
+_RANGE_WORDS: Final = {"below": "below", "above": "above"}
+_DEFAULT_CONFIDENCE: Final = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRow:
+    """One claim and its verdict. ``measured`` holds the local figure also where it cannot judge the claim."""
+
+    id: str
+    source: str
+    text: str
+    kind: str
+    metric: str
+    claimed: str
+    low: float | None
+    high: float | None
+    is_ratio: bool
+    measured: Estimate | None
+    measured_value: float | None
+    measured_low: float | None
+    measured_high: float | None
+    verdict: Verdict
+    is_judged: bool
+    is_run: bool
+    reason: str
+    equivalence: str
+    device: str
+    pair: int | None
+
+    @property
+    def result(self) -> str:
+        """Return what was measured in words; for an unmet requirement the reason, with the local figure beside it."""
+        if self.is_judged:
+            return str(self.measured) if self.measured else (self.reason or "")
+        here = f" (here on {self.device}: {self.measured})" if self.measured else ""
+        return not_measured(self.reason) + here
+
+
+@dataclass(frozen=True, slots=True)
+class PairRow:
+    """One pair. ``speedup`` is None where there is none, and ``problem`` then says why."""
+
+    index: int
+    name: str
+    nodeid: str
+    title: str
+    before: str
+    after: str
+    work: str
+    where: str
+    device: str
+    is_control: bool
+    before_time: str
+    after_time: str
+    speedup: Estimate | None
+    value: float | None
+    low: float | None
+    high: float | None
+    confidence: float
+    rounds: str
+    processes: str
+    equivalence: str
+    is_equivalence_bad: bool
+    details: tuple[str, ...]
+    status: str
+    problem: str
+    log_ratios: tuple[float, ...]
+    claimed: tuple[tuple[float | None, float | None], ...]
+    claims: tuple[str, ...]
+
+    @property
+    def result(self) -> str:
+        """Return the speedup with its interval, or why there is none."""
+        if self.speedup is None:
+            return self.problem
+        return f"{self.speedup} ({self.problem})" if self.problem else str(self.speedup)
+
+
+@dataclass(frozen=True, slots=True)
+class FigureRow:
+    """One figure of one pair: before, after and (where it is recorded) their ratio."""
+
+    pair: int
+    name: str
+    before: str
+    after: str
+    ratio: str
+
+    def cells(self, *, has_ratio: bool) -> tuple[str, ...]:
+        """Return the cells of a table row behind the pair's name."""
+        return (self.before, self.after, self.ratio) if has_ratio else (self.before, self.after)
+
+
+@dataclass(frozen=True, slots=True)
+class FigureTable:
+    """One kind of figure over the pairs that have it; ``missing`` says in one line which pairs have none and why."""
+
+    title: str
+    note: str
+    rows: tuple[FigureRow, ...]
+    has_ratio: bool
+    missing: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One arithmetic claim, recomputed from the document's own figures."""
+
+    id: str
+    source: str
+    text: str
+    claimed: str
+    recomputed: str
+    formula: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many claims have a verdict, and in what words the headline says so."""
+
+    number: int
+    verdict: Verdict
+    phrase: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything that a rendering of one record shows."""
+
+    headline: str
+    opening: str
+    counts: tuple[Count, ...]
+    phrases: tuple[str, ...]
+    machine: str
+    certainty: tuple[str, ...]
+    confidence: str
+    claims: tuple[ClaimRow, ...]
+    pairs: tuple[PairRow, ...]
+    controls: tuple[PairRow, ...]
+    noise: str
+    noise_value: float | None
+    figures: tuple[FigureTable, ...]
+    missing_figures: tuple[str, ...]
+    audit: tuple[AuditRow, ...]
+    environment: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    command: str
+    date: str
+    commit: str
+    device_name: str
+
+
+def view_record(record: Json) -> View:
+    """Return the rows of one record, in the order in which they are shown."""
+    run = record["speedclaims"]
+    index_of = {pair["nodeid"]: index for index, pair in enumerate(run["pairs"])}
+    audit = tuple(_audit_row(row) for row in run["audit"])
+    claims = _claim_rows(run["claims"], index_of, {row.id: row for row in audit})
+    rows = [_pair_row(index, pair, run["claims"]) for index, pair in enumerate(run["pairs"])]
+    pairs = tuple(row for row in rows if not row.is_control)
+    counts = count_verdicts(run["claims"])
+    opening = _opening(run["claims"], pairs)
+    tables, missing = _figures(run["pairs"], rows)
+    phrases = tuple(count.phrase for count in counts) or _pair_phrases(pairs)
+    return View(
+        headline=_sentence(opening, phrases),
+        opening=opening,
+        counts=counts,
+        phrases=phrases,
+        machine=machine_line(record),
+        certainty=certainty(run),
+        confidence=_confidence(run["pairs"]),
+        claims=claims,
+        pairs=pairs,
+        controls=tuple(row for row in rows if row.is_control),
+        noise=noise_sentence(run["noise_floor"]),
+        noise_value=run["noise_floor"]["value"],
+        figures=tables,
+        missing_figures=missing,
+        audit=audit,
+        environment=_environment(run["environment"]),
+        command=clean(run["environment"]["command"]),
+        date=clean(record["datetime"])[:16].replace("T", " "),
+        commit=_commit(run["environment"]),
+        device_name=clean(run["environment"]["device_name"]),
+    )
+
+
+def count_verdicts(claims: Iterable[Json]) -> tuple[Count, ...]:
+    """Return how many claims have each verdict; a claim judged by several tests counts once, by its worst."""
+    verdict_of: dict[str, str] = {}
+    for claim in claims:
+        known = verdict_of.get(claim["id"], "not_measured")
+        verdict_of[claim["id"]] = min(known, claim["verdict"], key=_WORST_FIRST.index)
+    numbers = Counter(verdict_of.values())
+    return tuple(
+        Count(numbers[name], verdict, _count_phrase(numbers[name], name, verdict))
+        for name, verdict in VERDICTS.items()
+        if numbers[name]
+    )
+
+
+def _count_phrase(number: int, name: str, verdict: Verdict) -> str:
+    if name in _RANGE_WORDS:
+        return f"{number} {_RANGE_WORDS[name]} {'its' if number == 1 else 'their'} claimed range"
+    return f"{number} {verdict.word}"
+
+
+def _opening(claims: Sequence[Json], pairs: Sequence[PairRow]) -> str:
+    counts = count_verdicts(claims)
+    total = sum(count.number for count in counts)
+    holding = sum(count.number for count in counts if count.verdict.word in _HOLDS)
+    judged = sum(count.number for count in counts if count.verdict.word != MISSING)
+    if total and not judged:
+        return f"None of {plural(total, 'claim')} could be judged on this machine"
+    if total:
+        return f"{holding} of {total} claims {'holds' if holding == 1 else 'hold'} on this machine"
+    measured = sum(pair.speedup is not None for pair in pairs)
+    if not pairs:
+        return "Nothing was measured on this machine"
+    return f"{measured} of {plural(len(pairs), 'pair')} measured on this machine"
+
+
+def _pair_phrases(pairs: Sequence[PairRow]) -> tuple[str, ...]:
+    """Return how the pairs came out; only pairs of the same work can be faster or slower."""
+    measured = [pair for pair in pairs if pair.speedup is not None]
+    same = [pair for pair in measured if pair.work == "same"]
+    faster = sum(pair.low is not None and pair.low > 1 for pair in same)
+    slower = sum(pair.high is not None and pair.high < 1 for pair in same)
+    phrases = (
+        (faster, "faster"),
+        (slower, "slower"),
+        (len(same) - faster - slower, "with no clear difference"),
+        (len(measured) - len(same), "of less or different work"),
+    )
+    return tuple(f"{number} {word}" for number, word in phrases if number)
+
+
+def _sentence(opening: str, phrases: Sequence[str]) -> str:
+    return f"{opening}: {', '.join(phrases)}." if phrases else f"{opening}."
+
+
+def machine_line(record: Json) -> str:
+    """Return where and when: machine, device, date, commit."""
+    environment = record["speedclaims"]["environment"]
+    device = clean(environment["device"])
+    parts = (
+        clean(environment["device_name"]),
+        "CPU only" if device == "cpu" else device,
+        clean(record["datetime"])[:10],
+        _commit(environment),
+    )
+    return " · ".join(part for part in parts if part)
+
+
+def _commit(environment: Json) -> str:
+    commit = environment["commit"]
+    name = clean(commit["id"] or "")
+    # pytest-benchmark calls a tree without version control "unversioned"
+    if not name or not set(name) <= set("0123456789abcdef"):
+        return "no commit"
+    return f"commit {name[:7]}{' with local changes' if commit['dirty'] else ''}"
+
+
+def certainty(run: Json) -> tuple[str, ...]:
+    """Return how sure the run is of itself: the intervals, the noise floor and what chance alone gets wrong."""
+    parts = [f"Intervals at {_confidence(run['pairs'])}."] if run["pairs"] else []
+    parts.append(_noise_short(run["noise_floor"]))
+    confidence_of = {pair["nodeid"]: pair["confidence"] for pair in run["pairs"]}
+    wrong = [
+        1 - confidence_of.get(claim["pair"], _DEFAULT_CONFIDENCE)
+        for claim in run["claims"]
+        if claim["verdict"] in _DECISIVE and claim["measured_low"] != claim["measured_high"]
+    ]
+    if wrong:
+        verdicts = plural(len(wrong), "interval verdict")
+        parts.append(f"Of {verdicts}, chance alone would get {sum(wrong):.2g} wrong.")
+    missed = [1 - pair["confidence"] for pair in run["pairs"] if pair["low"] is not None]
+    if missed and not run["claims"]:
+        parts.append(f"Of {plural(len(missed), 'interval')}, chance alone would make {sum(missed):.2g} miss the truth.")
+    return tuple(parts)
+
+
+def _confidence(pairs: Sequence[Json]) -> str:
+    levels = sorted({pair["confidence"] for pair in pairs}) or [_DEFAULT_CONFIDENCE]
+    return " and ".join(f"{100 * level:.4g} %" for level in levels)
+
+
+def _noise_short(noise: Json) -> str:
+    if noise["value"] is None:
+        return f"Noise floor {not_measured(noise['reason'])}."
+    return f"Two identical sides differed by up to {format_percent(noise['value'])} here."
+
+
+def noise_sentence(noise: Json) -> str:
+    """Return the noise floor in one sentence, with where it comes from and any caveat."""
+    if noise["value"] is None:
+        return f"The noise floor was {not_measured(noise['reason'])}."
+    processes = noise["num_processes"]
+    where = f"in {plural(processes, 'fresh process')}" if processes == 1 else f"in {processes} fresh processes"
+    origin = where if processes else "in the test's own process"
+    caveat = f" ({clean(noise['reason'])})" if noise["reason"] else ""
+    return f"Noise floor: {format_percent(noise['value'])}, measured {origin}{caveat}."
+
+
+def _claim_rows(
+    claims: Sequence[Json], index_of: Mapping[str, int], audit: Mapping[str, AuditRow]
+) -> tuple[ClaimRow, ...]:
+    rows = [_claim_row(claim, index_of, audit.get(clean(claim["id"]))) for claim in claims]
+    # What was judged comes first, measured before arithmetic; inside a group the ledger's order stays.
+    return tuple(sorted(rows, key=lambda row: (not row.is_judged, row.kind != "measured", not row.is_run)))
+
+
+def _claim_row(claim: Json, index_of: Mapping[str, int], audit: AuditRow | None) -> ClaimRow:
+    is_judged = claim["verdict"] != "not_measured"
+    bounds = [bound for bound in (claim["low"], claim["high"]) if bound is not None]
+    ends = (claim["measured_low"], claim["measured_high"])
+    measured = None
+    if claim["measured"] is not None:
+        measured = format_estimate(claim["measured"], *ends, unit=claim["unit"], bounds=bounds)
+    elif audit is not None:
+        measured = Estimate(audit.recomputed, "")
+    claimed = format_range(claim["low"], claim["high"], claim["unit"], unicode=True)
+    return ClaimRow(
+        id=clean(claim["id"]),
+        source=clean(claim["source"]),
+        text=clean(claim["text"]),
+        kind=claim["kind"],
+        metric=_metric(claim),
+        claimed=claimed or (audit.claimed if audit else "as quoted"),
+        low=claim["low"],
+        high=claim["high"],
+        is_ratio=claim["unit"] == "1",
+        measured=measured,
+        measured_value=claim["measured"],
+        measured_low=claim["measured_low"],
+        measured_high=claim["measured_high"],
+        verdict=VERDICTS[claim["verdict"]],
+        is_judged=is_judged,
+        is_run=is_judged or claim["measured"] is not None or claim["pair"] in index_of,
+        reason=_claim_reason(claim, is_judged=is_judged),
+        equivalence=_equivalence(claim["equivalence"]),
+        device=clean(claim["device"] or ""),
+        pair=index_of.get(claim["pair"]),
+    )
+
+
+def _metric(claim: Json) -> str:
+    if claim["kind"] == "arithmetic":
+        return "arithmetic"
+    metric = METRICS.get(claim["metric"] or "", words(claim["metric"] or ""))
+    work = f", {claim['work']} work" if claim["work"] else ""
+    return f"{metric}{work}"
+
+
+def _claim_reason(claim: Json, *, is_judged: bool) -> str:
+    if claim["reason"] or is_judged:
+        return clean(claim["reason"] or "")
+    return "needs " + ", ".join(clean(need) for need in claim["requires"].values()) if claim["requires"] else ""
+
+
+def _equivalence(name: str | None) -> str:
+    return EQUIVALENCES.get(name, words(name)) if name else ""
+
+
+def _pair_row(index: int, pair: Json, claims: Sequence[Json]) -> PairRow:
+    judging = [claim for claim in claims if claim["pair"] == pair["nodeid"]]
+    ranges = tuple(
+        (claim["low"], claim["high"])
+        for claim in judging
+        if claim["metric"] == "speedup" and claim["verdict"] != "not_measured" and claim["unit"] == "1"
+    )
+    bounds = [1.0, *(bound for range_ in ranges for bound in range_ if bound is not None)]
+    has_speedup = pair["speedup"] is not None
+    return PairRow(
+        index=index,
+        name=clean(pair["name"]),
+        nodeid=clean(pair["nodeid"]),
+        title=clean(pair["title"]),
+        before=clean(pair["before"]),
+        after=clean(pair["after"]),
+        work=pair["work"],
+        where=", ".join(clean(part) for part in (pair["family"], pair["preset"], pair["device"]) if part),
+        device=clean(pair["device"]),
+        is_control=pair["control"],
+        before_time=format_seconds(pair["before_s"]),
+        after_time=format_seconds(pair["after_s"]),
+        speedup=format_estimate(pair["speedup"], pair["low"], pair["high"], bounds=bounds) if has_speedup else None,
+        value=pair["speedup"],
+        low=pair["low"],
+        high=pair["high"],
+        confidence=pair["confidence"],
+        rounds=str(pair["num_rounds"]) if pair["num_rounds"] else "none",
+        processes=f"in {pair['num_processes']} processes" if pair["num_processes"] > 1 else "",
+        equivalence=_equivalence(pair["equivalence"]),
+        is_equivalence_bad=pair["equivalence"] == "failed",
+        details=tuple(clean(detail) for detail in pair["equivalence_details"]),
+        status=words(pair["status"]),
+        problem=_problem(pair),
+        log_ratios=tuple(pair["log_ratios"]),
+        claimed=ranges,
+        claims=tuple(dict.fromkeys(clean(claim["id"]) for claim in judging)),
+    )
+
+
+def _problem(pair: Json) -> str:
+    reason = clean(pair["reason"] or "")
+    if pair["status"] != "measured":
+        status = words(pair["status"])
+        return reason if reason.startswith(status) else f"{status}: {reason}" if reason else status
+    if pair["reached_precision"] is False:
+        return reason or "time limit before the precision asked for"
+    return reason
+
+
+def _figures(pairs: Sequence[Json], rows: Sequence[PairRow]) -> tuple[tuple[FigureTable, ...], tuple[str, ...]]:
+    """Return a table for each kind of figure that anything has, and one line for each kind that nothing has."""
+    tables, missing = [], []
+    for title, note, sides in _figure_kinds(pairs):
+        present = {i: side for i, side in sides.items() if _has_value(side)}
+        absent = {i: side for i, side in sides.items() if i not in present}
+        if present:
+            figure_rows = tuple(_figure_row(rows[i], side) for i, side in present.items())
+            has_ratio = any("ratio" in side for side in present.values())
+            tables.append(FigureTable(title, note, figure_rows, has_ratio, _absent_line(absent, rows)))
+        elif pairs:
+            missing.append(f"{title}: {_reasons(absent.values()) or 'no GPU took part'}")
+    return tuple(tables), tuple(missing)
+
+
+def _has_value(side: Json) -> bool:
+    return any(figure["value"] is not None for figure in side.values())
+
+
+def _reasons(sides: Iterable[Json]) -> str:
+    reasons = (clean(figure["reason"]) for side in sides for figure in side.values() if figure["reason"])
+    return "; ".join(dict.fromkeys(reasons))
+
+
+def _absent_line(absent: Mapping[int, Json], rows: Sequence[PairRow]) -> str:
+    if not absent:
+        return ""
+    names = ", ".join(rows[i].name for i in absent)
+    return f"Not measured for {names}: {_reasons(absent.values()) or 'no reason recorded'}."
+
+
+def _figure_kinds(pairs: Sequence[Json]) -> Iterable[tuple[str, str, dict[int, Json]]]:
+    cold: dict[int, Json] = {
+        i: {"before": pair["cold_before_s"], "after": pair["cold_after_s"]} for i, pair in enumerate(pairs)
+    }
+    yield (
+        "Cold first call",
+        "The first call in a fresh process: building, tracing, compiling. Measured once, so without an interval.",
+        cold,
+    )
+    yield "Peak memory", "The highest memory in use during one call.", {i: p["memory"] for i, p in enumerate(pairs)}
+    yield (
+        "Host-device synchronizations",
+        "How often one call makes the processor wait for the device.",
+        {i: p["syncs"] for i, p in enumerate(pairs)},
+    )
+    names = list(dict.fromkeys(name for pair in pairs for name in pair["gpu"]))
+    for name in names:
+        yield f"GPU: {without_unit(name)}", "", {i: p["gpu"][name] for i, p in enumerate(pairs) if name in p["gpu"]}
+    if not names:
+        yield "GPU figures", "", {}
+
+
+def _figure_row(row: PairRow, sides: Json) -> FigureRow:
+    ratio = format_figure(sides["ratio"], is_ratio=True) if "ratio" in sides else ""
+    return FigureRow(row.index, row.name, format_figure(sides["before"]), format_figure(sides["after"]), ratio)
+
+
+def _audit_row(row: Json) -> AuditRow:
+    keys = ("id", "source", "text", "claimed", "recomputed", "formula")
+    return AuditRow(**{key: clean(row[key]) for key in keys}, verdict=VERDICTS[row["verdict"]])
+
+
+def _environment(environment: Json) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
+    machine = {
+        "machine": environment["device_name"],
+        "device": environment["device"],
+        "system": environment["os"],
+        "memory_bytes": environment["memory_bytes"],
+        **{f"cpu {words(key)}": value for key, value in environment["cpu"].items()},
+    }
+    for number, gpu in enumerate(environment["gpus"]):
+        machine |= {f"gpu {number} {words(key)}": value for key, value in gpu.items()}
+    versions = {"python": environment["python"]} | {
+        name: "not installed" if version is None else version for name, version in environment["libraries"].items()
+    }
+    groups = {
+        "Machine": machine,
+        "Versions": versions,
+        "Threads": environment["threads"],
+        "Numerical settings": environment["settings"],
+        "Measuring options": environment["options"],
+    }
+    return tuple(
+        (title, tuple(format_setting(key, value) for key, value in group.items()))
+        for title, group in groups.items()
+        if group
+    )

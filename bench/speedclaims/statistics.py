@@ -1,0 +1,182 @@
+"""The speedup of a pair and its interval, from the log-ratios of its double rounds.
+
+A double round measures before, after, after, before. Its value is the mean of the two log-ratios
+``log(before / after)``: a machine that becomes steadily slower or faster cancels out of it. The speedup is the
+exponential of the values' median; its interval lies between two order statistics of the values, which assumes no
+distribution (David and Nagaraja, Order Statistics, 3rd edition, section 7.1).
+
+Values that lie close in time resemble each other on a busy machine, which makes that interval too narrow. The ranks
+are therefore moved outwards by the square root of the variance inflation of the signs around the median, estimated by
+the initial positive sequence of Geyer (Statistical Science 7, 1992, 473-483).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+MIN_VALUES_FOR_CORRELATION = 20
+"""Fewer values than this cannot tell autocorrelation from chance; they are taken as independent."""
+
+MIN_VALUES_TO_STOP = 20
+"""The stopping rule looks first after this many values: with fewer, an interval is narrow by chance too often."""
+
+LOOK_GROWTH = 1.2
+"""Between two looks of the stopping rule the number of values grows by this factor."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A speedup with its confidence interval; ``low`` and ``high`` are None when there are too few values."""
+
+    speedup: float
+    low: float | None
+    high: float | None
+    confidence: float
+    num_values: int
+    correlation_factor: float
+
+    @property
+    def relative_half_width(self) -> float:
+        """Half the interval's width as a fraction of the speedup, infinity without an interval."""
+        if self.low is None or self.high is None:
+            return math.inf
+        return math.expm1(math.log(self.high / self.low) / 2)
+
+
+def log_ratio(before_s: Sequence[float], after_s: Sequence[float]) -> float:
+    """Return one double round's value: the mean of ``log(before / after)`` over its two rounds.
+
+    Args:
+        before_s: seconds of the before side in each round.
+        after_s: seconds of the after side in each round, as many.
+
+    Raises:
+        ValueError: the two differ in length or a duration is not positive.
+    """
+    return sum(math.log(b / a) for b, a in zip(before_s, after_s, strict=True)) / len(before_s)
+
+
+@lru_cache(maxsize=4096)
+def _median_rank(num_values: int, confidence: float) -> int:
+    """Return the largest k (from 1) for which [x_(k), x_(n+1-k)] covers the median with the confidence; 0 if none."""
+    from scipy.stats import binom  # noqa: PLC0415 - loading the plugin must stay cheap
+
+    tail = (1 - confidence) / 2
+    k = int(binom.ppf(tail, num_values, 0.5))
+    return k + 1 if binom.cdf(k, num_values, 0.5) <= tail else k
+
+
+def min_values(confidence: float) -> int:
+    """Return how many values an interval of this confidence needs at least (6 for 95 %).
+
+    Formula: the whole range of n values misses the median with probability 2 * 2**-n.
+    """
+    return math.ceil(math.log2(2 / (1 - confidence)))
+
+
+def correlation_factor(values: Sequence[float]) -> float:
+    """Return by how much autocorrelation inflates the variance of the number of values below the median, at least 1.
+
+    Formula: 1 + 2 * sum of the autocorrelations of sign(value - median), cut where the sum of two neighbouring lags
+    is no longer positive (Geyer 1992).
+    """
+    n = len(values)
+    if n < MIN_VALUES_FOR_CORRELATION:
+        return 1.0
+    middle = _median(sorted(values))
+    signs = [int(v > middle) - int(v < middle) for v in values]
+    energy = sum(s * s for s in signs)
+    if energy == 0:
+        return 1.0
+
+    def autocorrelation(lag: int) -> float:
+        return sum(a * b for a, b in zip(signs, signs[lag:], strict=False)) / energy
+
+    total = 0.0
+    for lag in range(1, n // 2, 2):
+        couple = autocorrelation(lag) + autocorrelation(lag + 1)
+        if couple <= 0:
+            break
+        total += couple
+    return max(1.0, 1 + 2 * total)
+
+
+def interval(values: Sequence[float], confidence: float) -> Interval:
+    """Return the speedup and its confidence interval from the values of the double rounds, in the order measured.
+
+    Args:
+        values: one log-ratio per double round; the order matters for the autocorrelation.
+        confidence: nominal coverage, between 0 and 1.
+
+    Raises:
+        ValueError: no values, or a value that is not finite.
+    """
+    if not values:
+        msg = "no double round was measured"
+        raise ValueError(msg)
+    if not all(math.isfinite(v) for v in values):
+        msg = "a double round has a ratio that is not finite"
+        raise ValueError(msg)
+    n = len(values)
+    ordered = sorted(values)
+    factor = correlation_factor(values)
+    low = high = None
+    rank = _median_rank(n, confidence)
+    if rank >= 1:
+        centre = (n + 1) / 2
+        rank = math.floor(centre - (centre - rank) * math.sqrt(factor))
+    if rank >= 1:
+        low, high = math.exp(ordered[rank - 1]), math.exp(ordered[n - rank])
+    return Interval(math.exp(_median(ordered)), low, high, confidence, n, factor)
+
+
+def _median(ordered: Sequence[float]) -> float:
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+@dataclass
+class StoppingRule:
+    """Says after which double round the measurement may end.
+
+    It ends when the interval's relative half-width is at most ``precision``. It looks at the width alone, never at
+    where the interval lies, and only at numbers of values that grow geometrically: looking at the verdict, or after
+    every round, would make the interval miss more often than its confidence says.
+    """
+
+    precision: float
+    confidence: float
+    next_look: int = MIN_VALUES_TO_STOP
+
+    def satisfied(self, values: Sequence[float]) -> bool:
+        """Return whether the values, in the order measured, suffice."""
+        if len(values) < self.next_look:
+            return False
+        self.next_look = math.ceil(len(values) * LOOK_GROWTH)
+        return interval(values, self.confidence).relative_half_width <= self.precision
+
+
+def hull(intervals: Sequence[Interval]) -> Interval:
+    """Return one interval for a pair measured in several processes.
+
+    The speedup is the median of the processes' speedups; the interval runs from the lowest low to the highest high,
+    so that what differs between processes (memory layout, hash seeds, clocks) is inside it.
+
+    Raises:
+        ValueError: no interval was given.
+    """
+    if not intervals:
+        msg = "no process measured this pair"
+        raise ValueError(msg)
+    lows = [i.low for i in intervals if i.low is not None]
+    highs = [i.high for i in intervals if i.high is not None]
+    complete = len(lows) == len(intervals)
+    return Interval(
+        speedup=math.exp(_median(sorted(math.log(i.speedup) for i in intervals))),
+        low=min(lows) if complete else None,
+        high=max(highs) if complete else None,
+        confidence=intervals[0].confidence,
+        num_values=sum(i.num_values for i in intervals),
+        correlation_factor=max(i.correlation_factor for i in intervals),
+    )

@@ -1,0 +1,52 @@
+"""Records that the tests of reports share."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .sample import Row, empty_record, gpu_record, sample_record, without_claims
+
+HOSTILE = (
+    'x</q><script>alert(1)</script> | `code` ](http://evil.example/) <!-- **b** __c__\n| --- |\x1b[31m @user $x_1$ "q"'
+)
+
+
+@pytest.fixture
+def record() -> Row:
+    """Return a full record."""
+    return sample_record()
+
+
+@pytest.fixture(params=[sample_record, without_claims, empty_record, gpu_record], ids=lambda make: make.__name__)
+def any_record(request: pytest.FixtureRequest) -> Row:
+    """Return each kind of record in turn."""
+    made: Row = request.param()
+    return made
+
+
+@pytest.fixture
+def hostile() -> Row:
+    """Return a record in which every text that a user may choose tries to become markup."""
+    return poison(sample_record())
+
+
+def poison(record: Row) -> Row:
+    """Put hostile text into every free text of a record."""
+    run: dict[str, Any] = record["speedclaims"]
+    for row in run["claims"]:
+        row |= {key: f"{HOSTILE} {row[key]}" for key in ("id", "source", "text")}
+    for row in run["pairs"]:
+        row |= {key: f"{HOSTILE} {row[key]}" for key in ("name", "title", "family", "before", "after")}
+        row["equivalence_details"] = [HOSTILE, *row["equivalence_details"]]
+    for row in run["audit"]:
+        row |= {key: f"{HOSTILE} {row[key]}" for key in ("id", "source", "text", "claimed", "recomputed", "formula")}
+    run["environment"] |= {"device_name": HOSTILE, "command": HOSTILE, "libraries": {HOSTILE: HOSTILE}}
+    run["noise_floor"]["reason"] = HOSTILE
+    return record
+
+
+@pytest.fixture
+def report_schema() -> Path:
+    """Return the path of the record's published schema."""
+    return Path(__file__).parents[2] / "bench" / "speedclaims" / "record.schema.json"

@@ -1,0 +1,114 @@
+"""Drawings show every row, hold no outside reference, and read their values right."""
+
+import math
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speedclaims.report.plots import (
+    ForestRow,
+    Strip,
+    axis_limits,
+    axis_ticks,
+    drift_svg,
+    forest_svg,
+    spread_text,
+    strip_limits,
+    strip_svg,
+    thin,
+)
+
+from .conftest import HOSTILE
+from .sample import log_ratios
+
+RATIOS = st.floats(min_value=1e-4, max_value=1e5)
+
+
+def drawn(svg: str) -> ET.Element:
+    """Return a drawing as a tree, which fails where it is not well-formed."""
+    return ET.fromstring(svg)  # noqa: S314 - drawn by the code under test
+
+
+def test_a_forest_names_every_row_and_draws_what_has_no_speedup_as_words() -> None:
+    rows = [
+        ForestRow("first", "a → b", "1.42x [1.38, 1.46]", 1.42, 1.38, 1.46, claimed=((1.5, None),)),
+        ForestRow("second", "c → d", "not measured: no GPU", None, None, None),
+        ForestRow("third", "e → f", "2x", 2.0, None, None, work="less"),
+    ]
+    text = "".join(drawn(forest_svg(rows, title="plot")).itertext())
+    assert all(word in text for row in rows for word in (row.label, row.sublabel, row.text))
+
+
+def test_a_hostile_label_stays_text() -> None:
+    svg = forest_svg([ForestRow(HOSTILE, "$\\frac{", HOSTILE, 1.0, 0.9, 1.1)], title=HOSTILE)
+    assert "<script" not in svg
+    assert "$\\frac{" in "".join(drawn(svg).itertext())
+    assert "<script" not in drift_svg([0.0, 0.1], title=HOSTILE, low=None, high=None)
+
+
+def test_no_drawing_sets_a_colour_or_font_of_its_own() -> None:
+    svg = forest_svg([ForestRow("a", "", "1x", 1.0, 0.9, 1.1)], title="plot", noise=0.01)
+    assert "var(--ink)" in svg
+    assert "font-family" not in svg
+    assert "<style" not in svg
+    assert "http" not in svg
+
+
+def test_a_label_in_any_script_draws_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    assert "速度" in forest_svg([ForestRow("速度", "", "1x", 1.0, None, None)], title="plot")
+    assert not recwarn.list
+
+
+@given(st.lists(RATIOS, max_size=8))
+def test_an_axis_holds_every_value_and_one_and_has_few_round_ticks(values: list[float]) -> None:
+    low, high = axis_limits(values)
+    assert low < min([1.0, *values]) <= max([1.0, *values]) < high
+    ticks = axis_ticks(low, high)
+    assert any(math.isclose(tick, 1.0) for tick in ticks)
+    assert all(low <= tick <= high for tick in ticks)
+    assert 1 <= len(ticks) <= 10
+
+
+def test_a_drift_shows_first_low_then_high() -> None:
+    svg = drift_svg([-0.1, 0.0, 0.1], title="rising", low=0.95, high=1.05)
+    heights = [float(element.attrib["cy"]) for element in drawn(svg).iter("circle")]
+    assert heights == sorted(heights, reverse=True)
+
+
+def test_equal_rounds_draw_a_flat_line() -> None:
+    svg = drift_svg([0.2] * 5, title="flat", low=math.exp(0.2), high=math.exp(0.2))
+    assert len({element.attrib["cy"] for element in drawn(svg).iter("circle")}) == 1
+
+
+def test_thousands_of_rounds_stay_a_small_drawing_and_keep_their_drift() -> None:
+    values = log_ratios(1.0, 5000, drift=0.2)
+    thinned = thin(values)
+    assert len(thinned) <= 160
+    assert thinned[-1] - thinned[0] > 0.15
+
+
+def test_the_spread_is_told_as_per_cent_of_the_median() -> None:
+    assert spread_text([math.log(0.98), 0.0, math.log(1.05)]) == "−2.0 % to +5.0 %"  # noqa: RUF001 - as it is shown
+
+
+@pytest.mark.parametrize("bounds", [(None, None), (1.5, None), (None, 2.0), (1.5, 2.0), (0.0, 2.0)])
+def test_a_strip_stays_inside_its_axis(bounds: tuple[float | None, float | None]) -> None:
+    strip = Strip(*bounds, 1.7, 1.6, 1.8, "good")
+    svg = drawn(strip_svg(strip, strip_limits([strip]), title="claimed and measured"))
+    for bar in svg.iter("rect"):
+        assert float(bar.attrib["x"]) >= 0
+        assert float(bar.attrib["x"]) + float(bar.attrib["width"]) <= 150.1
+
+
+def test_importing_the_report_imports_nothing_heavy() -> None:
+    heavy = ["matplotlib", "jinja2", "rich", "numpy", "torch", "tensorflow"]
+    code = (
+        "import sys; import speedclaims.report.render, speedclaims.report.terminal;"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

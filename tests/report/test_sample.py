@@ -1,0 +1,25 @@
+"""What these tests draw is what a session may write."""
+
+import json
+from pathlib import Path
+
+import fastjsonschema
+
+from .conftest import poison
+from .sample import Row, sample_record
+
+
+def test_every_sample_record_is_valid_against_the_schema(any_record: Row, report_schema: Path) -> None:
+    fastjsonschema.compile(json.loads(report_schema.read_text(encoding="utf-8")))(any_record)
+
+
+def test_a_hostile_record_is_valid_against_the_schema_too(report_schema: Path) -> None:
+    fastjsonschema.compile(json.loads(report_schema.read_text(encoding="utf-8")))(poison(sample_record()))
+
+
+def test_the_sample_has_every_verdict_status_and_kind_of_work(report_schema: Path) -> None:
+    definitions = json.loads(report_schema.read_text(encoding="utf-8"))["definitions"]
+    run = sample_record()["speedclaims"]
+    assert {row["verdict"] for row in run["claims"]} == set(definitions["claim"]["properties"]["verdict"]["enum"])
+    for key in ("status", "work", "equivalence"):
+        assert {row[key] for row in run["pairs"]} == set(definitions["pair"]["properties"][key]["enum"])

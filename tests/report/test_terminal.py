@@ -1,0 +1,142 @@
+"""The last lines of a run fit the terminal and tell what was claimed, found, where, and how sure."""
+
+import re
+
+import pytest
+from rich.cells import cell_len
+
+from speedclaims.report.formatting import VERDICTS
+from speedclaims.report.terminal import claims_summary
+
+from .sample import Row, claim, empty_record, sample_record, without_claims
+
+WIDTHS = [80, 100, 140]
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def flat(text: str) -> str:
+    """Return text on one line without colours."""
+    return " ".join(ANSI.sub("", text).split())
+
+
+@pytest.mark.parametrize("width", [*WIDTHS, 60, 40])
+@pytest.mark.parametrize("color", [False, True])
+@pytest.mark.parametrize("unicode", [False, True])
+def test_no_line_is_longer_than_the_width(any_record: Row, width: int, *, color: bool, unicode: bool) -> None:
+    lines = claims_summary(any_record, width, color=color, unicode=unicode).splitlines()
+    assert max(cell_len(ANSI.sub("", line)) for line in lines) <= width
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_hostile_and_wide_letters_do_not_break_a_line(hostile: Row, width: int) -> None:
+    hostile["speedclaims"]["claims"][2] |= {"text": "速度" * 60, "id": "速度" * 40, "reason": "理由 " * 40}
+    text = claims_summary(hostile, width, color=False)
+    assert "\x1b" not in text
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_verdict_is_told(record: Row, width: int) -> None:
+    text = claims_summary(record, width, color=False)
+    assert all(verdict.word in text for verdict in VERDICTS.values())
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_stranger_finds_claim_result_machine_and_certainty(record: Row, width: int) -> None:
+    text = flat(claims_summary(record, width, color=False))
+    assert "3 of 9 claims hold on this machine" in text
+    assert "1.42x [1.38, 1.46]" in text
+    assert "AMD EPYC 7763, 2 cores" in text
+    assert "commit abc1234" in text
+    assert "Intervals at 95 %." in text
+    assert "differed by up to 0.6 %" in text
+    assert "chance alone would get 0.15 wrong" in text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_it_fits_one_screen(record: Row, width: int) -> None:
+    assert len(claims_summary(record, width, color=False).splitlines()) <= 40
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_an_unmet_requirement_stands_with_the_local_figure_beside_it(record: Row, width: int) -> None:
+    text = flat(claims_summary(record, width, color=False))
+    assert "needs cuda (here on cpu: 0.95x [0.93, 0.97])" in text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_pair_without_a_speedup_tells_its_whole_reason(record: Row, width: int) -> None:
+    text = flat(claims_summary(record, width, color=False))
+    for pair in record["speedclaims"]["pairs"]:
+        if pair["speedup"] is None:
+            assert pair["reason"] in text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_without_claims_every_pair_is_listed(width: int) -> None:
+    record = without_claims()
+    text = claims_summary(record, width, color=False)
+    for pair in record["speedclaims"]["pairs"]:
+        assert pair["name"] in text
+
+
+def test_other_work_never_passes_for_a_speedup_of_the_same_work() -> None:
+    for width in WIDTHS:
+        lines = claims_summary(without_claims(), width, color=False).splitlines()
+        assert "less" in next(line for line in lines if "test_fewer_epochs" in line)
+
+
+def test_claims_that_did_not_run_are_one_line(record: Row) -> None:
+    extra = [claim(f"c{i}", f"claim {i}", "not_measured", reason="its test was not selected") for i in range(30)]
+    record["speedclaims"]["claims"] += extra
+    lines = claims_summary(record, 80, color=False).splitlines()
+    assert "31 claims not run: its test was not selected" in lines
+    assert not [line for line in lines if "claim 7" in line]
+
+
+def test_many_claims_take_one_line_each(record: Row) -> None:
+    template = record["speedclaims"]["claims"][3]
+    record["speedclaims"]["claims"] = [template | {"id": f"c{i}", "text": f"text {i}"} for i in range(30)]
+    text = claims_summary(record, 80, color=False)
+    assert sum("confirmed" in line and "c" in line for line in text.splitlines()) >= 30
+    assert "text 7" not in text
+
+
+def test_many_arithmetic_claims_are_counted_in_one_line(record: Row) -> None:
+    template = next(row for row in record["speedclaims"]["claims"] if row["verdict"] == "inconsistent")
+    record["speedclaims"]["claims"] += [template | {"id": f"a{i}"} for i in range(8)]
+    text = claims_summary(record, 80, color=False)
+    assert "10 arithmetic claims: 9 inconsistent, 1 consistent" in text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_without_unicode_everything_is_ascii(any_record: Row, width: int) -> None:
+    assert claims_summary(any_record, width, color=False, unicode=False).isascii()
+
+
+def test_colour_is_an_addition_and_the_words_stay() -> None:
+    colored = claims_summary(sample_record(), 100, color=True)
+    plain = claims_summary(sample_record(), 100, color=False)
+    assert "\x1b[" in colored
+    assert "\x1b" not in plain
+    assert [line.rstrip() for line in ANSI.sub("", colored).splitlines()] == plain.splitlines()
+
+
+def test_the_environment_of_the_process_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = claims_summary(sample_record(), 100, color=True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "50")
+    assert claims_summary(sample_record(), 100, color=True) == expected
+
+
+@pytest.mark.parametrize("name", [None, "unversioned"])
+def test_a_tree_without_version_control_has_no_commit(record: Row, name: str | None) -> None:
+    record["speedclaims"]["environment"]["commit"] |= {"id": name, "dirty": None}
+    assert "no commit" in flat(claims_summary(record, 80, color=False))
+
+
+def test_a_run_without_anything_says_so() -> None:
+    text = claims_summary(empty_record(), 80, color=False)
+    assert "Nothing was measured on this machine." in text
+    assert "not measured: no control pair ran" in text

@@ -1,0 +1,190 @@
+"""What is called in which order, and where the clock stands."""
+
+import sys
+
+import pytest
+
+from speedclaims import pairing
+from speedclaims.pairing import Settings, Work, default_synchronize, measure, setup_for, time_side, warm_up
+
+
+class Clock:
+    """A clock that only the callables under test move."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def spend(self, seconds):
+        def call():
+            self.now += seconds
+
+        return call
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(pairing, "time", clock)
+    return clock
+
+
+def sides(before, after, setup=None, synchronize=lambda: None):
+    return Work(before, after, setup_for(setup), synchronize, resets=setup is not None)
+
+
+def test_rounds_alternate_ab_ba(clock):
+    seen = []
+
+    def side(name, seconds):
+        def call():
+            seen.append(name)
+            clock.now += seconds
+
+        return call
+
+    measure(sides(side("before", 0.3), side("after", 0.3)), Settings(max_time=2.3))
+    assert seen == ["before", "after", *["before", "after", "after", "before"] * 2]
+
+
+def test_the_speedup_of_known_durations_is_their_ratio(clock):
+    found = measure(sides(clock.spend(0.030), clock.spend(0.020)), Settings(max_time=5))
+    assert found.interval(0.95).speedup == pytest.approx(1.5)
+    assert found.before_s[0] == pytest.approx(0.030)
+    assert found.after_s[0] == pytest.approx(0.020)
+
+
+def test_the_setup_is_outside_the_clock_and_runs_before_each_side(clock):
+    told = []
+
+    def setup(side):
+        told.append(side)
+        clock.now += 0.5
+
+    found = measure(sides(clock.spend(0.25), clock.spend(0.25), setup), Settings(max_time=3))
+    assert set(found.before_s + found.after_s) == {0.25}
+    assert told == ["before", "after", "before", "after", "after", "before"]
+
+
+def test_the_device_is_waited_for_before_the_clock_starts_and_before_it_stops(clock):
+    pending = []
+
+    def launch():
+        pending.append(0.4)
+
+    def wait():
+        clock.now += sum(pending)
+        pending.clear()
+
+    pending.append(7.0)  # work left over from elsewhere must not be charged to the side
+    assert time_side(sides(launch, launch, synchronize=wait), "before", 1) == pytest.approx(0.4)
+
+
+def test_a_call_under_a_millisecond_is_repeated_inside_the_round(clock):
+    found = measure(sides(clock.spend(0.0003), clock.spend(0.004)), Settings(max_time=0.1))
+    assert found.repeats_before == 4
+    assert found.repeats_after == 1
+    assert found.before_s[0] == pytest.approx(0.0003)
+
+
+def test_a_setup_runs_before_every_repeat_of_a_short_call(clock):
+    state = []
+
+    def setup():
+        state[:] = ["fresh"]
+
+    def call():
+        assert state == ["fresh"]
+        state.append("used")
+        clock.now += 0.0004
+
+    found = measure(sides(call, call, setup), Settings(max_time=0.05))
+    assert found.repeats_before == 3
+
+
+def test_at_least_one_double_round_is_measured_however_short_the_time(clock):
+    found = measure(sides(clock.spend(9.0), clock.spend(9.0)), Settings(max_time=0.001))
+    assert len(found.log_ratios) == 1
+    assert not found.reached_precision
+
+
+def test_the_measurement_ends_when_the_interval_is_narrow_enough_but_not_within_a_second(clock):
+    found = measure(sides(clock.spend(0.01), clock.spend(0.01)), Settings(max_time=60))
+    assert found.reached_precision
+    assert 1.0 <= sum(found.before_s + found.after_s) < 1.5
+
+
+def test_a_slow_setup_does_not_prolong_the_warm_up(clock):
+    def setup():
+        clock.now += 2.0
+
+    assert warm_up(sides(clock.spend(0.01), clock.spend(0.01), setup), "before") == 1
+    assert clock.now < 5
+
+
+def test_a_tracer_is_off_while_the_clock_runs_and_back_afterwards():
+    def tracer(*_):
+        return None
+
+    seen = []
+    previous = sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        measure(sides(lambda: seen.append(sys.gettrace()), lambda: None), Settings(max_time=0.01))
+        assert sys.gettrace() is tracer
+    finally:
+        sys.settrace(previous)
+    assert set(seen) == {None}
+
+
+@pytest.mark.parametrize("disabled", [True, False])
+def test_the_garbage_collector_is_off_only_on_request(disabled):
+    import gc
+
+    seen = []
+    measure(sides(lambda: seen.append(gc.isenabled()), lambda: None), Settings(max_time=0.01, disable_gc=disabled))
+    assert set(seen) == {not disabled}
+    assert gc.isenabled()
+
+
+def test_an_exception_of_a_side_reaches_the_test_and_puts_the_interpreter_back():
+    import gc
+
+    def fails():
+        msg = "out of data"
+        raise RuntimeError(msg)
+
+    with pytest.raises(RuntimeError, match="out of data"):
+        measure(sides(fails, lambda: None), Settings(disable_gc=True))
+    assert gc.isenabled()
+
+
+def test_a_setup_of_two_arguments_is_refused():
+    with pytest.raises(TypeError, match="at most one"):
+        setup_for(lambda one, two: None)
+
+
+def test_the_default_synchronization_is_of_the_frameworks_imported_already(monkeypatch):
+    calls = []
+
+    class Cuda:
+        @staticmethod
+        def is_available():
+            return True
+
+        @staticmethod
+        def synchronize():
+            calls.append("torch")
+
+    class Framework:
+        cuda = Cuda
+
+    monkeypatch.setitem(sys.modules, "torch", Framework)
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    default_synchronize()()
+    assert calls == ["torch"]
+    monkeypatch.delitem(sys.modules, "torch")
+    default_synchronize()()
+    assert calls == ["torch"]

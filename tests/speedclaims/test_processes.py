@@ -1,0 +1,144 @@
+"""What is measured in fresh processes: control pairs, cold calls, peak memory."""
+
+import pytest
+
+LOGGED = """
+import os
+from pathlib import Path
+import pytest
+
+def note(name):
+    with Path("calls.txt").open("a") as file:
+        file.write(f"{name} {os.getpid()}\\n")
+
+class Side:
+    def __init__(self, label):
+        self.label = label
+
+    def __call__(self):
+        note(self.label)
+
+def test_pair(pair, level):
+    pair(before=Side("old"), after=Side("new"), equivalent=lambda: note("check"))
+"""
+
+CONFTEST = """
+import pytest
+
+def pytest_addoption(parser):
+    parser.addoption("--level", default="low")
+
+@pytest.fixture
+def level(request):
+    return request.config.getoption("--level")
+
+@pytest.fixture
+def pair_labels(level):
+    return {"family": "toys", "preset": level, "device": "cpu"}
+"""
+
+
+def calls(project):
+    found = {}
+    for line in (project.path / "calls.txt").read_text().splitlines():
+        name, process = line.split()
+        found.setdefault(process, []).append(name)
+    return list(found.values())
+
+
+def test_a_pair_is_measured_in_as_many_fresh_processes_as_asked(project):
+    project.write(test_p_py=LOGGED, conftest_py=CONFTEST)
+    assert project.run("--speedup-processes=2", "--speedup-report=out", "--level=high").ret == 0
+    mine, *fresh = calls(project)
+    assert mine == ["check"]
+    assert [sorted(set(names)) for names in fresh] == [["new", "old"]] * 2
+    (row,) = project.record()["speedclaims"]["pairs"]
+    assert (row["num_processes"], row["status"], row["equivalence"]) == (2, "measured", "passed")
+    assert (row["family"], row["preset"], row["before"], row["after"]) == ("toys", "high", "old", "new")
+
+
+def test_a_cold_call_is_the_first_of_a_process_in_which_the_other_side_never_ran(project):
+    project.write(test_p_py=LOGGED, conftest_py=CONFTEST)
+    assert project.run("--speedup-passes=time,cold", "--speedup-report=out").ret == 0
+    _, *fresh = calls(project)
+    assert fresh == [["old"]] * 3 + [["new"]] * 3
+    (row,) = project.record()["speedclaims"]["pairs"]
+    assert 0 < row["cold_before_s"]["low"] <= row["cold_before_s"]["value"] <= row["cold_before_s"]["high"]
+    assert row["cold_after_s"]["status"] == "measured"
+
+
+MEMORY = """
+def test_memory(pair):
+    pair(before=lambda: bytearray(300_000_000), after=lambda: bytearray(100_000_000), passes=["time", "memory"])
+"""
+
+
+def test_peak_memory_is_of_a_process_that_ran_that_side_alone(project):
+    project.write(test_m_py=MEMORY)
+    assert project.run("--speedup-report=out").ret == 0
+    memory = project.record()["speedclaims"]["pairs"][0]["memory"]
+    difference = memory["before"]["value"] - memory["after"]["value"]
+    assert difference == pytest.approx(200e6, rel=0.05)
+    assert memory["ratio"]["low"] <= memory["ratio"]["value"] <= memory["ratio"]["high"]
+    assert memory["ratio"]["low"] > 1.5
+
+
+CONTROL = """
+import pytest
+
+@pytest.mark.control_pair
+def test_same(pair):
+    pair(before=lambda: sum(range(50_000)), after=lambda: sum(range(50_000)))
+"""
+
+
+def test_a_control_pair_gives_the_noise_floor_from_three_fresh_processes(project):
+    project.write(test_c_py=CONTROL)
+    assert project.run("--speedup-report=out").ret == 0
+    section = project.record()["speedclaims"]
+    floor = section["noise_floor"]
+    assert (floor["status"], floor["num_processes"], floor["pairs"]) == ("measured", 3, ["test_c.py::test_same"])
+    (row,) = section["pairs"]
+    assert row["control"]
+    assert floor["value"] == pytest.approx(max(row["high"], 1 / row["low"]) - 1)
+
+
+def test_without_a_control_pair_the_noise_floor_is_not_measured(project):
+    project.write(test_c_py=CONTROL.replace("@pytest.mark.control_pair", ""))
+    assert project.run("--speedup-report=out").ret == 0
+    floor = project.record()["speedclaims"]["noise_floor"]
+    assert floor["value"] is None
+    assert floor["reason"] == "no control pair was measured in this run"
+
+
+def test_a_control_pair_of_too_few_rounds_is_no_noise_floor(project):
+    project.write(test_c_py=CONTROL)
+    assert project.run("--speedup-max-time=0.001", "--speedup-report=out").ret == 0
+    floor = project.record()["speedclaims"]["noise_floor"]
+    assert (floor["value"], floor["reason"]) == (None, "the control pair had too few rounds")
+
+
+def test_a_fresh_process_that_dies_is_reported_with_its_last_lines(project):
+    dying = CONTROL.replace("sum(range(50_000))", "__import__('os')._exit(7)", 1)
+    project.write(test_c_py=dying)
+    result = project.run()
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*ChildError: the fresh process for time ended with 7:*"])
+
+
+def test_a_fresh_process_writes_nothing_of_its_parents(project):
+    project.write(test_c_py=CONTROL)
+    before = "--benchmark-json=a.json", "--junitxml=j.xml", "--benchmark-autosave", "--speedup-report=out"
+    result = project.run(*before)
+    assert result.ret == 0
+    assert len(list((project.path / ".benchmarks").rglob("*.json"))) == 1
+    assert 'skipped="0"' in (project.path / "j.xml").read_text()
+    result.assert_outcomes(passed=1)
+
+
+def test_last_failed_of_the_parent_survives_the_fresh_processes(project):
+    project.write(test_c_py=CONTROL + "\ndef test_fails():\n    assert False\n")
+    assert project.run().ret == 1
+    result = project.run("--lf", "--collect-only", "-q")
+    result.stdout.fnmatch_lines(["*test_fails"])
+    result.stdout.no_fnmatch_line("*test_same")

@@ -1,0 +1,141 @@
+"""The record is strict JSON of a published form, or refused in one line."""
+
+import json
+
+import pytest
+
+from speedclaims import cli, record
+from speedclaims.record import RecordError
+
+PAIR = "def test_x(pair):\n    pair(before=lambda: sum(range(90_000)), after=lambda: sum(range(900)))\n"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A record as a run leaves it, made once."""
+    import subprocess
+    import sys
+
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "test_x.py").write_text(PAIR)
+    command = [sys.executable, "-m", "pytest", "-pno:xdist", "--speedup-max-time=0.3", "--speedup-report=out"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder / "out" / "record.json"
+
+
+@pytest.fixture
+def path(saved, tmp_path):
+    copy = tmp_path / "run.json"
+    copy.write_bytes(saved.read_bytes())
+    return copy
+
+
+def change(path, **section):
+    data = json.loads(path.read_text())
+    data["speedclaims"].update(section)
+    path.write_text(json.dumps(data))
+
+
+def test_a_record_reads_back_as_it_was_written(path):
+    data = record.read(path)
+    assert json.loads(record.dumps(data)) == data
+    assert set(data) == {"machine_info", "commit_info", "benchmarks", "datetime", "version", "speedclaims"}
+
+
+def test_a_record_tells_where_and_how_it_was_measured(path):
+    environment = record.read(path)["speedclaims"]["environment"]
+    assert environment["cpu"]["num_cores"] >= 1
+    assert environment["libraries"]["pytest-benchmark"]
+    assert environment["options"]["confidence"] == 0.95
+    assert "--speedup-max-time=0.3" in environment["command"]
+
+
+def test_what_was_not_measured_is_null_with_a_reason(path):
+    (row,) = record.read(path)["speedclaims"]["pairs"]
+    for figure in (row["cold_before_s"], row["memory"]["before"], row["syncs"]["ratio"]):
+        assert figure["value"] is None
+        assert figure["status"] == "not_measured"
+        assert figure["reason"]
+
+
+BROKEN = {
+    "truncated": (lambda p: p.write_bytes(p.read_bytes()[:-200]), "damaged or not JSON"),
+    "empty": (lambda p: p.write_bytes(b""), "damaged or not JSON"),
+    "not text": (lambda p: p.write_bytes(b"\xff\x00\xfe"), "it is not text"),
+    "missing": (lambda p: p.unlink(), "cannot be read"),
+    "with NaN": (lambda p: p.write_text(p.read_text().replace('"audit": []', '"audit": [NaN]')), "it holds NaN"),
+    "a list": (lambda p: p.write_text("[]"), "no speedclaims section"),
+    "pytest-benchmark's alone": (lambda p: p.write_text('{"benchmarks": []}'), "no speedclaims section"),
+    "of another schema version": (lambda p: change(p, schema_version=2), "schema version 2, this speedclaims reads 1"),
+    "without pairs": (lambda p: change(p, pairs=None), "speedclaims.pairs must be array"),
+    "with an unknown key": (lambda p: change(p, surprise=1), "surprise"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_record_is_refused_in_one_line_and_nothing_is_written(name, path, tmp_path, capsys):
+    damage, words = BROKEN[name]
+    damage(path)
+    with pytest.raises(RecordError) as caught:
+        record.read(path)
+    assert words in str(caught.value)
+    out = tmp_path / "out"
+    assert cli.main(["report", str(path), "-o", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"speedclaims: {path}: ")
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_a_record_with_nan_is_not_written(path):
+    data = record.read(path)
+    data["speedclaims"]["pairs"][0]["before_s"] = float("nan")
+    with pytest.raises(RecordError, match="NaN"):
+        record.dumps(data)
+
+
+def test_the_report_command_draws_the_report_from_the_record_alone(path, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main(["report", str(path), "-o", str(out)]) == 0
+    written = {line.rsplit("/", 1)[1] for line in capsys.readouterr().out.split()}
+    assert written == {"index.html", "speedups.md", "record.json"} == {p.name for p in out.iterdir()}
+    assert json.loads((out / "record.json").read_text()) == json.loads(path.read_text())
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    target = tmp_path / "f.json"
+    record.write_text(target, "old")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(record.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        record.write_text(target, "new")
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["f.json"]
+
+
+def test_a_figure_has_a_value_or_a_reason():
+    assert record.figure(1.0, "s")["status"] == "measured"
+    assert record.figure(None, "s", "no clock")["status"] == "not_measured"
+    for arguments in ((None, "s"), (1.0, "s", "why")):
+        with pytest.raises(ValueError, match="one of them"):
+            record.figure(*arguments)
+
+
+def test_a_ratio_needs_both_sides():
+    measured, missing = record.figure(4.0, "bytes"), record.figure(None, "bytes", "no pass")
+    assert record.sides(measured, record.figure(2.0, "bytes"))["ratio"]["value"] == 2.0
+    assert record.sides(measured, missing)["ratio"]["reason"] == "no pass"
+    assert record.sides(measured, record.figure(0.0, "bytes"))["ratio"]["value"] is None
+
+
+def test_several_measurements_become_their_median_with_its_range():
+    before = record.spread([record.figure(value, "bytes") for value in (6.0, 4.0, 5.0)])
+    after = record.spread([record.figure(value, "bytes") for value in (2.0, 2.5, 2.0)])
+    assert (before["value"], before["low"], before["high"]) == (5.0, 4.0, 6.0)
+    ratio = record.sides(before, after)["ratio"]
+    assert (ratio["value"], ratio["low"], ratio["high"]) == (2.5, 4.0 / 2.5, 6.0 / 2.0)
+    missing = record.figure(None, "bytes", "no clock")
+    assert record.spread([missing, record.figure(1.0, "bytes")]) == missing
