@@ -163,13 +163,13 @@ def pair_labels() -> Mapping[str, str | None]:
 
 @pytest.fixture
 def pair(request: pytest.FixtureRequest, benchmark: Any, pair_labels: Mapping[str, str | None]) -> Any:
-    """Measure two callables in alternation and judge the speedup.
+    """Measure two callables in alternation: ``result = pair(before=old, after=new)``.
 
-    Call it as ``result = pair(before=old, after=new)``. The result has ``speedup``, ``low``, ``high``, ``num_rounds``,
+    The result has ``speedup``, ``low``, ``high``, ``num_rounds``,
     ``before_s``, ``after_s`` and ``verdict``. Further arguments: ``equivalent`` (a check that runs first), ``work``
     (same, less, different), ``units`` (per call), ``setup`` (before each side, outside the clock), ``synchronize`` and
     ``passes``.
-    """
+    """  # noqa: D402 - it shows the call
     from speedclaims.fixtures import Pair  # noqa: PLC0415
 
     return Pair(request, benchmark, request.config.stash[KEY], pair_labels)

@@ -30,6 +30,13 @@ class Project:
         return json.loads((self.path / folder / "record.json").read_text())
 
 
+@pytest.fixture(autouse=True)
+def _no_xdist_worker(monkeypatch):
+    """The runs started here are not workers, also where these tests themselves run under xdist."""
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def project(pytester):
     return Project(pytester)

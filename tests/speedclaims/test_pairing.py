@@ -35,7 +35,7 @@ def sides(before, after, setup=None, synchronize=lambda: None):
     return Work(before, after, setup_for(setup), synchronize, resets=setup is not None)
 
 
-def test_rounds_alternate_ab_ba(clock):
+def test_rounds_alternate_and_so_do_double_rounds(clock):
     seen = []
 
     def side(name, seconds):
@@ -46,7 +46,22 @@ def test_rounds_alternate_ab_ba(clock):
         return call
 
     measure(sides(side("before", 0.3), side("after", 0.3)), Settings(max_time=2.3))
-    assert seen == ["before", "after", *["before", "after", "after", "before"] * 2]
+    warm_up, first, second = ["before", "after"], ["before", "after", "after", "before"], ["after", "before"]
+    assert seen == warm_up + first + second + second[::-1]
+
+
+def test_a_place_in_the_double_round_that_is_faster_favours_neither_side(clock):
+    """The fourth call of every four takes a twentieth less: one callable against itself must still come out as 1."""
+    calls = []
+
+    def call():
+        calls.append(None)
+        clock.now += 0.010 * (0.95 if len(calls) > 40 and len(calls) % 4 == 0 else 1.0)
+
+    found = measure(sides(call, call), Settings(max_time=5))
+    interval = found.interval(0.95)
+    assert interval.low <= 1 <= interval.high
+    assert sum(found.log_ratios[: len(found.log_ratios) // 2 * 2]) == pytest.approx(0.0)
 
 
 def test_the_speedup_of_known_durations_is_their_ratio(clock):
