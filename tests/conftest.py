@@ -1,0 +1,37 @@
+"""Hypothesis profiles, and what tests of every folder share."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("fast", max_examples=25, deadline=None)
+settings.register_profile("thorough", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Derandomized, so that a red build is about the change and not about the draw.
+settings.register_profile("ci", max_examples=50, deadline=None, derandomize=True, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "fast"))
+
+
+@pytest.fixture(scope="session")
+def offline_cache(tmp_path_factory):
+    """Folder in which the families keep their offline data during the tests."""
+    return tmp_path_factory.mktemp("offline-cache")
+
+
+@pytest.fixture(scope="module")
+def private_cache(offline_cache):
+    """Keep the offline data out of the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(offline_cache))
+        yield offline_cache
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Keep PyTorch to one thread: on a busy machine, threads that wait for each other make small steps crawl."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,116 @@
+"""Every Hypothesis strategy of these tests."""
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+MOST_TENSORS, MOST_ELEMENTS = 5, 64
+
+_SPECIALS = (np.inf, -np.inf, np.nan)
+
+
+def _elements(scale: float) -> st.SearchStrategy[float]:
+    """Zeros, and numbers up to `scale` that stay clear of float32's subnormals."""
+    magnitudes = st.floats(2.0**-10, 1.0, width=32)
+    return st.one_of(st.just(0.0), magnitudes, magnitudes.map(lambda value: -value)).map(
+        lambda value: float(np.float32(value * scale))
+    )
+
+
+@st.composite
+def gradient_sets(draw, *, least_tensors: int = 1, least_elements: int = 0, nonzero: bool = False):
+    """Gradients of one model: 1 to 5 float32 arrays of 0 to 64 elements, all of one order of magnitude."""
+    scale = 10.0 ** draw(st.integers(-3, 3))
+    sizes = draw(st.lists(st.integers(least_elements, MOST_ELEMENTS), min_size=least_tensors, max_size=MOST_TENSORS))
+    gradients = [draw(npst.arrays(np.float32, size, elements=_elements(scale))) for size in sizes]
+    if nonzero and not any(gradient.any() for gradient in gradients):
+        gradients.append(np.array([scale], np.float32))
+    return gradients
+
+
+def clip_limits(least: float = 1e-3) -> st.SearchStrategy[float]:
+    """Finite limits of a gradient norm."""
+    return st.floats(least, 1e3)
+
+
+def loose_factors() -> st.SearchStrategy[float]:
+    """By how much a limit exceeds a norm."""
+    return st.floats(1.01, 1e3)
+
+
+def tight_factors() -> st.SearchStrategy[float]:
+    """Limit as a fraction of the norm."""
+    return st.floats(1e-2, 1.0)
+
+
+@st.composite
+def nonfinite_gradient_sets(draw, specials=_SPECIALS):
+    """Gradients in which at least one element is infinite or NaN, and the places of those: (gradients, index pairs)."""
+    gradients = draw(gradient_sets(least_elements=1, nonzero=True))
+    places = []
+    for _ in range(draw(st.integers(1, 3))):
+        tensor = draw(st.integers(0, len(gradients) - 1))
+        element = draw(st.integers(0, len(gradients[tensor]) - 1))
+        gradients[tensor][element] = draw(st.sampled_from(specials))
+        places.append((tensor, element))
+    return gradients, places
+
+
+@st.composite
+def overflowing_gradient_sets(draw):
+    """Finite float32 gradients the squares of which are beyond float32.
+
+    Tensors have two elements or more: the norm of a single one is its magnitude, taken without a square.
+    """
+    gradients = draw(gradient_sets(least_elements=2))
+    tensor = draw(st.integers(0, len(gradients) - 1))
+    gradients[tensor][0] = draw(st.sampled_from([1.0, -1.0])) * draw(st.floats(2e19, 3e38))
+    return gradients
+
+
+def refused_limits() -> st.SearchStrategy[float]:
+    """Limits that no norm can have."""
+    return st.one_of(st.just(0.0), st.just(-0.0), st.just(float("nan")), st.floats(max_value=-1e-30))
+
+
+def missing_flags() -> st.SearchStrategy[list[bool]]:
+    """Which parameters have no gradient."""
+    return st.lists(st.booleans(), min_size=MOST_TENSORS + 1, max_size=MOST_TENSORS + 1)
+
+
+@st.composite
+def orders(draw, num: int):
+    """A permutation of `num` places."""
+    return draw(st.permutations(range(num)))
+
+
+def seeds() -> st.SearchStrategy[int]:
+    """Seeds of a training."""
+    return st.integers(0, 2**32 - 1)
+
+
+def step_counts() -> st.SearchStrategy[int]:
+    """Optimizer steps: from one to more than a tiny epoch has."""
+    return st.integers(1, 25)
+
+
+def switch_subsets(switches) -> st.SearchStrategy[dict[str, bool]]:
+    """Settings of some switches: every subset of them on."""
+    return st.fixed_dictionaries({switch.name: st.booleans() for switch in switches})
+
+
+def tiny_regressor_overrides() -> st.SearchStrategy[dict]:
+    """Configurations of the tabular regressor that take milliseconds a step."""
+    return st.fixed_dictionaries(
+        {
+            "num_rows": st.integers(60, 200),
+            "num_features": st.integers(2, 12),
+            "num_targets": st.integers(1, 3),
+            "hidden_size": st.integers(4, 24),
+            "num_layers": st.integers(0, 2),
+            "batch_size": st.integers(8, 40),
+            "dropout": st.sampled_from([0.0, 0.1, 0.5]),
+            "clip_norm": st.sampled_from([0.1, 1.0, float("inf")]),
+            "num_workers": st.integers(0, 2),
+        }
+    )

@@ -1,0 +1,292 @@
+"""Shape suffixes: N rows, F features, K targets."""
+
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from trainers.contract import BadInput
+from trainers.tabular_regressor import RegressorConfig
+from trainers.tabular_regressor import data as files
+from trainers.tabular_regressor.data import EpochSampler, Scaling, load_data, make_data, make_loader, read_arrays
+
+pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
+
+TINY = RegressorConfig.preset("tiny")
+
+
+def write(path, **arrays):
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array)
+    return path
+
+
+@pytest.fixture
+def raw():
+    """X with a constant column, and Y with one whose quartiles agree."""
+    random = np.random.default_rng(0)
+    features_NF = random.normal(5, 3, (60, 4)).astype(np.float32)
+    targets_NK = random.normal(-2, 9, (60, 3)).astype(np.float32)
+    features_NF[:, 1] = 0.1
+    targets_NK[:, 2] = 7
+    targets_NK[:5, 2] = 1e4
+    return features_NF, targets_NK
+
+
+def test_preprocessing_is_the_numpy_formula(tmp_path, raw):
+    features_NF, targets_NK = (array.astype(np.float64) for array in raw)
+    loaded = load_data(write(tmp_path / "a.h5", X=raw[0], Y=raw[1]), TINY)
+    deviation_F = features_NF.std(axis=0)
+    deviation_F[1] = 1
+    low_K, middle_K, high_K = np.percentile(targets_NK, [25, 50, 75], axis=0)
+    iqr_K = high_K - low_K
+    assert iqr_K[2] == 0
+    iqr_K[2] = 1
+    expected_features = (features_NF - features_NF.mean(axis=0)) / deviation_F
+    np.testing.assert_allclose(loaded.features_NF.numpy(), expected_features, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(loaded.targets_NK.numpy(), (targets_NK - middle_K) / iqr_K, rtol=1e-6, atol=1e-6)
+    assert loaded.features_NF.dtype == loaded.targets_NK.dtype == torch.float32
+
+
+def test_a_constant_column_becomes_zeros_and_no_noise(tmp_path, raw):
+    loaded = load_data(write(tmp_path / "a.h5", X=raw[0], Y=raw[1]), TINY)
+    assert loaded.features_NF[:, 1].abs().max() < 1e-6
+
+
+def test_scaling_back_undoes_the_scaling(raw):
+    scaling = Scaling.of(*raw)
+    np.testing.assert_allclose(scaling.unscale_targets(scaling.scale_targets(raw[1])), raw[1], rtol=1e-5, atol=1e-4)
+    again = Scaling.from_dict(scaling.to_dict())
+    assert all(np.array_equal(value, vars(again)[name]) for name, value in vars(scaling).items())
+
+
+def test_a_transposed_file_is_turned_round_and_it_says_so(tmp_path, raw, caplog):
+    upright = read_arrays(write(tmp_path / "a.h5", X=raw[0], Y=raw[1]))
+    assert not caplog.records
+    turned = read_arrays(write(tmp_path / "b.h5", X=raw[0].T, Y=raw[1].T))
+    assert "transposed" in caplog.text
+    assert all(np.array_equal(one, other) for one, other in zip(upright, turned, strict=True))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int32", "uint8", "float16"])
+def test_any_type_of_number_is_read(tmp_path, dtype):
+    table = np.arange(40).reshape(20, 2).astype(dtype)
+    features_NF, _ = read_arrays(write(tmp_path / "a.h5", X=table, Y=table))
+    assert features_NF.dtype == np.float32
+    assert np.array_equal(features_NF, table)
+
+
+def test_the_split_is_a_partition_that_depends_on_the_split_seed_alone():
+    splits = files.split_rows(1000, TINY)
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [800, 100, 100]
+    assert sorted(np.concatenate([splits.train, splits.val, splits.test])) == list(range(1000))
+    assert np.array_equal(splits.train, files.split_rows(1000, TINY.replace(data_seed=5)).train)
+    assert not np.array_equal(splits.train, files.split_rows(1000, TINY.replace(split_seed=5)).train)
+
+
+def text_table():
+    return np.array([["a", "b"]] * 20, dtype=h5py.string_dtype())
+
+
+GOOD = np.arange(40, dtype=np.float32).reshape(20, 2)
+NAN, INFINITE, HUGE = (np.where(GOOD == 7, bad, GOOD.astype(np.float64)) for bad in (np.nan, np.inf, 1e300))
+BAD_TABLES = {
+    "no X": ({"Y": GOOD}, "no data set X"),
+    "no Y": ({"X": GOOD, "y": GOOD}, "no data set Y"),
+    "neither": ({}, "no data set X"),
+    "nan": ({"X": NAN, "Y": GOOD}, r"\[X\].*NaN.*\[3, 1\]"),
+    "infinite": ({"X": GOOD, "Y": INFINITE}, r"\[Y\].*\[3, 1\]"),
+    "beyond float32": ({"X": HUGE, "Y": GOOD}, "beyond float32"),
+    "one row": ({"X": GOOD[:1], "Y": GOOD[:1]}, r"only 1 row"),
+    "nine rows": ({"X": GOOD[:9], "Y": GOOD[:9]}, r"only 9 row"),
+    "no rows": ({"X": GOOD[:0], "Y": GOOD[:0]}, "empty"),
+    "no columns": ({"X": GOOD[:, :0], "Y": GOOD}, "empty"),
+    "one dimension": ({"X": GOOD, "Y": GOOD[:, 0]}, r"\[Y\].*1 dimension"),
+    "three dimensions": ({"X": GOOD[None], "Y": GOOD}, "3 dimension"),
+    "a number": ({"X": np.float32(1), "Y": GOOD}, "0 dimension"),
+    "text": ({"X": text_table(), "Y": GOOD}, r"\[X\].*not numbers"),
+    "bytes": ({"X": np.array([[b"a"]] * 20), "Y": GOOD}, "not numbers"),
+    "complex": ({"X": GOOD + 1j, "Y": GOOD}, "complex"),
+    "compound": ({"X": np.zeros((20, 2), [("a", "f4")]), "Y": GOOD}, "not numbers"),
+    "fits neither way": ({"X": GOOD, "Y": GOOD[:15, :1]}, "neither dimension"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "named"), BAD_TABLES.values(), ids=BAD_TABLES.keys())
+def test_bad_tables_are_refused_by_name_and_place(tmp_path, arrays, named):
+    path = write(tmp_path / "bad.h5", **arrays)
+    with pytest.raises(BadInput, match=named) as caught:
+        read_arrays(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_group_named_x_is_no_table(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_group("X")
+        file["Y"] = GOOD
+    with pytest.raises(BadInput, match="no data set X"):
+        read_arrays(tmp_path / "a.h5")
+
+
+def test_files_that_are_no_hdf5_are_refused_by_name(tmp_path):
+    (tmp_path / "empty.h5").touch()
+    (tmp_path / "text.h5").write_text("X,Y\n1,2\n")
+    (tmp_path / "folder.h5").mkdir()
+    for name in ("empty.h5", "text.h5", "folder.h5", "missing.h5"):
+        with pytest.raises(BadInput, match=name):
+            read_arrays(tmp_path / name)
+
+
+def test_a_truncated_file_is_refused_wherever_it_was_cut(tmp_path):
+    whole = write(tmp_path / "whole.h5", X=GOOD, Y=GOOD).read_bytes()
+    for length in range(1, len(whole), 97):
+        (tmp_path / "cut.h5").write_bytes(whole[:length])
+        with pytest.raises(BadInput, match=r"cut\.h5"):
+            read_arrays(tmp_path / "cut.h5")
+
+
+def test_a_column_that_overflows_when_scaled_is_refused(tmp_path):
+    targets = GOOD.copy()
+    targets[:, 1] = 1e-30 * np.arange(20)
+    targets[0, 1] = 1e30
+    with pytest.raises(BadInput, match="column 1 overflows"):
+        load_data(write(tmp_path / "a.h5", X=GOOD, Y=targets), TINY)
+
+
+def test_a_part_without_rows_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="test"):
+        load_data(write(tmp_path / "a.h5", X=GOOD, Y=GOOD), TINY.replace(test_split=0.01))
+
+
+def test_made_up_data_has_what_the_model_is_meant_for(tmp_path):
+    config = RegressorConfig.preset("smoke")
+    make_data(tmp_path / "a.h5", config)
+    features_NF, targets_NK = read_arrays(tmp_path / "a.h5")
+    assert features_NF.shape == (2000, 32)
+    assert targets_NK.shape == (2000, 3)
+    assert (features_NF.std(axis=0, dtype=np.float64) < 1e-9).sum() == 1
+    inner = np.abs(targets_NK[:, -1])
+    assert (inner < 0.5).mean() < 0.05, "the last target keeps away from zero, on either side of it"
+    assert 0.2 < (targets_NK[:, -1] > 0).mean() < 0.8
+    scaled = Scaling.of(features_NF, targets_NK).scale_targets(targets_NK)
+    assert 0.001 < (np.abs(scaled) > 4).any(axis=1).mean() < 0.02, "about one row in a hundred is an outlier"
+    values = np.linalg.svd(Scaling.of(features_NF, targets_NK).scale_features(features_NF), compute_uv=False)
+    assert (values[:4] ** 2).sum() > 0.7 * (values**2).sum(), "X is of low rank, plus noise"
+    steps = Scaling.of(features_NF, targets_NK).scale_features(features_NF)[:, 0]
+    assert np.corrcoef(steps[1:], steps[:-1])[0, 1] > 0.5, "rows follow on each other"
+
+
+def test_made_up_data_depends_on_its_seed_alone(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        make_data(tmp_path / name, TINY.replace(data_seed=seed))
+    tables = {name: read_arrays(tmp_path / name) for name in "abc"}
+    assert all(np.array_equal(one, other) for one, other in zip(tables["a"], tables["b"], strict=True))
+    assert not np.array_equal(tables["a"][0], tables["c"][0])
+
+
+def test_made_up_data_overwrites_nothing(tmp_path):
+    (tmp_path / "mine.h5").write_text("mine")
+    with pytest.raises(BadInput, match="exists"):
+        make_data(tmp_path / "mine.h5", TINY)
+    assert (tmp_path / "mine.h5").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_offline_data_is_made_once(private_cache):
+    shutil.rmtree(private_cache / "trainers", ignore_errors=True)
+    path = files.offline_data_path(TINY)
+    assert path.is_relative_to(private_cache)
+    written = path.stat().st_mtime_ns
+    assert files.offline_data_path(TINY.replace(batch_size=3)) == path
+    assert path.stat().st_mtime_ns == written
+    assert files.offline_data_path(TINY.replace(data_seed=1)) != path
+    assert [each.name for each in path.parent.iterdir() if each.name.startswith(".")] == []
+
+
+def test_without_a_cache_the_offline_data_goes_to_the_temporary_folder(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(files.tempfile, "gettempdir", lambda: str(tmp_path))
+    assert files.offline_data_path(TINY).is_relative_to(tmp_path / "trainers")
+
+
+def loaded_tiny():
+    return load_data(files.offline_data_path(TINY), TINY)
+
+
+def batches_of(num_workers, persistent, epochs):
+    loaded = loaded_tiny()
+    sampler = EpochSampler(loaded.part(loaded.splits.train))
+    loader = make_loader(sampler.dataset, 16, sampler=sampler, num_workers=num_workers, persistent_workers=persistent)
+    found = []
+    for epoch in range(epochs):
+        sampler.seek(seed=3, epoch=epoch, num_done=0)
+        found.append([(features.clone(), targets.clone()) for features, targets in loader])
+    files.stop_workers(loader)
+    return found
+
+
+def equal_batches(left, right):
+    return all(
+        torch.equal(a, b)
+        for one, other in zip(left, right, strict=True)
+        for pair, other_pair in zip(one, other, strict=True)
+        for a, b in zip(pair, other_pair, strict=True)
+    )
+
+
+@pytest.mark.parametrize(("num_workers", "persistent"), [(0, True), (1, False), (2, False), (2, True), (3, True)])
+def test_workers_do_not_change_batch_order(num_workers, persistent):
+    assert equal_batches(batches_of(0, persistent=False, epochs=3), batches_of(num_workers, persistent, epochs=3))
+
+
+def test_a_shared_generator_would_change_batch_order_under_persistent_workers():
+    """The negative control: this is the order that `generator=` alone gives, which document 004 relies on."""
+
+    def order(persistent):
+        loader = torch.utils.data.DataLoader(
+            torch.arange(50),
+            batch_size=10,
+            shuffle=True,
+            num_workers=1,
+            persistent_workers=persistent,
+            generator=torch.Generator().manual_seed(0),
+        )
+        found = [torch.cat(list(loader)).tolist() for _ in range(2)]
+        files.stop_workers(loader)
+        return found
+
+    with_persistence, without = order(persistent=True), order(persistent=False)
+    assert with_persistence[0] == without[0]
+    assert with_persistence[1] != without[1]
+
+
+def test_every_epoch_has_its_own_order_of_the_same_rows():
+    sampler = EpochSampler(loaded_tiny().part(np.arange(50)))
+    orders = []
+    for epoch in range(4):
+        sampler.seek(seed=0, epoch=epoch, num_done=0)
+        orders.append(tuple(sampler))
+    assert len(set(orders)) == 4
+    assert {tuple(sorted(order)) for order in orders} == {tuple(range(50))}
+    sampler.seek(seed=1, epoch=0, num_done=0)
+    assert tuple(sampler) not in orders
+
+
+def test_an_order_can_be_continued_in_the_middle():
+    sampler = EpochSampler(loaded_tiny().part(np.arange(50)))
+    sampler.seek(seed=0, epoch=2, num_done=0)
+    whole = list(sampler)
+    sampler.seek(seed=0, epoch=2, num_done=20)
+    assert list(sampler) == whole[20:]
+
+
+def test_the_fingerprint_tells_data_apart(tmp_path, raw):
+    upright = load_data(write(tmp_path / "a.h5", X=raw[0], Y=raw[1]), TINY)
+    turned = load_data(write(tmp_path / "b.h5", X=raw[0].T, Y=raw[1].T), TINY)
+    assert files.data_fingerprint(upright) == files.data_fingerprint(turned)
+    assert files.data_fingerprint(upright) != files.data_fingerprint(loaded_tiny())

@@ -1,0 +1,154 @@
+"""Command line of the trainers: `python -m trainers FAMILY make-data|train|predict`.
+
+Exit codes: 0 fine, 2 bad usage or bad input, with one line on stderr that says what, where and what would mend it.
+"""
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+from trainers import families, family
+from trainers.contract import BadInput
+
+__all__ = ["main"]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses bad usage as everything else here is refused: by BadInput, which is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(message, self.prog, f"see {self.prog} --help")
+
+
+def _count(text: str) -> int:
+    """Parse a whole number of at least 1."""
+    return _whole_number(text, least=1)
+
+
+def _seed(text: str) -> int:
+    """Parse a whole number of at least 0."""
+    return _whole_number(text, least=0)
+
+
+def _whole_number(text: str, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+    if number < least:
+        raise argparse.ArgumentTypeError(f"{number} is below {least}")
+    return number
+
+
+def _setting(text: str) -> tuple[str, bool]:
+    """Parse NAME=on or NAME=off."""
+    name, _, value = text.partition("=")
+    if value not in {"on", "off"}:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=on or NAME=off")
+    return name, value == "on"
+
+
+def _add_make_data(parser: argparse.ArgumentParser, module: ModuleType) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
+    parser.add_argument("--preset", choices=tuple(module.PRESETS), default="smoke", help="sizes (default: smoke)")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of the data (default: 0)")
+
+
+def _add_train(parser: argparse.ArgumentParser, module: ModuleType) -> None:
+    switches = "; ".join(f"{switch.name}: {switch.description}" for switch in module.SWITCHES)
+    parser.add_argument("--tier", choices=module.TIERS, help="default: optimized")
+    parser.add_argument("--preset", choices=tuple(module.PRESETS), help="sizes (default: smoke)")
+    parser.add_argument("--data", type=Path, metavar="PATH", help="default: the family's offline data")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for checkpoints (default: runs/FAMILY)")
+    parser.add_argument("--epochs", type=_count, metavar="N", help="most epochs to train (default: the preset's)")
+    parser.add_argument("--seed", type=_seed, metavar="N", help="seed of the training (default: 0)")
+    parser.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="continue the training that wrote this file")
+    parser.add_argument(
+        "--switch", type=_setting, nargs="+", action="extend", default=[], metavar="NAME=on|off", help=switches
+    )
+
+
+def _add_predict(parser: argparse.ArgumentParser, _: ModuleType) -> None:
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="PATH", help="a file that train wrote")
+    parser.add_argument("--data", type=Path, metavar="PATH", help="default: the family's offline data")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: predictions.h5 beside the checkpoint")
+
+
+def _make_data(commands: Any, chosen: argparse.Namespace) -> None:
+    commands.make_data(chosen.out, chosen.preset, chosen.seed)
+
+
+def _train(commands: Any, chosen: argparse.Namespace) -> None:
+    commands.train(
+        commands.TrainOptions(
+            tier=chosen.tier,
+            preset=chosen.preset,
+            data=chosen.data,
+            out=chosen.out,
+            epochs=chosen.epochs,
+            seed=chosen.seed,
+            resume=chosen.resume,
+            switches=dict(chosen.switch),
+        )
+    )
+
+
+def _predict(commands: Any, chosen: argparse.Namespace) -> None:
+    commands.predict(chosen.checkpoint, chosen.data, chosen.out)
+
+
+_Adder = Callable[[argparse.ArgumentParser, ModuleType], None]
+_Runner = Callable[[Any, argparse.Namespace], None]
+_ACTIONS: dict[str, tuple[str, _Adder, _Runner]] = {
+    "make-data": ("write the family's made-up data as files", _add_make_data, _make_data),
+    "train": ("train, keep the best weights, test them", _add_train, _train),
+    "predict": ("apply a checkpoint to data", _add_predict, _predict),
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m trainers", description="Train the families that the benchmarks measure.")
+    by_family = parser.add_subparsers(dest="family", metavar="FAMILY", required=True)
+    for name in families():
+        module = family(name)
+        family_parser = by_family.add_parser(name, help=(module.__doc__ or "").partition("\n")[0])
+        by_action = family_parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+        for action in module.ACTIONS:
+            summary, add_options, run = _ACTIONS[action]
+            action_parser = by_action.add_parser(action, help=summary, description=summary)
+            add_options(action_parser, module)
+            action_parser.set_defaults(run=run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: what follows the program's name; without it, those this process was started with.
+
+    Returns:
+        The exit code.
+
+    """
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        chosen = _parser().parse_args(arguments)
+        # Only now does the family import its framework.
+        chosen.run(importlib.import_module(f"trainers.{chosen.family}.commands"), chosen)
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the one line that bad input gets
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201 - no traceback for a key somebody pressed on purpose
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

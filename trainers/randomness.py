@@ -1,0 +1,64 @@
+"""Random streams that belong to a trainer, for PyTorch."""
+
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+__all__ = ["RandomStream", "derived_seed"]
+
+
+def derived_seed(*words: int) -> int:
+    """Mix integers (a seed, an epoch) into one seed of 63 bits; near words give unrelated seeds."""
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class RandomStream:
+    """PyTorch's global generators as one trainer sees them: installed on entry, put back on exit.
+
+    Dropout draws from the global generators and cannot be given another. Without this, two trainers measured in
+    alternation would draw from one common stream, and each would change what the other computes.
+
+    Args:
+        seed: where the stream starts.
+        device: the trainer's device; a CUDA device has a generator of its own beside the CPU's.
+
+    """
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        """Start the stream without touching the global generators."""
+        self._device = device
+        self._own = {"cpu": torch.Generator().manual_seed(seed).get_state(), "cuda": None}
+        if device.type == "cuda":
+            self._own["cuda"] = torch.Generator(device).manual_seed(seed).get_state()
+        self._outside: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        """Put the process's generators aside and install this stream's."""
+        self._outside = self._swap(self._own)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Remember how far this stream came, also after an error, and put the process's generators back."""
+        self._own = self._swap(self._outside)
+
+    def _swap(self, incoming: dict[str, Any]) -> dict[str, Any]:
+        outgoing = {"cpu": torch.get_rng_state(), "cuda": None}
+        torch.set_rng_state(incoming["cpu"])
+        if self._device.type == "cuda":
+            outgoing["cuda"] = torch.cuda.get_rng_state(self._device)
+            torch.cuda.set_rng_state(incoming["cuda"], self._device)
+        return outgoing
+
+    def state(self) -> dict[str, Any]:
+        """Where the stream stands: `cpu`, and `cuda` or None, as byte tensors."""
+        return {name: None if own is None else own.clone() for name, own in self._own.items()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from `state`; a part that it lacks (it was saved on another kind of device) stays as it is."""
+        for name, own in self._own.items():
+            if own is not None and state.get(name) is not None:
+                self._own[name] = state[name].detach().to("cpu", torch.uint8, copy=True)

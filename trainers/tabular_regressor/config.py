@@ -1,0 +1,191 @@
+"""Configuration, presets and switches of the tabular regressor. Imports no framework."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from trainers.contract import BadInput
+from trainers.switches import Switch
+
+__all__ = ["PRESETS", "SWITCHES", "TIERS", "RegressorConfig"]
+
+TIERS = ("reference", "optimized")
+"""The tiers that exist, slowest first."""
+
+SWITCHES = (
+    Switch(
+        "mixed_precision",
+        "autocast and loss scaling: float16 on a GPU, bfloat16 on a CPU",
+        # Not close: in bfloat16, single losses among the first 20 are off by up to 2%, four times what close allows.
+        parity="statistical",
+    ),
+    Switch("loader_workers", "batches are assembled by worker processes instead of the training process"),
+    Switch("persistent_workers", "worker processes outlive the epoch; does nothing where there are no workers"),
+)
+"""What document 004 adds to the reference, in the order of its table."""
+
+
+@dataclass(frozen=True)
+class RegressorConfig:
+    """Every size and hyperparameter of the family; the defaults are those of the original program.
+
+    Attributes:
+        num_rows: rows N of the offline data; a file of one's own brings its own number.
+        num_features: columns F of the offline data's X.
+        num_targets: columns K of the offline data's Y.
+        data_seed: seed of the offline data.
+        hidden_size: width of the network.
+        num_layers: residual blocks.
+        dropout: probability of zeroing an activation, in [0, 1).
+        batch_size: rows a step.
+        learning_rate: of AdamW, at the start of every cosine cycle.
+        weight_decay: of AdamW.
+        restart_epochs: epochs of the first cosine cycle.
+        restart_factor: each cycle lasts this many times the one before.
+        min_learning_rate: at the end of a cycle.
+        clip_norm: limit of the norm of all gradients together.
+        num_epochs: most epochs to train.
+        patience: epochs without a better validation loss after which training stops.
+        checkpoint_every: epochs between two periodic checkpoints.
+        val_split: fraction of the rows for validation.
+        test_split: fraction of the rows for the test.
+        split_seed: seed of the split, apart from the training's so that every seed is tested on the same rows.
+        huber_weight: listed by the original, used by nothing.
+        mse_weight: listed by the original, used by nothing.
+        huber_delta: listed by the original, used by nothing.
+        use_mixed_precision: default of the switch `mixed_precision` in the optimized tier.
+        num_workers: worker processes of each loader while the switch `loader_workers` is on.
+        persistent_workers: default of the switch `persistent_workers` in the optimized tier.
+
+    """
+
+    num_rows: int = 18_000
+    num_features: int = 366
+    num_targets: int = 5
+    data_seed: int = 0
+    hidden_size: int = 512
+    num_layers: int = 4
+    dropout: float = 0.1
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    restart_epochs: int = 20
+    restart_factor: int = 2
+    min_learning_rate: float = 1e-6
+    clip_norm: float = 1.0
+    num_epochs: int = 300
+    patience: int = 30
+    checkpoint_every: int = 50
+    val_split: float = 0.1
+    test_split: float = 0.1
+    split_seed: int = 42
+    huber_weight: float = 0.7
+    mse_weight: float = 0.3
+    huber_delta: float = 1.0
+    use_mixed_precision: bool = True
+    num_workers: int = 4
+    persistent_workers: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse values that no training could use.
+
+        Raises:
+            BadInput: a value of the wrong type or out of its range, by name.
+
+        """
+        for field in dataclasses.fields(self):
+            _check_value(field.name, getattr(self, field.name), type(field.default))
+        if self.val_split + self.test_split >= 1:
+            raise BadInput(
+                f"val_split {self.val_split} and test_split {self.test_split} leave no rows to train on",
+                "configuration",
+                "choose fractions whose sum is below 1",
+            )
+
+    def replace(self, **changes: Any) -> "RegressorConfig":
+        """Copy with some values changed.
+
+        Raises:
+            BadInput: a key that the configuration does not have, or a value it refuses, by name.
+
+        """
+        known = {field.name for field in dataclasses.fields(self)}
+        for key in changes:
+            if key not in known:
+                raise BadInput(f"unknown key {key!r}", "configuration", f"choose from: {', '.join(sorted(known))}")
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every value by name, as plain data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RegressorConfig":
+        """Rebuild from `to_dict`'s result.
+
+        Raises:
+            BadInput: an unknown key or a bad value, by name.
+
+        """
+        return cls().replace(**values)
+
+    @classmethod
+    def preset(cls, name: str) -> "RegressorConfig":
+        """Look up the configuration of one preset.
+
+        Raises:
+            BadInput: there is no preset of that name.
+
+        """
+        if name not in PRESETS:
+            raise BadInput(f"unknown preset {name!r}", "preset", f"choose one of: {', '.join(PRESETS)}")
+        return cls().replace(**PRESETS[name])
+
+
+_AT_LEAST: Mapping[str, float] = MappingProxyType({
+    "num_rows": 10, "num_features": 2, "num_targets": 1, "data_seed": 0, "hidden_size": 1, "num_layers": 0,
+    "dropout": 0, "batch_size": 1, "learning_rate": 0, "weight_decay": 0, "restart_epochs": 1, "restart_factor": 1,
+    "min_learning_rate": 0, "clip_norm": 0, "num_epochs": 1, "patience": 1, "checkpoint_every": 1, "val_split": 0,
+    "test_split": 0, "split_seed": 0, "huber_weight": 0, "mse_weight": 0, "huber_delta": 0, "num_workers": 0,
+})  # fmt: skip
+_ABOVE_ZERO = frozenset({"learning_rate", "clip_norm", "val_split", "test_split", "huber_delta"})
+_BELOW_ONE = frozenset({"dropout", "val_split", "test_split"})
+_MAY_BE_INFINITE = frozenset({"clip_norm"})
+
+
+def _check_value(name: str, value: object, kind: type) -> None:
+    """Raise BadInput unless `value` is a `kind` (an int passes for a float) within the bounds of its name."""
+
+    def refuse(mend: str) -> BadInput:
+        return BadInput(f"{name} is {value!r}", "configuration", mend)
+
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise refuse("set it to True or False")
+        return
+    allowed = (int, float) if kind is float else (int,)
+    if isinstance(value, bool) or not isinstance(value, allowed):
+        raise refuse(f"give it a number of type {kind.__name__}")
+    if math.isnan(value) or (math.isinf(value) and name not in _MAY_BE_INFINITE):
+        raise refuse("give it a finite number")
+    if value < _AT_LEAST[name] or (name in _ABOVE_ZERO and value == 0):
+        raise refuse("make it greater than 0" if name in _ABOVE_ZERO else f"make it at least {_AT_LEAST[name]:g}")
+    if name in _BELOW_ONE and value >= 1:
+        raise refuse("make it less than 1")
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType({
+    "tiny": {
+        "num_rows": 200, "num_features": 8, "num_targets": 2, "hidden_size": 16, "num_layers": 1, "batch_size": 16,
+        "num_epochs": 3,
+    },
+    "smoke": {
+        "num_rows": 2_000, "num_features": 32, "num_targets": 3, "hidden_size": 64, "num_layers": 2, "batch_size": 64,
+        "num_epochs": 20,
+    },
+    "default": {},
+})  # fmt: skip
+"""Values that differ from the original program's, by preset."""
