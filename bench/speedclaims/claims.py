@@ -175,7 +175,7 @@ def judge(claim: Claim, row: Mapping[str, Any]) -> dict[str, Any]:
         "reason": reason,
         "pair": row["nodeid"],
         "device": row["device"],
-        "equivalence": row["equivalence"],
+        "equivalence": row.get("equivalence"),
     }
 
 
@@ -216,6 +216,8 @@ _GPU = {"utilization": "utilization", "energy_ratio": "energy_j"}
 
 def _figure(claim: Claim, row: Mapping[str, Any]) -> tuple[float | None, float | None, float | None, str | None]:
     """Return value, low, high and, where one of them is missing, why."""
+    if "value" in row:
+        return row["value"], row["low"], row["high"], row["reason"]
     if claim.metric == "speedup":
         return row["speedup"], row["low"], row["high"], row["reason"]
     if claim.metric == "quality":

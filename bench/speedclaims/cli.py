@@ -1,25 +1,35 @@
 """The ``speedclaims`` command."""
 
 import argparse
+import json
+import math
+import os
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from speedclaims import __version__
 
-BAD_INPUT = 2
+REFUTED, BAD_INPUT, NOTHING = 1, 2, 3
+LEDGERS = ("claims.toml", "bench/claims.toml", "tests/claims.toml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 fine, 2 bad usage or bad input (one line on stderr)."""
+    """Run the command and return its exit code.
+
+    0 is fine, 1 a refuted claim under ``--strict``, 2 bad usage or bad input (one line on stderr), 3 nothing to judge.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
+    from speedclaims.claims import LedgerError  # noqa: PLC0415
     from speedclaims.record import RecordError  # noqa: PLC0415
     from speedclaims.report.render import ReportError  # noqa: PLC0415
 
     try:
         code: int = options.run(options)
-    except (RecordError, ReportError) as error:
+    except (LedgerError, RecordError, ReportError) as error:
         print(f"speedclaims: {error}", file=sys.stderr)  # noqa: T201 - this is a command
         return BAD_INPUT
     return code
@@ -28,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="speedclaims",
-        description="Read what `pytest --speedup-report DIR` measured: speedups of pairs and verdicts on claims.",
+        description="Say what can be measured here, check a ledger's arithmetic, and draw what "
+        "`pytest --speedup-report DIR` measured: speedups of pairs and verdicts on claims.",
     )
     parser.add_argument("--version", action="version", version=f"speedclaims {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -40,7 +51,55 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("records", nargs="+", type=Path, metavar="RUN.json", help="a record: reports/.../record.json")
     report.add_argument("-o", "--out", required=True, type=Path, metavar="DIR", help="folder for the report")
     report.set_defaults(run=_report)
+    _add_audit(commands)
+    _add_doctor(commands)
     return parser
+
+
+def _add_audit(commands: Any) -> None:
+    audit = commands.add_parser(
+        "audit",
+        help="recompute the documents' own arithmetic",
+        description="Run the audit functions of a ledger's arithmetic claims, in audits.py beside it, and show what "
+        "the documents claim, what their own figures give, and how. Nothing is measured.",
+    )
+    audit.add_argument(
+        "ledger",
+        nargs="?",
+        type=Path,
+        metavar="LEDGER",
+        help=f"the ledger (default: the first of {', '.join(LEDGERS)})",
+    )
+    audit.add_argument("--strict", action="store_true", help="end with 1 when a claim is inconsistent")
+    audit.add_argument("--json", action="store_true", help="print JSON: the ledger, the counts and the rows")
+    audit.set_defaults(run=_audit)
+
+
+def _add_doctor(commands: Any) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="say what can be measured here, and why not the rest",
+        description="Print as JSON what this machine has and what can be measured on it; always ends with 0.",
+    )
+    doctor.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=120.0,
+        metavar="S",
+        help="seconds to wait for a framework's import (default: %(default)g)",
+    )
+    doctor.set_defaults(run=_doctor)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not (math.isfinite(value) and value > 0):
+        msg = f"{text!r} is not a positive number of seconds"
+        raise argparse.ArgumentTypeError(msg)
+    return value
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -51,3 +110,60 @@ def _report(options: argparse.Namespace) -> int:
     for path in write_report(records, options.out, sources=[path.name for path in options.records]):
         print(path)  # noqa: T201 - this is a command
     return 0
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from speedclaims.audit import audit_rows  # noqa: PLC0415
+    from speedclaims.claims import load_ledger  # noqa: PLC0415
+
+    path = options.ledger or _first_ledger()
+    rows = audit_rows(load_ledger(path))
+    counts = {word: sum(row["verdict"] == word for row in rows) for word in ("consistent", "inconsistent")}
+    if options.json:
+        _say(json.dumps({"ledger": str(path), **counts, "audit": rows}, indent=1, allow_nan=False))
+    elif rows:
+        _print_audit(rows)
+    if not rows:
+        print(f"speedclaims: {path}: no arithmetic claim: nothing to recompute", file=sys.stderr)  # noqa: T201
+        return NOTHING
+    return REFUTED if options.strict and counts["inconsistent"] else 0
+
+
+def _first_ledger() -> Path:
+    """Return the ledger of the working directory.
+
+    Raises:
+        LedgerError: there is none.
+    """
+    from speedclaims.claims import LedgerError  # noqa: PLC0415
+
+    found = next((path for path in map(Path, LEDGERS) if path.is_file()), None)
+    if found is None:
+        msg = f"no ledger here: none of {', '.join(LEDGERS)} is in this folder: name one, speedclaims audit LEDGER"
+        raise LedgerError(msg)
+    return found
+
+
+def _print_audit(rows: Sequence[Mapping[str, Any]]) -> None:
+    from speedclaims.report.arithmetic import audit_table  # noqa: PLC0415
+
+    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    width = shutil.get_terminal_size((100, 24)).columns
+    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    _say(audit_table(rows, width, color=color, unicode=encoding.startswith("utf")))
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from speedclaims import doctor  # noqa: PLC0415
+
+    _say(json.dumps(doctor.report(options.timeout), indent=1, allow_nan=False))
+    return 0
+
+
+def _say(text: str) -> None:
+    """Print a text; a reader that has gone away, such as `head`, is no error."""
+    try:
+        print(text, flush=True)  # noqa: T201 - this is a command
+    except BrokenPipeError:
+        # what is left in the buffer must not be written at exit, where it would fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

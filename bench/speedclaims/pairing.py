@@ -33,7 +33,7 @@ class Settings:
     """When a measurement ends and how sure it is; the options ``--speedup-...`` of the same names.
 
     Attributes:
-        max_time: seconds after which no further double round starts.
+        max_time: seconds, the warm-up among them, after which no further double round starts.
         precision: the relative half-width of the interval that suffices, 0.01 for 1 %.
         confidence: nominal coverage of the interval.
         disable_gc: keep Python's garbage collector off while the clock runs (``--benchmark-disable-gc``).
@@ -188,10 +188,11 @@ def measure(work: Work, settings: Settings) -> Measurement:
     kind and the other side in those of the other. At least one double round is measured. Whether their number suffices for an interval is the caller's to say.
     """
     with quiet_interpreter(disable_gc=settings.disable_gc):
+        started = time.perf_counter()
         repeats: dict[SideName, int] = {name: warm_up(work, name) for name in _ORDERS[0]}
+        warm = time.perf_counter()
         result = Measurement(repeats_before=repeats["before"], repeats_after=repeats["after"])
         rule = StoppingRule(settings.precision, settings.confidence)
-        started = time.perf_counter()
         reached = False
         while not reached:
             seconds: dict[SideName, list[float]] = {"before": [], "after": []}
@@ -201,9 +202,9 @@ def measure(work: Work, settings: Settings) -> Measurement:
             result.before_s.extend(seconds["before"])
             result.after_s.extend(seconds["after"])
             result.log_ratios.append(log_ratio(seconds["before"], seconds["after"]))
-            elapsed = time.perf_counter() - started
-            reached = elapsed >= MIN_MEASURING_S and rule.satisfied(result.log_ratios)
-            if elapsed >= settings.max_time:
+            now = time.perf_counter()
+            reached = now - warm >= MIN_MEASURING_S and rule.satisfied(result.log_ratios)
+            if now - started >= settings.max_time:
                 break
     return Measurement(
         result.before_s, result.after_s, result.log_ratios, result.repeats_before, result.repeats_after, reached

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from speedclaims import processes
-from speedclaims.session import ATTRIBUTE, INI_CLAIMS, KEY, ROW, SpeedSession, is_pair
+from speedclaims.session import ATTRIBUTE, INI_CLAIMS, KEY, ROW, SpeedSession, measures
 
 _CLAIM_HELP = (
     "claim(*ids): the test's pair judges these claims of the ledger: claims.toml beside the test, or the ini option "
@@ -149,7 +149,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Note which pairs are to run; in a child, keep the one test that it was started for."""
     job = processes.job_of(config)
     if job is None:
-        config.stash[KEY].wanted = {item.nodeid for item in items if is_pair(item)}
+        config.stash[KEY].wanted = {item.nodeid for item in items if measures(item)}
         return
     processes.forget_cache(config)
     items[:] = [item for item in items if item.nodeid == job.nodeid]
@@ -175,6 +175,18 @@ def pair(request: pytest.FixtureRequest, benchmark: Any, pair_labels: Mapping[st
     return Pair(request, benchmark, request.config.stash[KEY], pair_labels)
 
 
+@pytest.fixture
+def figure(request: pytest.FixtureRequest, benchmark: Any, pair_labels: Mapping[str, str | None]) -> Any:
+    """Record one value that is not a time, with its interval: ``figure(value, low=low, high=high, unit="bytes")``.
+
+    It judges the claims that the test's marker names. What is counted has ``exact=True`` instead of an interval; what
+    could not be measured is None with a ``reason``.
+    """
+    from speedclaims.fixtures import Figure  # noqa: PLC0415
+
+    return Figure(request, benchmark, request.config.stash[KEY], pair_labels)
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
     """Hang a pair's row on the test's report: the way from an xdist worker to its controller."""
@@ -195,7 +207,7 @@ class _Run:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Read the ledgers before ``-k`` and ``-m`` deselect tests: only then are all claims named."""
-        if any(is_pair(item) for item in items) and not self._has_benchmark:
+        if any(measures(item) for item in items) and not self._has_benchmark:
             msg = "speedclaims measures through pytest-benchmark, which is turned off: remove -p no:benchmark"
             raise pytest.UsageError(msg)
         self.session.collect(items)
@@ -218,7 +230,7 @@ class _Run:
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
         """Add the key ``speedclaims`` to whatever pytest-benchmark saves."""
-        if self.session.pairs:
+        if self.session.rows:
             output_json["speedclaims"] = self.session.section()
 
     @pytest.hookimpl(trylast=True)
@@ -227,7 +239,7 @@ class _Run:
         if not self._speaks:
             return
         folder: Path | None = self.config.getoption("speedup_report")
-        if folder is not None and self.session.pairs:
+        if folder is not None and self.session.rows:
             self._write(folder)
             if self.problem is not None:
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
@@ -256,7 +268,7 @@ class _Run:
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print the verdicts, and where the report is."""
-        if not self._speaks or not self.session.pairs:
+        if not self._speaks or not self.session.rows:
             return
         from speedclaims.report.terminal import claims_summary  # noqa: PLC0415
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from speedclaims import processes
+
 if TYPE_CHECKING:
     from speedclaims.claims import Claim, Ledger
 
@@ -22,11 +24,13 @@ class SpeedSession:
         """Start empty; ledgers are read when tests have been collected."""
         self.config = config
         self.pairs: dict[str, dict[str, Any]] = {}
+        self.figures: dict[str, dict[str, Any]] = {}
         self.reasons: dict[str, str] = {}
         self.num_others_passed = 0
         self.wanted: set[str] = set()
         self._ledgers: dict[Path, Ledger] = {}
         self._judges: dict[tuple[Path, str], list[str]] = {}
+        self._audits: dict[Path, list[dict[str, Any]]] = {}
         self._record: dict[str, Any] | None = None
         self._section: dict[str, Any] | None = None
 
@@ -39,7 +43,7 @@ class SpeedSession:
     # -- collection ----------------------------------------------------------------------------------------------
 
     def collect(self, items: Sequence[pytest.Item]) -> None:
-        """Find the ledgers of the collected tests and check that markers and claims belong together.
+        """Find the ledgers of the collected tests, check that markers and claims belong together, and audit them.
 
         Raises:
             pytest.UsageError: a marker without a claim, a claim without a test, or a ledger that cannot be used.
@@ -56,12 +60,32 @@ class SpeedSession:
             if name not in ledger.claims:
                 msg = f"{item.nodeid}: no claim {name!r} in {ledger.path}: add it there or correct the marker"
                 raise pytest.UsageError(msg)
+            if ledger.claims[name].kind == "arithmetic":
+                msg = (
+                    f"{item.nodeid}: the claim {name!r} of {ledger.path} is arithmetic: its audit function judges it, "
+                    "no test does: remove the marker"
+                )
+                raise pytest.UsageError(msg)
             self._judges.setdefault((ledger.path, name), []).append(item.nodeid)
         for item in items:
-            if is_pair(item):
+            if measures(item):
                 self._ledger_of(item)
         for ledger in self._ledgers.values():
             self._refuse_orphans(ledger)
+        reports = not hasattr(self.config, "workerinput") and processes.job_of(self.config) is None
+        if self._ledgers and reports:
+            self._audit()
+
+    def _audit(self) -> None:
+        """Recompute the arithmetic claims of the ledgers, before anything is measured: a bad one is told at once."""
+        from speedclaims.audit import audit_rows  # noqa: PLC0415
+        from speedclaims.claims import LedgerError  # noqa: PLC0415
+
+        for path, ledger in self._ledgers.items():
+            try:
+                self._audits[path] = audit_rows(ledger)
+            except LedgerError as error:
+                raise pytest.UsageError(str(error)) from None
 
     def _refuse_orphans(self, ledger: "Ledger") -> None:
         """Refuse a claim that no test judges, where the run has collected all tests that could."""
@@ -121,6 +145,10 @@ class SpeedSession:
         """Take a pair's row and leave it on the test, from where its report carries it to an xdist controller."""
         item.stash[ROW] = row
 
+    def add_figure(self, item: pytest.Item, row: dict[str, Any]) -> None:
+        """Take a figure's row; it goes the same way as a pair's."""
+        item.stash[ROW] = row
+
     def judge(self, claim: "Claim", row: Mapping[str, Any]) -> dict[str, Any]:
         """Return the verdict row of a claim for a pair."""
         from speedclaims.claims import judge  # noqa: PLC0415
@@ -131,10 +159,10 @@ class SpeedSession:
         """Take a finished test's row and outcome from its report."""
         row: dict[str, Any] | None = getattr(report, ATTRIBUTE, None)
         if row is not None:
-            self.pairs[report.nodeid] = row
+            (self.figures if "value" in row else self.pairs)[report.nodeid] = row
         if report.skipped and isinstance(report.longrepr, tuple):
             self.reasons[report.nodeid] = _without_prefix(str(report.longrepr[2]))
-        elif report.failed and report.nodeid not in self.pairs:
+        elif report.failed and report.nodeid not in self.rows:
             self.reasons[report.nodeid] = "the test failed before it was measured"
         if report.when == "call" and report.passed and row is None:
             self.num_others_passed += 1
@@ -142,10 +170,17 @@ class SpeedSession:
     # -- the record ----------------------------------------------------------------------------------------------
 
     @property
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """The rows of pairs and figures by node id."""
+        return {**self.pairs, **self.figures}
+
+    @property
     def measured_nothing(self) -> bool:
         """Whether there were pairs to measure, none was, and no other test passed either."""
-        any_measured = any(row["speedup"] is not None for row in self.pairs.values())
-        return bool(self.wanted or self.pairs) and not any_measured and self.num_others_passed == 0
+        speedups = [row["speedup"] for row in self.pairs.values()]
+        values = [row["value"] for row in self.figures.values()]
+        any_measured = any(number is not None for number in speedups + values)
+        return bool(self.wanted or self.rows) and not any_measured and self.num_others_passed == 0
 
     @property
     def refuted(self) -> bool:
@@ -169,30 +204,39 @@ class SpeedSession:
         return {
             "schema_version": record.SCHEMA_VERSION,
             "environment": environment.environment(
-                devices=[row["device"] for row in pairs],
+                devices=[row["device"] for row in self.rows.values()],
                 commit=self.config.hook.pytest_benchmark_generate_commit_info(config=self.config),
                 command="pytest " + shlex.join(str(argument) for argument in self.config.invocation_params.args),
                 options={**options, "passes": ",".join(self.passes)},
             ),
             "noise_floor": noise_floor(pairs),
             "pairs": pairs,
+            "figures": list(self.figures.values()),
             "claims": self.claim_rows(),
-            "audit": [],
+            "audit": [row for rows in self._audits.values() for row in rows],
         }
 
     def claim_rows(self) -> list[dict[str, Any]]:
-        """Return a row for each claim of the ledgers, in their order, and each test that judges it."""
+        """Return a row for each claim of the ledgers, in their order, and each test that judges it.
+
+        An arithmetic claim needs no test: its row holds the verdict of its audit function.
+        """
+        from speedclaims import audit  # noqa: PLC0415
         from speedclaims.claims import not_judged  # noqa: PLC0415
 
         found: list[dict[str, Any]] = []
         for ledger in self._ledgers.values():
+            audited = {row["id"]: row for row in audit.claim_rows(ledger, self._audits.get(ledger.path, []))}
             for name, claim in ledger.claims.items():
+                if name in audited:
+                    found.append(audited[name])
+                    continue
                 nodeids = self._judges.get((ledger.path, name), [])
-                ran = [nodeid for nodeid in nodeids if nodeid in self.pairs or nodeid in self.reasons]
+                ran = [nodeid for nodeid in nodeids if nodeid in self.rows or nodeid in self.reasons]
                 if not ran:
                     found.append(not_judged(claim, "its test did not run", nodeids[0] if nodeids else None))
                 for nodeid in ran:
-                    row = self.pairs.get(nodeid)
+                    row = self.rows.get(nodeid)
                     found.append(
                         not_judged(claim, self.reasons[nodeid], nodeid) if row is None else self.judge(claim, row)
                     )
@@ -211,9 +255,9 @@ ROW = pytest.StashKey[dict[str, Any]]()
 ATTRIBUTE = "speedclaims_row"
 
 
-def is_pair(item: pytest.Item) -> bool:
-    """Return whether a test uses the ``pair`` fixture."""
-    return "pair" in getattr(item, "fixturenames", ())
+def measures(item: pytest.Item) -> bool:
+    """Return whether a test uses the ``pair`` or the ``figure`` fixture."""
+    return not {"pair", "figure"}.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def claim_names(item: pytest.Item) -> list[str]:

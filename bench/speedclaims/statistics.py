@@ -1,9 +1,9 @@
 """The speedup of a pair and its interval, from the log-ratios of its double rounds.
 
-A double round measures before, after, after, before, the next one after, before, before, after. Its value is the mean of the two log-ratios
-``log(before / after)``: a machine that becomes steadily slower or faster cancels out of it. The speedup is the
-exponential of the values' median; its interval lies between two order statistics of the values, which assumes no
-distribution (David and Nagaraja, Order Statistics, 3rd edition, section 7.1).
+A double round measures before, after, after, before, the next one after, before, before, after. Its value is the mean
+of the two log-ratios ``log(before / after)``: a machine that becomes steadily slower or faster cancels out of it. The
+speedup is the exponential of the values' median; its interval lies between two order statistics of the values, which
+assumes no distribution (David and Nagaraja, Order Statistics, 3rd edition, section 7.1).
 
 Values that lie close in time resemble each other on a busy machine, which makes that interval too narrow. The ranks
 are therefore moved outwards by the square root of the variance inflation of the signs around the median, estimated by

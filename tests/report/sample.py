@@ -416,3 +416,11 @@ def gpu_record() -> Row:
             row["syncs"] = sides(640, 4, "1")
             row["gpu"] = {"energy_j": sides(412.0, 255.5, "J"), "utilization": sides(55.0, 91.0, "percent")}
     return record
+
+
+def add_inconsistent(record: Row, number: int) -> None:
+    """Add so many arithmetic claims that contradict their own figures."""
+    run = record["speedclaims"]
+    for rows in (run["claims"], run["audit"]):
+        template = next(row for row in rows if row["verdict"] == "inconsistent")
+        rows += [template | {"id": f"a{i}"} for i in range(number)]

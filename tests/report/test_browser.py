@@ -11,7 +11,7 @@ import pytest
 from speedclaims.report.render import write_report
 
 from .conftest import poison
-from .sample import Row, gpu_record, sample_record
+from .sample import Row, add_inconsistent, gpu_record, sample_record
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -80,7 +80,18 @@ def test_the_first_screen_has_the_headline_the_certainty_and_the_first_claims(br
         ".map(e => e.getBoundingClientRect().bottom)"
     )
     assert all(bottom <= 800 for bottom in bottoms[:8])
-    assert "3 of 9 claims hold on this machine" in browser.find_element("tag name", "h1").text
+    assert "2 of 7 claims hold on this machine" in browser.find_element("tag name", "h1").text
+
+
+def test_forty_arithmetic_claims_leave_the_first_screen_to_what_was_measured(browser: Any, tmp_path: Path) -> None:
+    record = sample_record()
+    add_inconsistent(record, 40)
+    show(browser, record, tmp_path, 1280, 800)
+    tops = browser.execute_script(
+        "return ['.arithmetic', '.claims tbody', '#audit']"
+        ".map(path => document.querySelector(path).getBoundingClientRect().top)"
+    )
+    assert tops[0] < tops[1] < 800 < tops[2]
 
 
 @pytest.mark.parametrize("width", [400, 768, 1280])

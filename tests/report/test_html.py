@@ -187,3 +187,19 @@ def test_a_verdict_is_told_by_word_and_shape_and_not_by_colour_alone() -> None:
     assert all(verdict.word and verdict.symbol and verdict.ascii_symbol.isascii() for verdict in VERDICTS.values())
     # the two that hold share a check mark, and differ in their word
     assert len(set(symbols)) == len(symbols) - 1
+
+
+def test_arithmetic_has_a_section_and_a_headline_of_its_own(record: Row) -> None:
+    html = render_html([record])
+    page = Page(html)
+    assert "2 of 7 claims hold on this machine" in page.text
+    assert "The documents' own arithmetic: 1 of 2 sentences contradicts its own figures." in page.text
+    claims = html[html.index('id="claims"') : html.index('id="pairs"')]
+    assert "tabular-regressor.compatible" not in claims
+    assert "tabular-regressor.compatible" in html[html.index('id="audit"') :]
+
+
+def test_an_arithmetic_claim_that_nobody_recomputed_stays_among_the_claims(record: Row) -> None:
+    record["speedclaims"]["audit"] = []
+    html = render_html([record])
+    assert "tabular-regressor.compatible" in html[html.index('id="claims"') : html.index('id="pairs"')]

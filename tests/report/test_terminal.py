@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from speedclaims.report.formatting import VERDICTS
 from speedclaims.report.terminal import claims_summary
 
-from .sample import Row, claim, empty_record, sample_record, without_claims
+from .sample import Row, add_inconsistent, claim, empty_record, sample_record, without_claims
 
 WIDTHS = [80, 100, 140]
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -44,7 +44,8 @@ def test_every_verdict_is_told(record: Row, width: int) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_stranger_finds_claim_result_machine_and_certainty(record: Row, width: int) -> None:
     text = flat(claims_summary(record, width, color=False))
-    assert "3 of 9 claims hold on this machine" in text
+    assert "2 of 7 claims hold on this machine" in text
+    assert "The documents' own arithmetic: 1 of 2 sentences contradicts its own figures." in text
     assert "1.42x [1.38, 1.46]" in text
     assert "AMD EPYC 7763, 2 cores" in text
     assert "commit abc1234" in text
@@ -103,10 +104,25 @@ def test_many_claims_take_one_line_each(record: Row) -> None:
 
 
 def test_many_arithmetic_claims_are_counted_in_one_line(record: Row) -> None:
-    template = next(row for row in record["speedclaims"]["claims"] if row["verdict"] == "inconsistent")
-    record["speedclaims"]["claims"] += [template | {"id": f"a{i}"} for i in range(8)]
-    text = claims_summary(record, 80, color=False)
-    assert "10 arithmetic claims: 9 inconsistent, 1 consistent" in text
+    add_inconsistent(record, 8)
+    text = flat(claims_summary(record, 80, color=False))
+    assert "10 arithmetic claims: 1 consistent, 9 inconsistent" in text
+    assert "9 of 10 sentences contradict their own figures" in text
+    assert "a7" not in text
+
+
+def test_a_few_inconsistent_sentences_are_told_with_their_figures(record: Row) -> None:
+    text = flat(claims_summary(record, 80, color=False))
+    assert "tabular-regressor.compatible: claimed no default changes, its own figures give 2 defaults change" in text
+
+
+def test_arithmetic_changes_nothing_of_what_is_said_about_the_machine(record: Row) -> None:
+    before = flat(claims_summary(record, 80, color=False))
+    add_inconsistent(record, 40)
+    after = flat(claims_summary(record, 80, color=False))
+    opening = "2 of 7 claims hold on this machine: 2 confirmed, 1 below its claimed range"
+    assert opening in before
+    assert opening in after
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -45,7 +45,7 @@ def test_rounds_alternate_and_so_do_double_rounds(clock):
 
         return call
 
-    measure(sides(side("before", 0.3), side("after", 0.3)), Settings(max_time=2.3))
+    measure(sides(side("before", 0.3), side("after", 0.3)), Settings(max_time=2.9))
     warm_up, first, second = ["before", "after"], ["before", "after", "after", "before"], ["after", "before"]
     assert seen == warm_up + first + second + second[::-1]
 
@@ -78,7 +78,7 @@ def test_the_setup_is_outside_the_clock_and_runs_before_each_side(clock):
         told.append(side)
         clock.now += 0.5
 
-    found = measure(sides(clock.spend(0.25), clock.spend(0.25), setup), Settings(max_time=3))
+    found = measure(sides(clock.spend(0.25), clock.spend(0.25), setup), Settings(max_time=4))
     assert set(found.before_s + found.after_s) == {0.25}
     assert told == ["before", "after", "before", "after", "after", "before"]
 

@@ -170,7 +170,7 @@ def with_unit(number: str, unit: str) -> str:
     """Return a number with its unit: ``1`` is a ratio and written ``x``."""
     if unit == "1":
         return f"{number}x"
-    return f"{number} {'%' if unit == 'percent' else clean(unit)}"
+    return f"{number} {'%' if unit == 'percent' else clean(unit)}".rstrip()
 
 
 def format_quantity(value: float, unit: str) -> str:
@@ -221,7 +221,8 @@ def format_range(low: float | None, high: float | None, unit: str = "1", *, unic
             return _bound_with_unit(low, unit)
         if unit in {"s", "bytes"}:
             return f"{format_quantity(low, unit)} {dash} {format_quantity(high, unit)}"
-        return with_unit(f"{format_bound(low)}{dash}{format_bound(high)}", unit)
+        between = " to " if low < 0 else dash  # a dash before a minus would be read as one
+        return with_unit(f"{format_bound(low)}{between}{format_bound(high)}", unit)
     if low is not None:
         return f"{at_least} {_bound_with_unit(low, unit)}"
     if high is not None:

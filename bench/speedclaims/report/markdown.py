@@ -136,7 +136,9 @@ def _figures(view: View) -> Iterator[str]:
 def _audit(view: View) -> Iterator[str]:
     if not view.audit:
         return
-    yield "## Arithmetic"
+    yield "## The documents' own arithmetic"
+    yield ""
+    yield f"{escape_markdown(view.arithmetic_sentence)} Nothing was measured for these; they are recomputed."
     yield ""
     rows = [
         (
@@ -148,7 +150,7 @@ def _audit(view: View) -> Iterator[str]:
         )
         for row in view.audit
     ]
-    yield from table(("Claim", "Claimed", "Recomputed", "How", "Verdict"), rows)
+    yield from table(("Sentence", "Claimed", "Recomputed", "How", "Verdict"), rows)
 
 
 def _runs(earlier: Sequence[View]) -> Iterator[str]:

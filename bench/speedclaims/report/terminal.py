@@ -13,17 +13,18 @@ from .formatting import format_ratio, plural, shorten
 from .view import ClaimRow, PairRow, View, view_record
 
 if TYPE_CHECKING:
+    from rich.table import Table
     from rich.text import Text
 
-_TONES: Final = {"good": "green", "bad": "red", "more": "cyan", "open": "yellow", "none": "bright_black"}
-_MUTED: Final = "bright_black"
-_BOLD: Final = "bold"
-_MIN_WIDTH: Final = 40
+TONES: Final = {"good": "green", "bad": "red", "more": "cyan", "open": "yellow", "none": "bright_black"}
+MUTED: Final = "bright_black"
+BOLD: Final = "bold"
+MIN_WIDTH: Final = 40
 _NARROW: Final = 76
 _ROOMY: Final = 100
 _WIDE: Final = 124
 _MANY_CLAIMS: Final = 12
-_MANY_ARITHMETIC: Final = 3
+_MANY_INCONSISTENT: Final = 3
 _VERDICT_WIDTH: Final = 14
 _MIN_QUOTE: Final = 26
 _GAP: Final = "  "
@@ -62,23 +63,27 @@ class _Column:
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
+class Layout:
+    """How wide the terminal is, and whether it shows more than ASCII."""
+
     width: int
     unicode: bool
 
     @property
     def is_wide(self) -> bool:
+        """Whether there is room for a quotation beside the id."""
         return self.width >= _WIDE
 
     @property
     def is_narrow(self) -> bool:
+        """Whether there is no room for columns."""
         return self.width < _NARROW
 
     def fit(self, text: str, width: int) -> str:
         """Return text that takes at most so many columns of the terminal; wide letters count twice."""
         from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 - rich is imported only to print
 
-        plain = text if self.unicode else _to_ascii(text)
+        plain = text if self.unicode else to_ascii(text)
         if cell_len(plain) == len(plain) or cell_len(plain) <= width:
             return shorten(plain, width, unicode=self.unicode)
         return set_cell_size(plain, max(0, width - 1)).rstrip() + "…"
@@ -115,7 +120,7 @@ class _Layout:
 
         from rich.cells import cell_len  # noqa: PLC0415 - rich is imported only to print
 
-        plain = text if self.unicode else _to_ascii(text)
+        plain = text if self.unicode else to_ascii(text)
         # letters that take two columns are rare enough to pay for them with shorter lines
         room = width if cell_len(plain) == len(plain) else width // 2
         return textwrap.wrap(
@@ -140,29 +145,27 @@ def claims_summary(record: Mapping[str, Any], width: int, *, color: bool, unicod
     With `unicode` off every character is ASCII; with `color` off there is no escape sequence. Without any claim in the
     record the pairs take the claims' place. Claims whose tests did not run are counted in one line.
     """
-    layout = _Layout(max(width, _MIN_WIDTH), unicode)
+    layout = Layout(max(width, MIN_WIDTH), unicode)
     view = view_record(record)
-    return _printed(_lines(view, layout), layout, color=color)
+    return printed(_lines(view, layout), layout.width, color=color)
 
 
-def _lines(view: View, layout: _Layout) -> Iterator["Text"]:
-    if view.claims:
-        yield from _claims(view, layout)
+def _lines(view: View, layout: Layout) -> Iterator["Text"]:
+    yield from _claims(view, layout)
+    yield from _arithmetic(view, layout)
     judged = {row.pair for row in view.claims}
     others = [row for row in view.pairs if row.index not in judged]
     if others:
         yield from _pairs(others, view, layout, title="pair without a claim" if view.claims else "pair")
     yield from _control_lines(view, layout)
-    yield layout.line(("─" * layout.width, _MUTED))
-    yield from layout.paragraph(view.headline, _BOLD)
+    yield layout.line(("─" * layout.width, MUTED))
+    yield from layout.paragraph(view.headline, BOLD)
     yield from layout.paragraph(f"On {view.machine}")
-    yield from layout.paragraph(" ".join(view.certainty), _MUTED)
+    yield from layout.paragraph(" ".join(view.certainty), MUTED)
 
 
-def _claims(view: View, layout: _Layout) -> Iterator["Text"]:
-    arithmetic = [row for row in view.claims if row.kind == "arithmetic"]
-    folded = arithmetic if len(arithmetic) > _MANY_ARITHMETIC else []
-    shown = [row for row in view.claims if row.is_run and row not in folded]
+def _claims(view: View, layout: Layout) -> Iterator["Text"]:
+    shown = [row for row in view.claims if row.is_run]
     if layout.is_narrow:
         for row in shown:
             told = f"{row.verdict.word}: “{row.text}” claimed {row.claimed}, {'measured ' * row.is_judged}{row.result}"
@@ -174,11 +177,10 @@ def _claims(view: View, layout: _Layout) -> Iterator["Text"]:
         fixed = claimed + measured + _VERDICT_WIDTH + device + 4 * len(_GAP)
         widths = (layout.width - fixed, claimed, measured, _VERDICT_WIDTH, device)
         header = ("claim", "claimed", f"measured [{view.confidence}]", "verdict", "device")
-        yield layout.row([_Cell(name, _MUTED) for name in header], widths)
+        yield layout.row([_Cell(name, MUTED) for name in header], widths)
         for row in shown:
             yield from _claim(row, widths, layout, is_short=len(shown) > _MANY_CLAIMS)
-    yield from _folded(folded, layout)
-    yield from _not_run([row for row in view.claims if not row.is_run and row not in folded], layout)
+    yield from _not_run([row for row in view.claims if not row.is_run], layout)
 
 
 def _measured(row: ClaimRow) -> str:
@@ -191,12 +193,12 @@ def _note(row: ClaimRow) -> str:
     return f"{row.reason} {here}".strip()
 
 
-def _claim(row: ClaimRow, widths: Sequence[int], layout: _Layout, *, is_short: bool) -> Iterator["Text"]:
+def _claim(row: ClaimRow, widths: Sequence[int], layout: Layout, *, is_short: bool) -> Iterator["Text"]:
     symbol = row.verdict.symbol if layout.unicode else row.verdict.ascii_symbol
     cells = (
         _Cell(row.claimed),
         _Cell(_measured(row)),
-        _Cell(f"{symbol} {row.verdict.word}", _TONES[row.verdict.tone]),
+        _Cell(f"{symbol} {row.verdict.word}", TONES[row.verdict.tone]),
         _Cell(row.device),
     )
     quote, note = f"“{row.text}”", _note(row)
@@ -204,42 +206,49 @@ def _claim(row: ClaimRow, widths: Sequence[int], layout: _Layout, *, is_short: b
         # a wide terminal has room for the quotation beside the id
         name = min(len(row.id), widths[0] // 2)
         split = (name, widths[0] - name - len(_GAP), *widths[1:])
-        yield layout.row((_Cell(row.id, _BOLD), _Cell(quote, _MUTED), *cells), split)
+        yield layout.row((_Cell(row.id, BOLD), _Cell(quote, MUTED), *cells), split)
         yield from layout.paragraph(note, indent="  ")
         return
-    yield layout.row((_Cell(row.id, _BOLD, keeps_end=True), *cells), widths)
+    yield layout.row((_Cell(row.id, BOLD, keeps_end=True), *cells), widths)
     if not is_short:
         yield from _quotation(quote, note, layout)
     else:
         yield from layout.paragraph(note, indent="  ")
 
 
-def _quotation(quote: str, note: str, layout: _Layout) -> Iterator["Text"]:
+def _quotation(quote: str, note: str, layout: Layout) -> Iterator["Text"]:
     """Yield the quotation with the note behind it, or below it where both do not fit; a note is never cut."""
     indent = "  "
     room = layout.width - len(indent) - len(note) - len(_GAP)
     if room >= min(len(quote), _MIN_QUOTE):
-        yield layout.line((indent, ""), (layout.fit(quote, room), _MUTED), (_GAP + note if note else "", ""))
+        yield layout.line((indent, ""), (layout.fit(quote, room), MUTED), (_GAP + note if note else "", ""))
         return
-    yield layout.line((indent, ""), (quote, _MUTED))
+    yield layout.line((indent, ""), (quote, MUTED))
     yield from layout.paragraph(note, indent=indent)
 
 
-def _folded(rows: Sequence[ClaimRow], layout: _Layout) -> Iterator["Text"]:
-    if rows:
-        counts = Counter(row.verdict.word for row in rows)
-        told = ", ".join(f"{number} {word}" for word, number in counts.items())
-        yield from layout.paragraph(f"{plural(len(rows), 'arithmetic claim')}: {told} (the report has the table)")
+def _arithmetic(view: View, layout: Layout) -> Iterator["Text"]:
+    """Yield the inconsistent sentences where they are few, and one line of counts."""
+    if not view.audit:
+        return
+    inconsistent = [row for row in view.audit if row.verdict.word == "inconsistent"]
+    if len(inconsistent) <= _MANY_INCONSISTENT:
+        for row in inconsistent:
+            symbol = row.verdict.symbol if layout.unicode else row.verdict.ascii_symbol
+            told = f"{symbol} {row.id}: claimed {row.claimed}, its own figures give {row.recomputed}"
+            yield from layout.paragraph(told, TONES[row.verdict.tone], indent="  ", first="")
+    told = ", ".join(f"{count.number} {count.verdict.word}" for count in view.arithmetic)
+    yield from layout.paragraph(f"{plural(len(view.audit), 'arithmetic claim')}: {told} (speedclaims audit lists them)")
 
 
-def _not_run(rows: Sequence[ClaimRow], layout: _Layout) -> Iterator["Text"]:
+def _not_run(rows: Sequence[ClaimRow], layout: Layout) -> Iterator["Text"]:
     if rows:
         reasons = Counter(row.reason or "no reason recorded" for row in rows)
         told = "; ".join(f"{reason} ({number})" if len(reasons) > 1 else reason for reason, number in reasons.items())
-        yield from layout.paragraph(f"{plural(len(rows), 'claim')} not run: {told}", _MUTED)
+        yield from layout.paragraph(f"{plural(len(rows), 'claim')} not run: {told}", MUTED)
 
 
-def _pairs(rows: Sequence[PairRow], view: View, layout: _Layout, *, title: str) -> Iterator["Text"]:
+def _pairs(rows: Sequence[PairRow], view: View, layout: Layout, *, title: str) -> Iterator["Text"]:
     """Yield a table of pairs; the narrower the terminal, the fewer columns."""
     yield layout.line(("", ""))
     if layout.is_narrow:
@@ -249,7 +258,7 @@ def _pairs(rows: Sequence[PairRow], view: View, layout: _Layout, *, title: str) 
     columns = _pair_columns(rows, view, layout, title)
     taken = sum(column.width for column in columns[1:]) + len(_GAP) * (len(columns) - 1)
     widths = [layout.width - taken, *(column.width for column in columns[1:])]
-    yield layout.row([_Cell(column.title, _MUTED) for column in columns], widths)
+    yield layout.row([_Cell(column.title, MUTED) for column in columns], widths)
     for number, row in enumerate(rows):
         if row.speedup is not None:
             yield layout.row([column.cells[number] for column in columns], widths)
@@ -258,14 +267,14 @@ def _pairs(rows: Sequence[PairRow], view: View, layout: _Layout, *, title: str) 
         parts = layout.wrapped(row.problem, room)
         names = [columns[0].cells[number], *[_Cell("")] * (len(parts) - 1)]
         for name, part in zip(names, parts, strict=True):
-            yield layout.row((name, _Cell(part, _MUTED)), (widths[0], room))
+            yield layout.row((name, _Cell(part, MUTED)), (widths[0], room))
 
 
-def _pair_columns(rows: Sequence[PairRow], view: View, layout: _Layout, title: str) -> list[_Column]:
+def _pair_columns(rows: Sequence[PairRow], view: View, layout: Layout, title: str) -> list[_Column]:
     """Return the columns that have room: the labels of the sides only where no name must be cut for them."""
     times = [f"{row.before_time} → {row.after_time}" if row.speedup else "" for row in rows]
     columns = [
-        _column(title, [_Cell(row.name, _BOLD) for row in rows], layout),
+        _column(title, [_Cell(row.name, BOLD) for row in rows], layout),
         _column("time", [_Cell(time) for time in times], layout),
         _column(f"speedup [{view.confidence}]", [_Cell(_speedup(row), _pair_tone(row)) for row in rows], layout),
         _column("equivalence", [_equivalence(row, layout) for row in rows], layout),
@@ -278,9 +287,9 @@ def _pair_columns(rows: Sequence[PairRow], view: View, layout: _Layout, title: s
     return columns
 
 
-def _column(title: str, cells: Sequence[_Cell], layout: _Layout) -> _Column:
+def _column(title: str, cells: Sequence[_Cell], layout: Layout) -> _Column:
     texts = [title, *(cell.text for cell in cells)]
-    return _Column(title, max(len(text if layout.unicode else _to_ascii(text)) for text in texts), tuple(cells))
+    return _Column(title, max(len(text if layout.unicode else to_ascii(text)) for text in texts), tuple(cells))
 
 
 def _speedup(row: PairRow) -> str:
@@ -297,7 +306,7 @@ def _pair_tone(row: PairRow) -> str:
     return "green" if row.low > 1 else "red" if row.high < 1 else ""
 
 
-def _equivalence(row: PairRow, layout: _Layout) -> _Cell:
+def _equivalence(row: PairRow, layout: Layout) -> _Cell:
     is_designed = row.equivalence == "different by design"
     word = "by design" if is_designed and not layout.is_wide else row.equivalence
     # where there is no column for it, other work is told here: it must not pass for a speedup of the same work
@@ -306,24 +315,27 @@ def _equivalence(row: PairRow, layout: _Layout) -> _Cell:
     return _Cell(word, "red" if row.is_equivalence_bad else "")
 
 
-def _control_lines(view: View, layout: _Layout) -> Iterator["Text"]:
+def _control_lines(view: View, layout: Layout) -> Iterator["Text"]:
     told = "; ".join(f"{row.name} {row.result}" for row in view.controls)
     yield layout.line(("", ""))
     controls = f"Control: {told}, where the truth is 1. " if told else ""
-    yield from layout.paragraph(f"{controls}{view.noise}", _MUTED)
+    yield from layout.paragraph(f"{controls}{view.noise}", MUTED)
 
 
-def _to_ascii(text: str) -> str:
+def to_ascii(text: str) -> str:
+    """Return text without a character that ASCII lacks."""
     replaced = "".join(_ASCII.get(character, character) for character in text)
     return replaced.encode("ascii", "replace").decode("ascii")
 
 
-def _printed(lines: Iterable["Text"], layout: _Layout, *, color: bool) -> str:
+def printed(lines: Iterable["Text | Table"], width: int, *, color: bool) -> str:
+    """Return lines, and tables that wrap their own, as a terminal of a width shows them."""
     from rich.console import Console  # noqa: PLC0415 - rich is imported only to print
+    from rich.text import Text  # noqa: PLC0415 - rich is imported only to print
 
     console = Console(
         file=io.StringIO(),
-        width=layout.width,
+        width=width,
         color_system="standard" if color else None,
         force_terminal=color,
         legacy_windows=False,
@@ -335,5 +347,8 @@ def _printed(lines: Iterable["Text"], layout: _Layout, *, color: bool) -> str:
     )
     with console.capture() as capture:
         for line in lines:
-            console.print(line, no_wrap=True, overflow="ignore", crop=False)
+            if isinstance(line, Text):
+                console.print(line, no_wrap=True, overflow="ignore", crop=False)
+            else:
+                console.print(line)
     return "\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n")

@@ -158,11 +158,17 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Everything that a rendering of one record shows."""
+    """Everything that a rendering of one record shows.
+
+    ``claims`` and ``counts`` are of what is measured; arithmetic stands by itself in ``audit`` and ``arithmetic``, so
+    that a machine is not credited with a document's sums.
+    """
 
     headline: str
     opening: str
     counts: tuple[Count, ...]
+    arithmetic: tuple[Count, ...]
+    arithmetic_sentence: str
     phrases: tuple[str, ...]
     machine: str
     certainty: tuple[str, ...]
@@ -186,23 +192,26 @@ def view_record(record: Json) -> View:
     """Return the rows of one record, in the order in which they are shown."""
     run = record["speedclaims"]
     index_of = {pair["nodeid"]: index for index, pair in enumerate(run["pairs"])}
-    audit = tuple(_audit_row(row) for row in run["audit"])
-    claims = _claim_rows(run["claims"], index_of, {row.id: row for row in audit})
+    audit = tuple(audit_row(row) for row in run["audit"])
+    measured = _without(run["claims"], {row["id"] for row in run["audit"]})
     rows = [_pair_row(index, pair, run["claims"]) for index, pair in enumerate(run["pairs"])]
     pairs = tuple(row for row in rows if not row.is_control)
-    counts = count_verdicts(run["claims"])
-    opening = _opening(run["claims"], pairs)
+    counts = count_verdicts(measured)
+    opening = _opening(measured, pairs)
+    sentence = arithmetic_sentence([row.verdict.word for row in audit])
     tables, missing = _figures(run["pairs"], rows)
     phrases = tuple(count.phrase for count in counts) or _pair_phrases(pairs)
     return View(
-        headline=_sentence(opening, phrases),
+        headline=f"{_sentence(opening, phrases)} {sentence}".strip(),
         opening=opening,
         counts=counts,
+        arithmetic=count_verdicts(run["audit"]),
+        arithmetic_sentence=sentence,
         phrases=phrases,
         machine=machine_line(record),
         certainty=certainty(run),
         confidence=_confidence(run["pairs"]),
-        claims=claims,
+        claims=_claim_rows(measured, index_of),
         pairs=pairs,
         controls=tuple(row for row in rows if row.is_control),
         noise=noise_sentence(run["noise_floor"]),
@@ -216,6 +225,25 @@ def view_record(record: Json) -> View:
         commit=_commit(run["environment"]),
         device_name=clean(run["environment"]["device_name"]),
     )
+
+
+def _without(claims: Sequence[Json], audited: set[str]) -> list[Json]:
+    """Return the claims that stand in no audit row."""
+    return [claim for claim in claims if claim["kind"] != "arithmetic" or claim["id"] not in audited]
+
+
+def arithmetic_sentence(verdicts: Sequence[str]) -> str:
+    """Return in a sentence how the documents' own arithmetic came out; empty where there is none."""
+    total, wrong = len(verdicts), verdicts.count("inconsistent")
+    if not total:
+        return ""
+    if total == 1:
+        told = f"one sentence, which {'contradicts' if wrong else 'agrees with'} its own figures"
+    elif not wrong:
+        told = f"all {total} sentences agree with their own figures"
+    else:
+        told = f"{wrong} of {total} sentences {'contradicts its' if wrong == 1 else 'contradict their'} own figures"
+    return f"The documents' own arithmetic: {told}."
 
 
 def count_verdicts(claims: Iterable[Json]) -> tuple[Count, ...]:
@@ -335,34 +363,33 @@ def noise_sentence(noise: Json) -> str:
     return f"Noise floor: {format_percent(noise['value'])}, measured {origin}{caveat}."
 
 
-def _claim_rows(
-    claims: Sequence[Json], index_of: Mapping[str, int], audit: Mapping[str, AuditRow]
-) -> tuple[ClaimRow, ...]:
-    rows = [_claim_row(claim, index_of, audit.get(clean(claim["id"]))) for claim in claims]
+def _claim_rows(claims: Sequence[Json], index_of: Mapping[str, int]) -> tuple[ClaimRow, ...]:
+    rows = [_claim_row(claim, index_of) for claim in claims]
     # What was judged comes first, measured before arithmetic; inside a group the ledger's order stays.
     return tuple(sorted(rows, key=lambda row: (not row.is_judged, row.kind != "measured", not row.is_run)))
 
 
-def _claim_row(claim: Json, index_of: Mapping[str, int], audit: AuditRow | None) -> ClaimRow:
+def _claim_row(claim: Json, index_of: Mapping[str, int]) -> ClaimRow:
     is_judged = claim["verdict"] != "not_measured"
     bounds = [bound for bound in (claim["low"], claim["high"]) if bound is not None]
     ends = (claim["measured_low"], claim["measured_high"])
     measured = None
+    # a quality is no ratio: without a unit of its own it is a plain number
+    is_ratio = claim["unit"] == "1" and claim["metric"] != "quality"
+    unit = claim["unit"] if is_ratio or claim["unit"] != "1" else ""
     if claim["measured"] is not None:
-        measured = format_estimate(claim["measured"], *ends, unit=claim["unit"], bounds=bounds)
-    elif audit is not None:
-        measured = Estimate(audit.recomputed, "")
-    claimed = format_range(claim["low"], claim["high"], claim["unit"], unicode=True)
+        measured = format_estimate(claim["measured"], *ends, unit=unit, bounds=bounds)
+    claimed = format_range(claim["low"], claim["high"], unit, unicode=True)
     return ClaimRow(
         id=clean(claim["id"]),
         source=clean(claim["source"]),
         text=clean(claim["text"]),
         kind=claim["kind"],
         metric=_metric(claim),
-        claimed=claimed or (audit.claimed if audit else "as quoted"),
+        claimed=claimed or "as quoted",
         low=claim["low"],
         high=claim["high"],
-        is_ratio=claim["unit"] == "1",
+        is_ratio=is_ratio,
         measured=measured,
         measured_value=claim["measured"],
         measured_low=claim["measured_low"],
@@ -503,7 +530,8 @@ def _figure_row(row: PairRow, sides: Json) -> FigureRow:
     return FigureRow(row.index, row.name, format_figure(sides["before"]), format_figure(sides["after"]), ratio)
 
 
-def _audit_row(row: Json) -> AuditRow:
+def audit_row(row: Json) -> AuditRow:
+    """Return one row of the record's audit for showing."""
     keys = ("id", "source", "text", "claimed", "recomputed", "formula")
     return AuditRow(**{key: clean(row[key]) for key in keys}, verdict=VERDICTS[row["verdict"]])
 

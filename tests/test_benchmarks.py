@@ -1,0 +1,89 @@
+"""The benchmarks of this project: their equivalence checks can fail, and every one of them runs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
+
+from bench.sides import Bench
+from trainers import tabular_regressor
+
+ROOT = Path(__file__).parents[1]
+
+
+def bench_of(**overrides):
+    """Return a bench whose optimized trainers are built with other settings than its references."""
+
+    def build(tier, switches):
+        changed = overrides if tier == "optimized" else {}
+        return tabular_regressor.build(tier, preset="tiny", switches=switches, **changed)
+
+    return Bench(pair=None, build=build, switches={"optimized": tabular_regressor.SWITCHES}, device="cpu")
+
+
+@pytest.fixture
+def bench():
+    bench = bench_of()
+    yield bench
+    bench.close()
+
+
+def test_the_restructured_trainer_passes_the_check(bench):
+    assert bench.same_losses(bench.reference(), bench.restructured())() == []
+
+
+def test_workers_pass_the_check(bench):
+    workers = bench.restructured(loader_workers=True, persistent_workers=True)
+    assert bench.same_losses(bench.reference(), workers)() == []
+
+
+def test_mixed_precision_differs_by_design_and_says_in_what(bench):
+    (answer,) = bench.same_losses(bench.reference(), bench.restructured(mixed_precision=True))()
+    assert answer.startswith("mixed_precision")
+    assert "with it off they agree" in answer
+
+
+@pytest.mark.parametrize("fault", [{"learning_rate": 1.001e-3}, {"clip_norm": 0.1}, {"dropout": 0.2}])
+def test_a_trainer_that_computes_something_else_fails_the_check(fault):
+    bench = bench_of(**fault)
+    with pytest.raises(AssertionError, match="the loss of step"):
+        bench.same_losses(bench.reference(), bench.restructured())()
+    bench.close()
+
+
+def test_the_check_leaves_the_trainers_as_they_were(bench):
+    side = bench.reference()
+    first = side.first_losses()
+    assert side.first_losses() == first
+    assert side.trainer.metrics["step"] == 0
+
+
+def test_a_side_is_built_when_it_first_runs(bench):
+    side = bench.reference()
+    assert "trainer" not in side.__dict__
+    side.reset()
+    assert "trainer" in side.__dict__
+
+
+def test_every_benchmark_runs_and_its_equivalence_holds(tmp_path):
+    command = [sys.executable, "-m", "pytest", "bench", "--preset=tiny", "--device=cpu", "--benchmark-disable"]
+    environment = {key: value for key, value in os.environ.items() if "XDIST" not in key}
+    done = subprocess.run(
+        [*command, f"--speedup-report={tmp_path}", "-pno:cacheprovider"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout + done.stderr
+    section = json.loads((tmp_path / "record.json").read_text())["speedclaims"]
+    verdicts = {row["equivalence"] for row in section["pairs"]}
+    assert verdicts <= {"passed", "different_by_design"}
+    assert {row["status"] for row in section["pairs"]} == {"not_measured"}
+    assert {row["family"] for row in section["pairs"]} == {"tabular_regressor"}
