@@ -2,6 +2,9 @@
 
 import pytest
 
+# Document 004 sets four workers, also where PyTorch would advise fewer.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+
 
 @pytest.mark.claim("tabular-regressor.whole")
 def test_document_004_as_a_whole(tabular_regressor):

@@ -185,7 +185,8 @@ def measure(work: Work, settings: Settings) -> Measurement:
 
     Double rounds alternate too, AB BA then BA AB: a place in the double round may be faster than another (the last of
     four was by 0.1 %, measured with one callable on both sides), which favours one side in all double rounds of one
-    kind and the other side in those of the other. At least one double round is measured. Whether their number suffices for an interval is the caller's to say.
+    kind and the other side in those of the other. At least one double round is measured; whether their number suffices
+    for an interval is the caller's to say.
     """
     with quiet_interpreter(disable_gc=settings.disable_gc):
         started = time.perf_counter()

@@ -274,7 +274,7 @@ def _opening(claims: Sequence[Json], pairs: Sequence[PairRow]) -> str:
     if total and not judged:
         return f"None of {plural(total, 'claim')} could be judged on this machine"
     if total:
-        return f"{holding} of {total} claims {'holds' if holding == 1 else 'hold'} on this machine"
+        return f"{holding} of {plural(judged, 'claim')} judged on this machine {'holds' if judged == 1 else 'hold'}"
     measured = sum(pair.speedup is not None for pair in pairs)
     if not pairs:
         return "Nothing was measured on this machine"
@@ -307,10 +307,16 @@ def machine_line(record: Json) -> str:
     parts = (
         clean(environment["device_name"]),
         "CPU only" if device == "cpu" else device,
+        _presets(record),
         clean(record["datetime"])[:10],
         _commit(environment),
     )
     return " · ".join(part for part in parts if part)
+
+
+def _presets(record: Json) -> str:
+    names = sorted({clean(pair["preset"]) for pair in record["speedclaims"]["pairs"] if pair["preset"]})
+    return f"preset {', '.join(names)}" if names else ""
 
 
 def _commit(environment: Json) -> str:
