@@ -25,7 +25,7 @@ WARM_UP_S = 0.2
 """Each side is called until it has run this long, at least once, before anything counts."""
 
 MIN_MEASURING_S = 1.0
-"""The stopping rule looks first after this long: a burst of other load must not fill a whole measurement."""
+"""No measurement is precise enough before this long: a burst of other load must not fill all of it."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def measure(work: Work, settings: Settings) -> Measurement:
             result.after_s.extend(seconds["after"])
             result.log_ratios.append(log_ratio(seconds["before"], seconds["after"]))
             now = time.perf_counter()
-            reached = now - warm >= MIN_MEASURING_S and rule.satisfied(result.log_ratios)
+            reached = rule.satisfied(result.log_ratios) and now - warm >= MIN_MEASURING_S
             if now - started >= settings.max_time:
                 break
     return Measurement(

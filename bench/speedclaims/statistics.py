@@ -18,11 +18,14 @@ from functools import lru_cache
 MIN_VALUES_FOR_CORRELATION = 20
 """Fewer values than this cannot tell autocorrelation from chance; they are taken as independent."""
 
-MIN_VALUES_TO_STOP = 20
+MIN_VALUES_TO_STOP = 30
 """The stopping rule looks first after this many values: with fewer, an interval is narrow by chance too often."""
 
-LOOK_GROWTH = 1.2
+LOOK_GROWTH = 1.3
 """Between two looks of the stopping rule the number of values grows by this factor."""
+
+NARROW_LOOKS = 2
+"""The interval must be narrow enough at this many looks in a row: autocorrelated values look narrow too early."""
 
 
 @dataclass(frozen=True)
@@ -140,21 +143,24 @@ def _median(ordered: Sequence[float]) -> float:
 class StoppingRule:
     """Says after which double round the measurement may end.
 
-    It ends when the interval's relative half-width is at most ``precision``. It looks at the width alone, never at
-    where the interval lies, and only at numbers of values that grow geometrically: looking at the verdict, or after
-    every round, would make the interval miss more often than its confidence says.
+    It ends when the interval's relative half-width is at most ``precision`` at two looks in a row. It looks at the
+    width alone, never at where the interval lies, and only at numbers of values that grow geometrically: looking at
+    the verdict, or after every round, would make the interval miss more often than its confidence says.
     """
 
     precision: float
     confidence: float
     next_look: int = MIN_VALUES_TO_STOP
+    narrow_looks: int = 0
 
     def satisfied(self, values: Sequence[float]) -> bool:
         """Return whether the values, in the order measured, suffice."""
         if len(values) < self.next_look:
             return False
         self.next_look = math.ceil(len(values) * LOOK_GROWTH)
-        return interval(values, self.confidence).relative_half_width <= self.precision
+        narrow = interval(values, self.confidence).relative_half_width <= self.precision
+        self.narrow_looks = self.narrow_looks + 1 if narrow else 0
+        return self.narrow_looks >= NARROW_LOOKS
 
 
 def hull(intervals: Sequence[Interval]) -> Interval:

@@ -65,14 +65,16 @@ def test_exchanging_the_sides_inverts_the_speedup_and_its_interval(sample):
         assert one.low <= one.speedup <= one.high
 
 
-@given(values, st.floats(-1, 1))
-def test_the_stopping_rule_does_not_see_where_the_interval_lies(sample, shift):
-    longer = [round(v, 6) for v in (sample * 10)[:MIN_VALUES_TO_STOP]]
-    moved = [v + round(shift, 6) for v in longer]
-    width = interval(longer, 0.95).relative_half_width
-    for precision in (width * 1.001 + 1e-9, width * 0.999 - 1e-9):
-        if 0 < precision < math.inf:
-            assert StoppingRule(precision, 0.95).satisfied(longer) == StoppingRule(precision, 0.95).satisfied(moved)
+def ends_after(sample, precision):
+    """Return after how many values the rule ends, None if it does not."""
+    rule = StoppingRule(precision, 0.95)
+    return next((n for n in range(1, len(sample) + 1) if rule.satisfied(sample[:n])), None)
+
+
+@given(st.lists(st.floats(-2, 2), min_size=10, max_size=20), st.integers(-4, 4), st.floats(0.01, 2))
+def test_the_stopping_rule_does_not_see_where_the_interval_lies(sample, shift, precision):
+    longer = [round(v * 1024) / 1024 for v in sample * 6]  # so that adding a whole number rounds nothing away
+    assert ends_after(longer, precision) == ends_after([v + shift for v in longer], precision)
 
 
 def test_a_rule_that_looks_at_the_verdict_would_be_seen():
@@ -95,7 +97,13 @@ def test_the_stopping_rule_looks_at_geometrically_growing_numbers_of_values():
         rule.satisfied(rng[:n])
         if rule.next_look != before:
             looks.append(n)
-    assert looks == [20, 24, 29, 35, 42, 51, 62, 75, 90, 108, 130, 156, 188]
+    assert looks == [30, 39, 51, 67, 88, 115, 150, 195]
+
+
+def test_the_stopping_rule_wants_the_interval_narrow_at_two_looks_in_a_row():
+    quiet, loud = [0.001 * (i % 2) for i in range(60)], [1.0 * (-1) ** i for i in range(60)]
+    assert ends_after(quiet, 0.01) == 39
+    assert ends_after(loud, 0.01) is None
 
 
 def test_a_drift_common_to_both_sides_cancels_within_a_double_round():

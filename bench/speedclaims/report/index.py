@@ -1,0 +1,74 @@
+"""The index of a folder of evidence: ``python -m speedclaims.report.index reports`` writes its README.md.
+
+It lists the records under ``recorded/``, newest first, with the machine and the verdicts, and the other Markdown files.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from speedclaims import record
+from speedclaims.report.markdown import escape_markdown as escape
+from speedclaims.report.view import view_record
+
+README = "README.md"
+
+
+def index(folder: Path) -> str:
+    """Return the index of a folder as Markdown.
+
+    Raises:
+        RecordError: a record under ``recorded/`` cannot be read.
+    """
+    lines = [
+        "# Evidence",
+        "",
+        f"Written by `python -m speedclaims.report.index {folder.name}`. Each record is one run as it was left;",
+        "`speedclaims report RECORD.json -o DIR` draws it.",
+        "",
+        *_records(folder),
+        "## Tables",
+        "",
+        *(f"- [{_title(path)}]({path.relative_to(folder).as_posix()})" for path in _tables(folder)),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _records(folder: Path) -> list[str]:
+    found = [(path, record.read(path)) for path in sorted(folder.glob("recorded/*/*.json"))]
+    if not found:
+        return []
+    found.sort(key=lambda pair: str(pair[1]["datetime"]), reverse=True)
+    rows = ["## Records", "", "| record | measured on | found |", "| --- | --- | --- |"]
+    for path, data in found:
+        view = view_record(data)
+        link = f"[{path.parent.name}/{path.stem}]({path.relative_to(folder).as_posix()})"
+        rows.append(f"| {link} | {escape(view.machine)} | {escape(view.headline)} |")
+    return [*rows, ""]
+
+
+def _tables(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*.md")) if path.name != README and "latest" not in path.parts]
+
+
+def _title(path: Path) -> str:
+    first = path.read_text(encoding="utf-8").split("\n", 1)[0]
+    return escape(first.removeprefix("# ").strip() or path.stem)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the index; exit code 2 and one line where a record cannot be read."""
+    parser = argparse.ArgumentParser(prog="python -m speedclaims.report.index", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args(arguments).folder
+    try:
+        record.write_text(folder / README, index(folder))
+    except (record.RecordError, OSError) as error:
+        print(f"speedclaims: {error}", file=sys.stderr)  # noqa: T201 - this is a command
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""The index of the evidence tells each record by machine and verdicts, and the repository's own is up to date."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from speedclaims.report.index import index, main
+
+from .sample import gpu_record, sample_record
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for device, record in (("cpu", sample_record()), ("h200", gpu_record())):
+        path = tmp_path / "reports" / "recorded" / device / "2026-01-01-abc.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(record))
+    (tmp_path / "reports" / "statistics").mkdir()
+    (tmp_path / "reports" / "statistics" / "runs.md").write_text("# Real runs\n\ntext\n")
+    return tmp_path / "reports"
+
+
+def test_every_record_and_every_table_is_listed(folder):
+    text = index(folder)
+    assert "[cpu/2026-01-01-abc](recorded/cpu/2026-01-01-abc.json)" in text
+    assert "[h200/2026-01-01-abc](recorded/h200/2026-01-01-abc.json)" in text
+    assert "2 of 5 claims judged on this machine hold" in text
+    assert "- [Real runs](statistics/runs.md)" in text
+
+
+def test_the_index_lists_neither_itself_nor_the_latest_report(folder):
+    (folder / "latest").mkdir()
+    (folder / "latest" / "speedups.md").write_text("# Latest\n")
+    assert main([str(folder)]) == 0
+    assert (folder / "README.md").read_text() == index(folder)
+    assert "Latest" not in index(folder)
+
+
+def test_a_damaged_record_leaves_the_old_index(folder, capsys):
+    main([str(folder)])
+    old = (folder / "README.md").read_text()
+    (folder / "recorded" / "cpu" / "2026-01-01-abc.json").write_text("{")
+    assert main([str(folder)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert (folder / "README.md").read_text() == old
+
+
+def test_the_index_of_this_repository_is_up_to_date():
+    assert (ROOT / "reports" / "README.md").read_text() == index(ROOT / "reports")
