@@ -65,8 +65,8 @@ def tabular_regressor(pair: object, preset: str, device: str) -> Iterator[Bench]
     pytest.importorskip("torch", reason="torch is not installed")
     from trainers import tabular_regressor as family  # noqa: PLC0415
 
-    def build(tier: str, switches: Mapping[str, bool] | None) -> "Trainer":
-        return family.build(tier, preset=preset, device=device, switches=switches)
+    def build(tier: str, switches: Mapping[str, bool] | None, *, seed: int = 0) -> "Trainer":
+        return family.build(tier, preset=preset, device=device, switches=switches, seed=seed)
 
     bench = Bench(pair=pair, build=build, switches={"optimized": family.SWITCHES}, device=device)
     yield bench

@@ -18,7 +18,7 @@ CLOSE = 1e-5
 class Builder(Protocol):
     """Builds a trainer of a family with the preset and device of this run."""
 
-    def __call__(self, tier: str, switches: Mapping[str, bool] | None) -> "Trainer":
+    def __call__(self, tier: str, switches: Mapping[str, bool] | None, *, seed: int = 0) -> "Trainer":
         """Return a trainer; None for the switches is the tier's own setting."""
 
 

@@ -1,6 +1,11 @@
 """Document 004: the tabular regressor before and after its "comprehensive optimizations"."""
 
+from functools import partial
+
 import pytest
+
+from bench.figures import paired_difference, relative_growth
+from speedclaims.recorders.memory import current_bytes
 
 # Document 004 sets four workers, also where PyTorch would advise fewer.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -40,3 +45,40 @@ def test_restructured(tabular_regressor):
 def test_control(tabular_regressor):
     """Two separately built reference trainers: what identical code differs by on this machine."""
     tabular_regressor.epochs(before=tabular_regressor.reference(), after=tabular_regressor.reference())
+
+
+EPOCHS_OF_QUALITY = {"tiny": 3, "smoke": 10, "default": 2}
+EPOCHS_OF_MEMORY = {"tiny": 20, "smoke": 60, "default": 12}
+WARM_EPOCHS = 3
+
+
+@pytest.mark.claim("tabular-regressor.amp-stability")
+def test_mixed_precision_keeps_the_validation_loss(tabular_regressor, figure, preset):
+    """Validation loss in mixed precision against float32, over paired seeds, in standard deviations of float32's."""
+
+    def reached(seed: int, *, mixed_precision: bool) -> float:
+        switches = {"mixed_precision": mixed_precision, "loader_workers": False, "persistent_workers": False}
+        trainer = tabular_regressor.build("optimized", switches, seed=seed)
+        for _ in range(EPOCHS_OF_QUALITY[preset]):
+            trainer.train_epoch("train")
+        trainer.close()
+        return trainer.metrics["val_loss"]
+
+    figure(**paired_difference(partial(reached, mixed_precision=False), partial(reached, mixed_precision=True)))
+
+
+@pytest.mark.parametrize(
+    "tier", ["reference", pytest.param("optimized", marks=pytest.mark.claim("tabular-regressor.no-leak"))]
+)
+def test_memory_over_epochs(tabular_regressor, figure, preset, device, tier):
+    """Growth of the memory in use from epoch to epoch: a leak is a slope."""
+    trainer = tabular_regressor.build(tier, None)
+    levels = []
+    for _ in range(WARM_EPOCHS + EPOCHS_OF_MEMORY[preset]):
+        trainer.train_epoch("train")
+        levels.append(current_bytes(device)["value"])
+    trainer.close()
+    if None in levels:
+        figure(None, unit="% per epoch", reason=current_bytes(device)["reason"])
+    else:
+        figure(**relative_growth(levels[WARM_EPOCHS:]))

@@ -1,5 +1,6 @@
-"""Peak memory of one side, in a fresh process of its own."""
+"""Memory: the peak of one side, in a fresh process of its own, and what is in use now."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from speedclaims.record import figure
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
+_STATM = Path("/proc/self/statm")
 _RESET_PEAK = "5"  # proc(5): resets the peak resident set size to the current one
 
 
@@ -44,3 +46,20 @@ def _cuda_peak(call: Callable[[], object]) -> dict[str, Any]:
     torch.cuda.reset_peak_memory_stats()
     call()
     return figure(float(torch.cuda.max_memory_allocated()), "bytes")
+
+
+def current_bytes(device: str) -> dict[str, Any]:
+    """Return the memory in use now, in bytes, as a figure of the record.
+
+    On CUDA it is PyTorch's ``memory_allocated``; on a CPU the resident set size of this process.
+    """
+    if device.startswith("cuda"):
+        torch = sys.modules.get("torch")
+        if torch is None:
+            return figure(None, "bytes", "device memory is read through PyTorch, which was not imported")
+        return figure(float(torch.cuda.memory_allocated()), "bytes")
+    try:
+        pages = int(_STATM.read_text(encoding="ascii").split()[1])
+    except OSError as error:
+        return figure(None, "bytes", f"resident memory cannot be read here ({error.strerror})")
+    return figure(float(pages * os.sysconf("SC_PAGE_SIZE")), "bytes")
