@@ -371,10 +371,43 @@ def sample_record() -> Row:
                 "pairs": [NODE + "test_control"],
             },
             "pairs": list(pairs.values()),
+            "figures": _recorded_figures(),
             "claims": _claims(pairs),
             "audit": _audit(),
         },
     }
+
+
+def _recorded_figures() -> list[Row]:
+    common = {"family": "tabular_regressor", "preset": "smoke", "device": "cpu", "work": "same"}
+    return [
+        {
+            **common,
+            "name": "test_memory_over_epochs[optimized]",
+            "nodeid": NODE + "test_memory_over_epochs[optimized]",
+            "title": "Growth of the memory in use from epoch to epoch.",
+            "value": 0.0031,
+            "low": -0.0012,
+            "high": 0.0074,
+            "unit": "% per epoch",
+            "status": "measured",
+            "reason": None,
+            "details": ["60 epochs, median 412.3 MiB"],
+        },
+        {
+            **common,
+            "name": "test_quality",
+            "nodeid": NODE + "test_quality",
+            "title": "Validation loss over paired seeds.",
+            "value": None,
+            "low": None,
+            "high": None,
+            "unit": "sd",
+            "status": "not_measured",
+            "reason": "the data set is not installed",
+            "details": [],
+        },
+    ]
 
 
 def without_claims() -> Row:

@@ -131,6 +131,7 @@ def test_an_unmet_requirement_stands_with_the_local_figure_beside_it(record: Row
 def test_nothing_measured_is_never_shown_as_zero(record: Row) -> None:
     record["speedclaims"]["pairs"] = [p for p in record["speedclaims"]["pairs"] if p["speedup"] is None]
     record["speedclaims"]["claims"] = [c for c in record["speedclaims"]["claims"] if c["verdict"] == "not_measured"]
+    record["speedclaims"]["figures"] = [f for f in record["speedclaims"]["figures"] if f["value"] is None]
     html = render_html([record])
     body = re.sub(r"<svg.*?</svg>", "", html[: html.index('id="environment"')], flags=re.DOTALL)
     cells = [clean(re.sub(r"<[^>]+>", " ", cell)) for cell in re.findall(r"<td[^>]*>(.*?)</td>", body, re.DOTALL)]
@@ -203,3 +204,11 @@ def test_an_arithmetic_claim_that_nobody_recomputed_stays_among_the_claims(recor
     record["speedclaims"]["audit"] = []
     html = render_html([record])
     assert "tabular-regressor.compatible" in html[html.index('id="claims"') : html.index('id="pairs"')]
+
+
+def test_a_figure_that_is_no_time_shows_its_value_and_interval_or_its_reason() -> None:
+    """A value stands with its interval and how it was had, a missing one with its reason."""
+    page = Page(render_html([sample_record()]))
+    assert "0.003 % per epoch [-0.001, 0.007]" in page.text
+    assert "60 epochs, median 412.3 MiB" in page.text
+    assert "not measured: the data set is not installed" in page.text

@@ -116,9 +116,13 @@ def _controls(view: View) -> Iterator[str]:
 
 
 def _figures(view: View) -> Iterator[str]:
-    if view.figures or view.missing_figures:
+    if view.figures or view.missing_figures or view.values:
         yield "## Other figures"
         yield ""
+    if view.values:
+        rows = [(row.title, row.told, row.under, row.details) for row in view.values]
+        header = ("Figure", "Measured", "On", "How")
+        yield from table(header, [[escape_markdown(cell) for cell in row] for row in rows])
     for kind in view.figures:
         yield f"### {escape_markdown(kind.title)}"
         yield ""

@@ -157,6 +157,17 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class ValueRow:
+    """One figure that a test measured itself, or the reason why there is none."""
+
+    title: str
+    name: str
+    under: str
+    told: str
+    details: str
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """Everything that a rendering of one record shows.
 
@@ -180,6 +191,7 @@ class View:
     noise_value: float | None
     figures: tuple[FigureTable, ...]
     missing_figures: tuple[str, ...]
+    values: tuple[ValueRow, ...]
     audit: tuple[AuditRow, ...]
     environment: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     command: str
@@ -218,6 +230,7 @@ def view_record(record: Json) -> View:
         noise_value=run["noise_floor"]["value"],
         figures=tables,
         missing_figures=missing,
+        values=tuple(_value_row(row) for row in run.get("figures", ())),
         audit=audit,
         environment=_environment(run["environment"]),
         command=clean(run["environment"]["command"]),
@@ -225,6 +238,16 @@ def view_record(record: Json) -> View:
         commit=_commit(run["environment"]),
         device_name=clean(run["environment"]["device_name"]),
     )
+
+
+def _value_row(row: Json) -> ValueRow:
+    unit = "" if row["unit"] == "1" else row["unit"]
+    found = row["value"] is not None
+    told = (
+        str(format_estimate(row["value"], row["low"], row["high"], unit=unit)) if found else not_measured(row["reason"])
+    )
+    under = " · ".join(clean(part) for part in (row["family"], row["preset"], row["device"]) if part)
+    return ValueRow(clean(row["title"]), clean(row["name"]), under, told, "; ".join(map(clean, row["details"])))
 
 
 def _without(claims: Sequence[Json], audited: set[str]) -> list[Json]:
