@@ -120,9 +120,8 @@ def _figures(view: View) -> Iterator[str]:
         yield "## Other figures"
         yield ""
     if view.values:
-        rows = [(row.title, row.told, row.under, row.details) for row in view.values]
-        header = ("Figure", "Measured", "On", "How")
-        yield from table(header, [[escape_markdown(cell) for cell in row] for row in rows])
+        told = [(row.title, row.told, row.under, row.details) for row in view.values]
+        yield from table(("Figure", "Measured", "On", "How"), [[escape_markdown(cell) for cell in row] for row in told])
     for kind in view.figures:
         yield f"### {escape_markdown(kind.title)}"
         yield ""
