@@ -33,7 +33,8 @@ class Settings:
     """When a measurement ends and how sure it is; the options ``--speedup-...`` of the same names.
 
     Attributes:
-        max_time: seconds, the warm-up among them, after which no further double round starts.
+        max_time: seconds a measurement may take, the warm-up among them: a double round that would end later is
+            not begun, but one is always measured.
         precision: the relative half-width of the interval that suffices, 0.01 for 1 %.
         confidence: nominal coverage of the interval.
         disable_gc: keep Python's garbage collector off while the clock runs (``--benchmark-disable-gc``).
@@ -191,7 +192,7 @@ def measure(work: Work, settings: Settings) -> Measurement:
     with quiet_interpreter(disable_gc=settings.disable_gc):
         started = time.perf_counter()
         repeats: dict[SideName, int] = {name: warm_up(work, name) for name in _ORDERS[0]}
-        warm = time.perf_counter()
+        warm = now = time.perf_counter()
         result = Measurement(repeats_before=repeats["before"], repeats_after=repeats["after"])
         rule = StoppingRule(settings.precision, settings.confidence)
         reached = False
@@ -203,9 +204,9 @@ def measure(work: Work, settings: Settings) -> Measurement:
             result.before_s.extend(seconds["before"])
             result.after_s.extend(seconds["after"])
             result.log_ratios.append(log_ratio(seconds["before"], seconds["after"]))
-            now = time.perf_counter()
+            last, now = now, time.perf_counter()
             reached = rule.satisfied(result.log_ratios) and now - warm >= MIN_MEASURING_S
-            if now - started >= settings.max_time:
+            if now + (now - last) > started + settings.max_time:
                 break
     return Measurement(
         result.before_s, result.after_s, result.log_ratios, result.repeats_before, result.repeats_after, reached

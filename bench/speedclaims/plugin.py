@@ -82,7 +82,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="S",
         type=_described(_positive, "a positive number of seconds"),
         default=10.0,
-        help="seconds after which a pair starts no further round (default: %(default)s)",
+        help="seconds a pair may take; at least one double round is measured (default: %(default)s)",
     )
     add(
         "--speedup-precision",

@@ -45,7 +45,7 @@ def test_rounds_alternate_and_so_do_double_rounds(clock):
 
         return call
 
-    measure(sides(side("before", 0.3), side("after", 0.3)), Settings(max_time=2.9))
+    measure(sides(side("before", 0.3), side("after", 0.3)), Settings(max_time=3.1))
     warm_up, first, second = ["before", "after"], ["before", "after", "after", "before"], ["after", "before"]
     assert seen == warm_up + first + second + second[::-1]
 
@@ -117,6 +117,12 @@ def test_a_setup_runs_before_every_repeat_of_a_short_call(clock):
 
     found = measure(sides(call, call, setup), Settings(max_time=0.05))
     assert found.repeats_before == 3
+
+
+def test_a_double_round_that_would_end_too_late_is_not_begun(clock):
+    found = measure(sides(clock.spend(0.5), clock.spend(0.5)), Settings(max_time=6))
+    assert len(found.log_ratios) == 2  # a second of warm-up, two seconds each
+    assert clock.now <= 6
 
 
 def test_at_least_one_double_round_is_measured_however_short_the_time(clock):
