@@ -252,6 +252,26 @@ class Figure:
         self._labels = labels
         self._used = False
         rows.mark_used(benchmark)
+        if not rows.enabled(benchmark):
+            why = rows.why_disabled(request.config)
+            session.add_figure(self._item, {**self._blank(), "reason": why})
+            pytest.skip(f"not_measured: {why}")
+
+    def _blank(self) -> dict[str, Any]:
+        """Return the record's row before anything is known about the value."""
+        blank = blank_row(self._item)
+        return {
+            **{key: blank[key] for key in ("name", "nodeid", "title", "work")},
+            **{key: self._labels.get(key) for key in ("family", "preset")},
+            "device": self._labels.get("device") or "cpu",
+            "value": None,
+            "low": None,
+            "high": None,
+            "unit": "1",
+            "status": "not_measured",
+            "reason": None,
+            "details": [],
+        }
 
     def __call__(  # noqa: PLR0913 - what a figure consists of
         self,
@@ -287,11 +307,8 @@ class Figure:
         self._used = True
         low, high = (value, value) if exact else (low, high)
         _check_figure(value, low, high, work, reason)
-        blank = blank_row(self._item)
         row = {
-            **{key: blank[key] for key in ("name", "nodeid", "title")},
-            **{key: self._labels.get(key) for key in ("family", "preset")},
-            "device": self._labels.get("device") or "cpu",
+            **self._blank(),
             "work": work,
             "value": value,
             "low": low,

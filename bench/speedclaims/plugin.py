@@ -191,7 +191,7 @@ def figure(request: pytest.FixtureRequest, benchmark: Any, pair_labels: Mapping[
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
     """Hang a pair's row on the test's report: the way from an xdist worker to its controller."""
     outcome = yield
-    if call.when == "call" and ROW in item.stash:
+    if call.when != "teardown" and ROW in item.stash:
         setattr(outcome.get_result(), ATTRIBUTE, item.stash[ROW])
 
 

@@ -87,3 +87,20 @@ def test_benchmark_only_keeps_figures_and_no_fixture_complains(project):
     result = project.run("--benchmark-only")
     result.assert_outcomes(passed=1)
     assert "was not used" not in result.stdout.str()
+
+
+def test_with_benchmarks_disabled_a_figure_is_not_measured_either(project):
+    project.write(test_q_py=TEST, claims_toml=LEDGER)
+    result = project.run("--benchmark-disable", "--speedup-report=out")
+    result.assert_outcomes(skipped=1)
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    section = project.record()["speedclaims"]
+    assert section["figures"][0]["reason"] == "benchmarks are disabled (--benchmark-disable)"
+    assert section["claims"][0]["reason"] == "benchmarks are disabled (--benchmark-disable)"
+
+
+def test_under_xdist_a_figure_is_not_measured_either(project):
+    project.write(test_q_py=TEST, claims_toml=LEDGER)
+    result = project.run_with_xdist("-n1", "--speedup-report=out")
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert project.record()["speedclaims"]["figures"][0]["status"] == "not_measured"
