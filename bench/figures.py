@@ -1,7 +1,8 @@
-"""Figures that are not times: how a quality differs over paired seeds, how memory grows over epochs."""
+"""Figures that are not times: quality over paired seeds, memory over epochs, faults injected and survived."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from statistics import mean, median, stdev
 from typing import Any
 
@@ -50,3 +51,25 @@ def relative_growth(levels: Sequence[float]) -> dict[str, Any]:
         "unit": "% per epoch",
         "details": [f"{len(levels)} epochs, median {median(levels) / 2**20:.1f} MiB"],
     }
+
+
+@contextmanager
+def raising_once(owner: Any, name: str, error: Exception) -> Iterator[Callable[[], bool]]:
+    """Make a method raise at its next call, in place of doing its work; yields whether it was called since."""
+    real, called = getattr(owner, name), []
+
+    def raising(*arguments: Any, **options: Any) -> Any:
+        if not called:
+            called.append(name)
+            raise error
+        return real(*arguments, **options)
+
+    had_own = name in vars(owner)
+    setattr(owner, name, raising)
+    try:
+        yield lambda: bool(called)
+    finally:
+        if had_own:
+            setattr(owner, name, real)
+        else:
+            delattr(owner, name)

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from bench.figures import paired_difference, relative_growth
+from bench.figures import paired_difference, raising_once, relative_growth
 from speedclaims.recorders.memory import current_bytes
 
 # Document 004 sets four workers, also where PyTorch would advise fewer.
@@ -82,3 +82,29 @@ def test_memory_over_epochs(tabular_regressor, figure, preset, device, tier):
         figure(None, unit="% per epoch", reason=current_bytes(device)["reason"])
     else:
         figure(**relative_growth(levels[WARM_EPOCHS:]))
+
+
+@pytest.mark.claim("tabular-regressor.oom")
+def test_running_out_of_memory(tabular_regressor, figure):
+    """Steps taken all the same when memory runs out in the forward pass, backward, unscaling or the update."""
+    torch = pytest.importorskip("torch")
+    switches = {"mixed_precision": True, "loader_workers": False, "persistent_workers": False}
+    survived = []
+    for owner_of, name in (
+        (lambda trainer: trainer.model, "forward"),
+        (lambda _: torch.Tensor, "backward"),
+        (lambda _: torch.amp.GradScaler, "unscale_"),
+        (lambda trainer: trainer.optimizer, "step"),
+    ):
+        trainer = tabular_regressor.build("optimized", switches)
+        before = [weight.detach().clone() for weight in trainer.model.parameters()]
+        with raising_once(owner_of(trainer), name, torch.OutOfMemoryError(f"injected in {name}")) as was_called:
+            try:
+                trainer.train_steps(1, "train")
+            except torch.OutOfMemoryError:
+                pass
+            else:
+                moved = any(not torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
+                survived += [name] if was_called() and moved else []
+        trainer.close()
+    figure(len(survived), exact=True, unit="of 4 faults", details=[f"survived: {', '.join(survived) or 'none'}"])
