@@ -89,6 +89,11 @@ def seeds() -> st.SearchStrategy[int]:
     return st.integers(0, 2**32 - 1)
 
 
+def few_seeds() -> st.SearchStrategy[int]:
+    """Seeds few enough to have measured every one: for what holds in practice and is no theorem."""
+    return st.integers(0, 24)
+
+
 def step_counts() -> st.SearchStrategy[int]:
     """Optimizer steps: from one to more than a tiny epoch has."""
     return st.integers(1, 25)
@@ -114,3 +119,102 @@ def tiny_regressor_overrides() -> st.SearchStrategy[dict]:
             "num_workers": st.integers(0, 2),
         }
     )
+
+
+def scale_exponents(least: int = 0, most: int = 24) -> st.SearchStrategy[int]:
+    """Exponents k of loss scales 2^k that neither overflow nor underflow in these trainings."""
+    return st.integers(least, most)
+
+
+def loss_scales() -> st.SearchStrategy[float]:
+    """Loss scales of any kind, powers of two seldom."""
+    return st.floats(1e-2, 1e6)
+
+
+def clip_norms() -> st.SearchStrategy[float]:
+    """Limits that are always, sometimes and never active."""
+    return st.sampled_from([0.05, 1.0, float("inf")])
+
+
+def autocast_dtypes() -> st.SearchStrategy:
+    """Types in which a mixed-precision step may run on a CPU."""
+    import torch
+
+    return st.sampled_from([torch.bfloat16, torch.float32])
+
+
+def good_and_bad_steps() -> st.SearchStrategy[list[bool]]:
+    """Which of some steps have finite gradients."""
+    return st.lists(st.booleans(), min_size=1, max_size=12)
+
+
+def growth_intervals() -> st.SearchStrategy[int]:
+    """Good steps in a row after which a loss scale doubles."""
+    return st.integers(1, 4)
+
+
+def memory_points() -> st.SearchStrategy[str]:
+    """Where in a mixed-precision step memory may run out."""
+    return st.sampled_from(["forward", "backward", "unscale", "step"])
+
+
+def model_outputs() -> st.SearchStrategy[np.ndarray]:
+    """p1, p2, p3 of some rows and targets, (B, K, 3), of any finite magnitude whose sums stay finite."""
+    sizes = st.tuples(st.integers(1, 6), st.integers(1, 4), st.just(3))
+    return npst.arrays(np.float32, sizes, elements=st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False))
+
+
+def state_dicts() -> st.SearchStrategy[dict[str, np.ndarray]]:
+    """Weights by name."""
+    names = st.from_regex(r"[a-z_]+(\.[a-z0-9_]+)*", fullmatch=True).filter(lambda name: not name.startswith("module."))
+    return st.dictionaries(names, npst.arrays(np.float32, st.integers(0, 8)), min_size=1, max_size=MOST_TENSORS)
+
+
+def training_settings() -> st.SearchStrategy[dict]:
+    """Some hyperparameters by name, all of them usable."""
+    counts, fractions = st.integers(1, 1000), st.floats(0.01, 0.45)
+    positive = st.floats(1e-9, 1e9)
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            "hidden_size": counts,
+            "num_layers": st.integers(0, 20),
+            "dropout": st.floats(0, 0.99),
+            "batch_size": counts,
+            "learning_rate": positive,
+            "clip_norm": st.one_of(positive, st.just(float("inf"))),
+            "weight_decay": st.one_of(st.just(0), positive),
+            "num_epochs": counts,
+            "patience": counts,
+            "val_split": fractions,
+            "test_split": fractions,
+            "num_workers": st.integers(0, 8),
+            "use_mixed_precision": st.booleans(),
+            "persistent_workers": st.booleans(),
+        },
+    )
+
+
+def unknown_keys(known) -> st.SearchStrategy[str]:
+    """Names that a configuration does not have."""
+    return st.text(min_size=1, max_size=12).filter(lambda name: name not in known)
+
+
+def flags() -> st.SearchStrategy[bool]:
+    """Whether or not."""
+    return st.booleans()
+
+
+def few(most: int) -> st.SearchStrategy[int]:
+    """A small count, at least one."""
+    return st.integers(1, most)
+
+
+def dropouts() -> st.SearchStrategy[float]:
+    """Probabilities of zeroing an activation."""
+    return st.sampled_from([0.0, 0.1, 0.5])
+
+
+def fractions() -> st.SearchStrategy[float]:
+    """Places in a file, as a fraction of its length below 1."""
+    return st.floats(0, 1, exclude_max=True)

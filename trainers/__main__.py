@@ -1,11 +1,13 @@
 """Command line of the trainers: `python -m trainers FAMILY make-data|train|predict`.
 
-Exit codes: 0 fine, 2 bad usage or bad input, with one line on stderr that says what, where and what would mend it.
+Exit codes: 0 fine, 2 bad usage or bad input, with one line on stderr that says what, where and what would mend it; 130
+after a Ctrl-C and 143 after a SIGTERM, with one line that says how to continue.
 """
 
 import argparse
 import importlib
 import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from trainers import families, family
-from trainers.contract import BadInput
+from trainers.contract import BadInput, Interrupted
 
 __all__ = ["main"]
 
@@ -63,8 +65,9 @@ def _add_train(parser: argparse.ArgumentParser, module: ModuleType) -> None:
     switches = "; ".join(f"{switch.name}: {switch.description}" for switch in module.SWITCHES)
     parser.add_argument("--tier", choices=module.TIERS, help="default: optimized")
     parser.add_argument("--preset", choices=tuple(module.PRESETS), help="sizes (default: smoke)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="JSON of settings that differ from the preset's")
     parser.add_argument("--data", type=Path, metavar="PATH", help="default: the family's offline data")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for checkpoints (default: runs/FAMILY)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for its files (default: runs/FAMILY)")
     parser.add_argument("--epochs", type=_count, metavar="N", help="most epochs to train (default: the preset's)")
     parser.add_argument("--seed", type=_seed, metavar="N", help="seed of the training (default: 0)")
     parser.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="continue the training that wrote this file")
@@ -88,6 +91,7 @@ def _train(commands: Any, chosen: argparse.Namespace) -> None:
         commands.TrainOptions(
             tier=chosen.tier,
             preset=chosen.preset,
+            config=chosen.config,
             data=chosen.data,
             out=chosen.out,
             epochs=chosen.epochs,
@@ -144,9 +148,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the one line that bad input gets
         return 2
+    except Interrupted as error:
+        line = f"interrupted: the training is saved; continue with --resume {error.saved}"
+        print(line, file=sys.stderr)  # noqa: T201 - a key pressed on purpose gets one line and no traceback
+        return 128 + error.number
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201 - no traceback for a key somebody pressed on purpose
-        return 130
+        print("interrupted", file=sys.stderr)  # noqa: T201 - as above
+        return 128 + signal.SIGINT
     return 0
 
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from trainers.contract import BadInput
 
-__all__ = ["check_writable", "dumps", "load", "loads", "save"]
+__all__ = ["check_writable", "dumps", "load", "loads", "save", "write"]
 
 _MARK = b"trainer1"
 _LENGTH = struct.Struct("<Q")
@@ -38,10 +38,7 @@ _TENSOR_DTYPES = frozenset({
 
 
 def save(path: Path, tree: Any) -> None:
-    """Write a tree of plain data to a file, atomically.
-
-    The bytes go to a temporary file beside `path`, are forced to the disk, and take its name in one step: whenever the
-    process or the machine dies, the file is the old one or the new one.
+    """Write a tree of plain data to a file, atomically: see `write`.
 
     Args:
         path: where to; its folder must exist. An existing file is replaced.
@@ -53,7 +50,19 @@ def save(path: Path, tree: Any) -> None:
         TypeError: the tree holds something else; the message says where.
 
     """
-    content = dumps(tree)
+    write(path, dumps(tree))
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write bytes to a file, atomically.
+
+    The bytes go to a temporary file beside `path`, are forced to the disk, and take its name in one step: whenever the
+    process or the machine dies, the file is the old one or the new one.
+
+    Raises:
+        BadInput: as `save`.
+
+    """
     path = path.resolve()  # the file behind a link is replaced, not the link
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:

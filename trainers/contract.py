@@ -1,9 +1,10 @@
 """What every trainer offers to whoever drives it: a command line, a test or a stopwatch."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["BadInput", "Trainer"]
+__all__ = ["BadInput", "Interrupted", "Trainer"]
 
 
 class BadInput(Exception):  # noqa: N818 - it is the user's input that is bad; the name is what the message says
@@ -24,6 +25,21 @@ class BadInput(Exception):  # noqa: N818 - it is the user's input that is bad; t
     def __reduce__(self) -> tuple[type["BadInput"], tuple[str, str, str]]:
         """Let the error cross a process boundary, which rebuilds exceptions from their arguments."""
         return (type(self), (self.what, self.where, self.mend))
+
+
+class Interrupted(KeyboardInterrupt):
+    """Somebody asked a training to stop, and it is saved.
+
+    Args:
+        number: of the signal that asked.
+        saved: checkpoint to continue from.
+
+    """
+
+    def __init__(self, number: int, saved: Path) -> None:
+        """Say in one line where it is saved."""
+        self.number, self.saved = number, saved
+        super().__init__(f"the training was interrupted and is saved in {saved}")
 
 
 @runtime_checkable

@@ -45,12 +45,20 @@ class RandomStream:
         """Remember how far this stream came, also after an error, and put the process's generators back."""
         self._own = self._swap(self._outside)
 
-    def _swap(self, incoming: dict[str, Any]) -> dict[str, Any]:
-        outgoing = {"cpu": torch.get_rng_state(), "cuda": None}
-        torch.set_rng_state(incoming["cpu"])
+    def installed(self) -> dict[str, Any]:
+        """Where the process's generators stand; inside the `with` block they are this stream's."""
+        cuda = torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
+        return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+    def reinstall(self, state: dict[str, Any]) -> None:
+        """Put the process's generators where `installed` found them, so that what was drawn since is drawn again."""
+        torch.set_rng_state(state["cpu"])
         if self._device.type == "cuda":
-            outgoing["cuda"] = torch.cuda.get_rng_state(self._device)
-            torch.cuda.set_rng_state(incoming["cuda"], self._device)
+            torch.cuda.set_rng_state(state["cuda"], self._device)
+
+    def _swap(self, incoming: dict[str, Any]) -> dict[str, Any]:
+        outgoing = self.installed()
+        self.reinstall(incoming)
         return outgoing
 
     def state(self) -> dict[str, Any]:

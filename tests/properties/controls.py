@@ -1,5 +1,7 @@
 """A property is a check and the cases it holds for; its negative control is a fault under which it must fail."""
 
+import contextlib
+
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -38,3 +40,30 @@ def fails(prop, faulty):
     with pytest.raises(AssertionError):
         prop(faulty, control=True)
     return True
+
+
+@contextlib.contextmanager
+def memory_runs_out(trainer, point, times=1, *, after=False):
+    """Let memory run out the next `times` times that a step comes to `point`, or comes `after` it."""
+    import torch  # controls of other families do without
+
+    owner, name = {
+        "forward": (trainer.model, "forward"),
+        "backward": (torch.Tensor, "backward"),
+        "unscale": (torch.amp.GradScaler, "unscale_"),
+        "step": (trainer.optimizer, "step"),
+    }[point]
+    real, left = getattr(owner, name), [times]
+
+    def failing(*arguments, **options):
+        if left[0]:
+            left[0] -= 1
+            if after:
+                real(*arguments, **options)
+            raise torch.cuda.OutOfMemoryError(f"CUDA out of memory in {point}")
+        return real(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, failing)
+        yield
+    assert left == [0], "the step never came to the point"

@@ -2,10 +2,6 @@ import errno
 import math
 import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +10,6 @@ import torch
 
 from trainers import checkpoint
 from trainers.contract import BadInput
-
-ROOT = Path(checkpoint.__file__).parents[1]
 
 TREE = {
     "numbers": [0, -1, 2**70, 0.1, -0.0, 1e-310, math.inf, -math.inf, math.nan],
@@ -225,29 +219,6 @@ def test_saving_obeys_the_umask(tmp_path):
     finally:
         os.umask(old)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
-
-
-SAVE_FOREVER = """
-import itertools, pathlib, sys
-import numpy as np
-from trainers import checkpoint
-for count in itertools.count():
-    checkpoint.save(pathlib.Path(sys.argv[1]), {"count": count, "array": np.full(200_000, count)})
-    print(count, flush=True)
-"""
-
-
-def test_a_process_killed_while_saving_leaves_a_whole_file(tmp_path):
-    path = tmp_path / "file"
-    delays = random.Random(1)  # noqa: S311 - when to kill is no secret
-    for _ in range(10):
-        process = subprocess.Popen([sys.executable, "-c", SAVE_FOREVER, str(path)], cwd=ROOT, stdout=subprocess.PIPE)
-        with process:
-            assert process.stdout.readline() == b"0\n"
-            time.sleep(delays.uniform(0, 0.02))
-            process.send_signal(signal.SIGKILL)
-        loaded = checkpoint.load(path)
-        assert (loaded["array"] == loaded["count"]).all()
 
 
 @pytest.mark.gpu

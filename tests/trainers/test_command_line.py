@@ -8,17 +8,20 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
 import trainers
 from trainers import checkpoint
 from trainers.__main__ import main
-from trainers.tabular_regressor import RegressorConfig, commands
+from trainers.tabular_regressor import RegressorConfig, commands, documented, load_training_config
+from trainers.tabular_regressor.model_files import load_training
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 
 ROOT = Path(trainers.__file__).parents[1]
 FAMILY = "tabular_regressor"
 TRAIN = (FAMILY, "train", "--preset", "tiny", "--tier", "reference")
+BEST, LAST = "improved_model_best_model.pth", "improved_model_checkpoint_last.pth"
 GOOD = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
 
 
@@ -66,11 +69,11 @@ def test_the_whole_way_from_data_to_predictions_in_processes_of_their_own(tmp_pa
     data = tmp_path / "data" / "training_data.h5"
     done = command("train", "--preset", "tiny", "--data", data, "--out", tmp_path / "run", "--epochs", 2)
     assert "test loss" in done.stdout
-    assert str(tmp_path / "run" / "best.checkpoint") in done.stdout
+    assert str(tmp_path / "run" / BEST) in done.stdout
     assert len(done.stdout.splitlines()) == 1
     assert [line.split()[1] for line in done.stderr.splitlines()] == ["1/2", "2/2"], "one line an epoch, and no bar"
     out = tmp_path / "predictions.h5"
-    told = command("predict", "--checkpoint", tmp_path / "run" / "best.checkpoint", "--data", data, "--out", out)
+    told = command("predict", "--checkpoint", tmp_path / "run" / BEST, "--data", data, "--out", out)
     assert "test error" in told.stdout
     assert "on 20 test rows" in told.stdout
     with h5py.File(out) as file, h5py.File(data) as truth:
@@ -82,7 +85,7 @@ def test_predictions_are_on_the_original_scale(tmp_path):
     targets = (GOOD[:, :2] + 1000).astype(np.float32)
     data = write(tmp_path / "a.h5", X=GOOD, Y=targets)
     assert run(*TRAIN, "--data", data, "--out", tmp_path / "run", "--epochs", 1) == 0
-    assert run(FAMILY, "predict", "--checkpoint", tmp_path / "run" / "best.checkpoint", "--data", data) == 0
+    assert run(FAMILY, "predict", "--checkpoint", tmp_path / "run" / BEST, "--data", data) == 0
     with h5py.File(tmp_path / "run" / "predictions.h5") as file:
         assert np.abs(file["predictions"][()] - 1000).max() < 20
 
@@ -91,7 +94,7 @@ def test_the_printed_error_is_that_of_the_written_predictions(tmp_path, trained,
     rng = np.random.default_rng(1)
     features, targets = rng.normal(size=(30, 8)).astype("f4"), rng.normal(size=(30, 2)).astype("f4")
     data = write(tmp_path / "new.h5", X=features, Y=targets)
-    arguments = ("--checkpoint", trained / "best.checkpoint", "--data", data, "--out", tmp_path / "p.h5")
+    arguments = ("--checkpoint", trained / BEST, "--data", data, "--out", tmp_path / "p.h5")
     assert run(FAMILY, "predict", *arguments) == 0
     said = capsys.readouterr().out
     with h5py.File(tmp_path / "p.h5") as file:
@@ -106,7 +109,7 @@ def test_a_transposed_file_gives_the_same_training(tmp_path, capfd):
     lines = []
     for name in ("training_data", "training_data_transposed"):
         assert run(*TRAIN, "--data", tmp_path / f"{name}.h5", "--out", tmp_path / name, "--epochs", 1) == 0
-        lines.append(capfd.readouterr().out.splitlines()[-1].partition("; checkpoint")[0])
+        lines.append(capfd.readouterr().out.splitlines()[-1].partition("; weights")[0])
     assert lines[0] == lines[1]
 
 
@@ -115,19 +118,21 @@ def test_a_resumed_training_ends_like_an_uninterrupted_one(tmp_path, capsys):
     whole = capsys.readouterr().out
     assert run(*TRAIN, "--out", tmp_path / "parts", "--epochs", 2) == 0
     capsys.readouterr()
-    assert run(FAMILY, "train", "--resume", tmp_path / "parts" / "last.checkpoint", "--epochs", 4) == 0
+    assert run(FAMILY, "train", "--resume", tmp_path / "parts" / LAST, "--epochs", 4) == 0
     assert capsys.readouterr().out == whole.replace("whole", "parts")
-    ours, theirs = (checkpoint.load(tmp_path / name / "last.checkpoint") for name in ("whole", "parts"))
+    ours, theirs = (load_training(tmp_path / name / LAST) for name in ("whole", "parts"))
+    for content in (ours, theirs):
+        assert len(content["history"].pop("epoch_seconds")) == 4
     assert checkpoint.dumps(ours) == checkpoint.dumps(theirs)
 
 
 def test_a_training_can_be_resumed_into_another_folder_with_another_tier(tmp_path, trained):
     before = contents(trained)
-    resume = ("--resume", trained / "last.checkpoint", "--out", tmp_path / "new", "--epochs", 3)
+    resume = ("--resume", trained / LAST, "--out", tmp_path / "new", "--epochs", 3)
     switch = ("--switch", "loader_workers=off", "mixed_precision=off")
     assert run(FAMILY, "train", *resume, "--tier", "optimized", *switch) == 0
     assert contents(trained) == before
-    assert checkpoint.load(tmp_path / "new" / "last.checkpoint")["tier"] == "optimized"
+    assert load_training(tmp_path / "new" / LAST)["tier"] == "optimized"
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_training(tmp_path, monkeypatch, capsys):
@@ -138,20 +143,63 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_training(tmp_path, monkeyp
     monkeypatch.setattr(commands.RegressorConfig, "preset", lambda _: patient)
     assert run(*TRAIN, "--out", tmp_path, "--epochs", 50) == 0
     assert "best epoch 2 of 4: validation loss 0.400000, test loss 0.8" in capsys.readouterr().out
-    best, last = (checkpoint.load(tmp_path / name) for name in ("best.checkpoint", "last.checkpoint"))
+    best, last = (load_training(tmp_path / name) for name in (BEST, LAST))
     assert best["state"]["progress"]["epoch"] == 2
     assert last["state"]["progress"]["epoch"] == 4
-    assert last["history"]["val_losses"] == (0.5, 0.4, 0.6, 0.7)
+    assert last["history"]["val_losses"] == [0.5, 0.4, 0.6, 0.7]
 
 
 def test_periodic_checkpoints_are_written_on_the_way(tmp_path, monkeypatch):
     often = RegressorConfig.preset("tiny").replace(checkpoint_every=2)
     monkeypatch.setattr(commands.RegressorConfig, "preset", lambda _: often)
-    saved = []
-    real = checkpoint.save
-    monkeypatch.setattr(checkpoint, "save", lambda path, tree: (saved.append(path.name), real(path, tree)))
     assert run(*TRAIN, "--out", tmp_path, "--epochs", 5) == 0
-    assert saved.count("last.checkpoint") == 3
+    periodic = [tmp_path / f"improved_model_checkpoint_epoch_{epoch}.pth" for epoch in (2, 4)]
+    assert set(tmp_path.glob("*_checkpoint_*")) == {*periodic, tmp_path / LAST}
+    assert [load_training(path)["state"]["progress"]["epoch"] for path in periodic] == [2, 4]
+
+
+def test_a_training_leaves_the_files_that_the_document_lists(trained):
+    assert {path.name for path in contents(trained)} - {"predictions.h5"} == {
+        f"improved_model_{name}"
+        for name in (
+            "best_model.pth", "checkpoint_last.pth", "config.json", "loss_analysis.png", "predictions.png",
+            "training.log",
+        )
+    }  # fmt: skip
+    assert " INFO finished " in (trained / "improved_model_training.log").read_text()
+    assert load_training_config(trained / "improved_model_config.json").hidden_size == 16
+
+
+def test_a_configuration_file_goes_over_the_preset_and_options_over_the_file(tmp_path):
+    path = tmp_path / "some.json"
+    path.write_text('{"hidden_size": 12, "num_epochs": 7, "clip_norm": "infinity"}')
+    assert run(*TRAIN, "--config", path, "--epochs", 1, "--out", tmp_path / "run") == 0
+    config = load_training(tmp_path / "run" / LAST)["config"]
+    assert (config["hidden_size"], config["num_epochs"], config["clip_norm"]) == (12, 1, float("inf"))
+    assert config["batch_size"] == 16, "the preset's"
+    path.write_text('{"patience": 2}')
+    resume = ("--resume", tmp_path / "run" / LAST, "--config", path, "--epochs", 2)
+    assert run(FAMILY, "train", *resume) == 0
+    config = load_training(tmp_path / "run" / LAST)["config"]
+    assert (config["hidden_size"], config["patience"]) == (12, 2)
+
+
+def test_a_resumed_training_keeps_its_switches_unless_told_otherwise(tmp_path):
+    train = (FAMILY, "train", "--preset", "tiny", "--out", tmp_path, "--epochs", 1, "--switch")
+    assert run(*train, "mixed_precision=off", "loader_workers=off") == 0
+    off = {"mixed_precision": False, "loader_workers": False, "persistent_workers": True}
+    assert load_training(tmp_path / LAST)["switches"] == off
+    assert run(FAMILY, "train", "--resume", tmp_path / LAST, "--epochs", 2) == 0
+    assert load_training(tmp_path / LAST)["switches"] == off
+    assert run(FAMILY, "train", "--resume", tmp_path / LAST, "--epochs", 3, "--switch", "mixed_precision=on") == 0
+    assert load_training(tmp_path / LAST)["switches"] == {**off, "mixed_precision": True}
+
+
+def test_without_matplotlib_there_are_no_plots_and_it_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(commands.importlib.util, "find_spec", lambda _: None)
+    assert run(*TRAIN, "--out", tmp_path, "--epochs", 1) == 0
+    assert "no plots were drawn" in caplog.text
+    assert not list(tmp_path.glob("*.png"))
 
 
 def test_help_names_every_switch(capsys):
@@ -237,7 +285,7 @@ def test_bad_tables_are_refused_by_name_and_nothing_is_written(capsys, tmp_path,
             FAMILY,
             "predict",
             "--checkpoint",
-            trained / "best.checkpoint",
+            trained / BEST,
             "--data",
             path,
             "--out",
@@ -270,7 +318,7 @@ def test_files_that_are_no_data_are_refused_by_name(capsys, tmp_path, kind):
 @pytest.mark.parametrize("action", ["predict", "resume"])
 def test_files_that_are_no_checkpoint_are_refused_by_name(capsys, tmp_path, trained, kind, action):
     path = tmp_path / "some.checkpoint"
-    whole = (trained / "best.checkpoint").read_bytes()
+    whole = (trained / BEST).read_bytes()
     match kind:
         case "empty":
             path.touch()
@@ -287,8 +335,44 @@ def test_files_that_are_no_checkpoint_are_refused_by_name(capsys, tmp_path, trai
     assert contents(tmp_path).keys() <= {path}
 
 
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('{"hiden_size": 3}', "unknown key 'hiden_size'"),
+        ('{"hidden_size": "3"}', "hidden_size is '3'"),
+        ('{"hidden_size": -3}', "hidden_size is -3"),
+        ('{"num_workers": -1}', "num_workers is -1"),
+        ("{", "is no JSON"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_bad_configuration_file_is_refused_by_name(capsys, tmp_path, text, named):
+    path = tmp_path / "some.json"
+    if text is not None:
+        path.write_text(text)
+    line = refused(capsys, *TRAIN, "--config", path, "--out", tmp_path / "out")
+    assert named in line
+    assert str(path) in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_configuration_of_another_architecture_is_not_resumed_with(capsys, tmp_path, trained):
+    path = tmp_path / "some.json"
+    path.write_text('{"hidden_size": 12}')
+    arguments = ("--resume", trained / LAST, "--config", path, "--epochs", 5, "--out", tmp_path / "out")
+    assert "hidden_size is 16, the trainer's is 12" in refused(capsys, FAMILY, "train", *arguments)
+
+
+def test_weights_without_their_scaling_do_not_predict(capsys, tmp_path):
+    X, Y = torch.from_numpy(GOOD), torch.from_numpy(GOOD[:, :2].copy())
+    name = str(tmp_path / "m")
+    documented.train_model(*documented.setup_training(X, Y), 8, 2, 1, name)
+    line = refused(capsys, FAMILY, "predict", "--checkpoint", f"{name}_best_model.pth")
+    assert "how its data was scaled" in line
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(capsys, tmp_path, trained):
-    path = trained / "last.checkpoint"
+    path = trained / LAST
     line = refused(capsys, FAMILY, "train", "--preset", "smoke", "--resume", path, "--out", tmp_path / "out")
     assert "num_features is 8, the trainer's is 32" in line
     assert str(path) in line
@@ -301,7 +385,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(capsys, tmp_path, train
 
 
 def test_resuming_with_other_data_or_another_seed_is_refused(capsys, tmp_path, trained):
-    resume = (FAMILY, "train", "--resume", trained / "last.checkpoint", "--out", tmp_path / "out", "--epochs", 3)
+    resume = (FAMILY, "train", "--resume", trained / LAST, "--out", tmp_path / "out", "--epochs", 3)
     other = write(tmp_path / "other.h5", X=GOOD, Y=GOOD[:, :2])
     assert "other data" in refused(capsys, *resume, "--data", other)
     assert "has seed 0" in refused(capsys, *resume, "--seed", 1)
@@ -309,7 +393,7 @@ def test_resuming_with_other_data_or_another_seed_is_refused(capsys, tmp_path, t
 
 def test_resuming_a_finished_training_asks_for_more_epochs(capsys, trained):
     before = contents(trained)
-    assert "give --epochs above 2" in refused(capsys, FAMILY, "train", "--resume", trained / "last.checkpoint")
+    assert "give a number of epochs above 2" in refused(capsys, FAMILY, "train", "--resume", trained / LAST)
     assert contents(trained) == before
 
 
@@ -317,7 +401,7 @@ def test_a_folder_that_holds_a_checkpoint_is_not_trained_into(capsys, trained, t
     before = contents(trained)
     assert "--resume" in refused(capsys, *TRAIN, "--out", trained)
     assert run(*TRAIN, "--out", tmp_path / "other", "--epochs", 1) == 0
-    foreign = ("--resume", tmp_path / "other" / "last.checkpoint", "--epochs", 5)
+    foreign = ("--resume", tmp_path / "other" / LAST, "--epochs", 5)
     assert "holds a checkpoint already" in refused(capsys, FAMILY, "train", *foreign, "--out", trained)
     assert contents(trained) == before
 
@@ -326,7 +410,7 @@ def test_existing_data_and_predictions_are_not_overwritten(capsys, tmp_path, tra
     mine = tmp_path / "training_data_transposed.h5"
     mine.write_text("mine")
     assert str(mine) in refused(capsys, FAMILY, "make-data", "--out", tmp_path, "--preset", "tiny")
-    assert str(mine) in refused(capsys, FAMILY, "predict", "--checkpoint", trained / "best.checkpoint", "--out", mine)
+    assert str(mine) in refused(capsys, FAMILY, "predict", "--checkpoint", trained / BEST, "--out", mine)
     assert contents(tmp_path) == {mine: b"mine"}
 
 
@@ -335,9 +419,7 @@ def test_a_folder_that_cannot_be_made_is_refused_by_name(capsys, tmp_path, train
     out = tmp_path / "file" / "out"
     assert str(out) in refused(capsys, *TRAIN, "--out", out)
     assert str(out) in refused(capsys, FAMILY, "make-data", "--out", out)
-    assert str(out) in refused(
-        capsys, FAMILY, "predict", "--checkpoint", trained / "best.checkpoint", "--out", out / "p"
-    )
+    assert str(out) in refused(capsys, FAMILY, "predict", "--checkpoint", trained / BEST, "--out", out / "p")
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -354,13 +436,13 @@ def test_a_disk_that_fills_up_during_training_is_one_line(capsys, tmp_path, monk
 
     real = checkpoint.check_writable
     monkeypatch.setattr(
-        commands.checkpoint,
+        checkpoint,
         "check_writable",
         lambda folder: (real(folder), monkeypatch.setattr(checkpoint.os, "fsync", full)),
     )
     assert run(*TRAIN, "--out", tmp_path / "out", "--epochs", 1) == 2
     assert "No space left on device" in capsys.readouterr().err.splitlines()[-1]
-    assert not contents(tmp_path)
+    assert {path.name for path in contents(tmp_path)} <= {"improved_model_training.log"}
 
 
 def test_a_training_that_only_diverges_is_one_line(capsys, tmp_path, monkeypatch):

@@ -288,5 +288,5 @@ def test_an_order_can_be_continued_in_the_middle():
 def test_the_fingerprint_tells_data_apart(tmp_path, raw):
     upright = load_data(write(tmp_path / "a.h5", X=raw[0], Y=raw[1]), TINY)
     turned = load_data(write(tmp_path / "b.h5", X=raw[0].T, Y=raw[1].T), TINY)
-    assert files.data_fingerprint(upright) == files.data_fingerprint(turned)
-    assert files.data_fingerprint(upright) != files.data_fingerprint(loaded_tiny())
+    assert upright.fingerprint() == turned.fingerprint()
+    assert upright.fingerprint() != loaded_tiny().fingerprint()

@@ -1,5 +1,9 @@
-"""Regression of table columns with PyTorch, after document 004. PyTorch is imported when a trainer is built."""
+"""Regression of table columns with PyTorch, after document 004. PyTorch is imported when a trainer is built.
 
+What document 004 names (`train_model`, `TrainingConfig`, ...) is in `documented`, and can be imported from here too.
+"""
+
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +13,22 @@ from trainers.tabular_regressor.config import PRESETS, SWITCHES, TIERS, Regresso
 
 __all__ = ["ACTIONS", "PRESETS", "SWITCHES", "TIERS", "RegressorConfig", "build"]
 
+_DOCUMENTED = frozenset({
+    "TrainingConfig", "TrainingMetrics", "check_existing_model_files", "check_existing_plots", "clear_gpu_memory",
+    "extract_final_predictions", "load_and_preprocess_data", "load_state_dict_safely", "load_training_config",
+    "plot_losses", "plot_predictions", "save_training_config", "setup_logging", "setup_training",
+    "show_gpu_memory_usage", "train_model",
+})  # fmt: skip
+
 ACTIONS = ("make-data", "train", "predict")
 """What the command line can do with this family."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import what document 004 names when it is first asked for."""
+    if name not in _DOCUMENTED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.documented"), name)
 
 
 def build(  # noqa: PLR0913 - all but the tier are keywords, and a caller gives the few it cares about

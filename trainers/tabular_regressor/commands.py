@@ -3,29 +3,35 @@
 Shape suffixes: N rows, K targets.
 """
 
-import math
+import contextlib
+import importlib.util
+import logging
+import signal
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from trainers import checkpoint
 from trainers.contract import BadInput
 from trainers.progress import EpochProgress
 from trainers.tabular_regressor import data as files
-from trainers.tabular_regressor.assembly import assemble, best_device, find_data
+from trainers.tabular_regressor.assembly import assemble, find_data
 from trainers.tabular_regressor.config import RegressorConfig
 from trainers.tabular_regressor.data import RegressionData, Rows, Scaling
+from trainers.tabular_regressor.devices import best_device
+from trainers.tabular_regressor.logs import TrainingMetrics, close_logging, setup_logging
+from trainers.tabular_regressor.model_names import ModelFiles
+from trainers.tabular_regressor.plots import plot_losses, plot_predictions
 from trainers.tabular_regressor.reference import ReferenceTrainer
+from trainers.tabular_regressor.training import FAMILY, StopSignals, TrainingRun, check_folder, read_training, resume
+from trainers.tabular_regressor.training_config import load_training_config
 
 __all__ = ["TrainOptions", "make_data", "predict", "train"]
 
-BEST, LAST = "best.checkpoint", "last.checkpoint"
-_FAMILY = "tabular_regressor"
-_CONTENT_KEYS = frozenset({"family", "tier", "config", "data_sha256", "scaling", "state", "history"})
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,8 @@ class TrainOptions:
         tier: one of the family's tiers; without it that of the resumed checkpoint, or `optimized`.
         preset: one of the family's presets; without it that of the resumed checkpoint, or `smoke`.
         data: an HDF5 file; without it the offline data.
-        out: folder of the checkpoints.
+        config: JSON file of settings that differ from the preset's or the resumed checkpoint's.
+        out: folder of the training's files.
         epochs: most epochs, those before a resume included.
         seed: of the training.
         resume: checkpoint to continue from.
@@ -46,34 +53,13 @@ class TrainOptions:
 
     tier: str | None = None
     preset: str | None = None
+    config: Path | None = None
     data: Path | None = None
     out: Path | None = None
     epochs: int | None = None
     seed: int | None = None
     resume: Path | None = None
     switches: Mapping[str, bool] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class History:
-    """How a training went so far: losses by epoch, and since when the validation loss has not fallen."""
-
-    train_losses: tuple[float, ...] = ()
-    val_losses: tuple[float, ...] = ()
-    best_epoch: int = 0
-    best_val_loss: float = math.inf
-
-    def extended(self, train_loss: float, val_loss: float) -> "History":
-        """With one epoch more; epochs count from 1."""
-        longer = replace(self, train_losses=(*self.train_losses, train_loss), val_losses=(*self.val_losses, val_loss))
-        if val_loss < self.best_val_loss:
-            return replace(longer, best_epoch=len(longer.val_losses), best_val_loss=val_loss)
-        return longer
-
-    @property
-    def epochs_since_best(self) -> int:
-        """Epochs that did not lower the validation loss, up to now."""
-        return len(self.val_losses) - self.best_epoch
 
 
 def make_data(out: Path, preset: str, seed: int) -> None:
@@ -98,30 +84,57 @@ def train(options: TrainOptions) -> None:
 
     Raises:
         BadInput: something the options name cannot be used; nothing was overwritten.
+        Interrupted: Ctrl-C or SIGTERM came; the training is saved.
 
     """
-    resumed = None if options.resume is None else _read_checkpoint(options.resume)
+    resumed = None if options.resume is None else read_training(options.resume)
     config = _chosen_config(options, resumed)
     tier = options.tier or (resumed["tier"] if resumed else "optimized")
-    out = _chosen_folder(options)
+    model_files = _chosen_files(options)
     data = find_data(config, options.data)
-    seed = options.seed or 0
-    trainer = assemble(tier, config, data=data, device=best_device(), seed=seed, switches=options.switches)
-    try:
-        history = History() if resumed is None else _resume(trainer, resumed, options)
-        if len(history.val_losses) >= config.num_epochs:
-            done = len(history.val_losses)
-            raise BadInput(f"has trained {done} epochs already", str(options.resume), f"give --epochs above {done}")
-        _prepare_folder(out, options)
-        history = _fit(trainer, history, out, {"family": _FAMILY, "tier": tier})
-        trainer.load_state(_read_checkpoint(out / BEST)["state"])
-        test_loss = trainer.evaluate("test")
-    finally:
-        trainer.close()
+    switches = _chosen_switches(options, tier, resumed)
+    trainer = assemble(tier, config, data=data, device=best_device(), seed=options.seed or 0, switches=switches)
+    with contextlib.closing(trainer):
+        metrics = TrainingMetrics()
+        if resumed is not None and options.resume is not None:
+            metrics = resume(trainer, options.resume, resumed, model_files, options.seed)
+        check_folder(model_files)
+        test_loss = _run(trainer, model_files, metrics, tier, data)
+        _plot(trainer, model_files, metrics)
     _say(
-        f"best epoch {history.best_epoch} of {len(history.val_losses)}: validation loss {history.best_val_loss:.6f}, "
-        f"test loss {test_loss:.6f}; checkpoint {out / BEST}"
+        f"best epoch {metrics.best_epoch} of {metrics.num_epochs}: validation loss {metrics.best_val_loss:.6f}, "
+        f"test loss {test_loss:.6f}; weights {model_files.best_model}"
     )
+
+
+def _run(
+    trainer: ReferenceTrainer, model_files: ModelFiles, metrics: TrainingMetrics, tier: str, data: RegressionData
+) -> float:
+    labels = {
+        "family": FAMILY,
+        "tier": tier,
+        "switches": dict(getattr(trainer, "switches", {})),
+        "config": trainer.config.to_dict(),
+        "data_sha256": data.fingerprint(),
+        "scaling": data.scaling.to_dict(),
+    }
+    # The console gets the progress instead of the log's lines, and one line for what goes wrong.
+    log = setup_logging(model_files.model_name, console_level=None)
+    try:
+        with EpochProgress(trainer.config.num_epochs, metrics.num_epochs) as progress:
+            stop = StopSignals(signal.SIGTERM)
+            return TrainingRun(trainer, model_files, labels, metrics, log, stop, progress).run()
+    finally:
+        close_logging(log)
+
+
+def _plot(trainer: ReferenceTrainer, model_files: ModelFiles, metrics: TrainingMetrics) -> None:
+    """Draw both plots, where there is something to draw with."""
+    if importlib.util.find_spec("matplotlib") is None:
+        logger.warning("no plots were drawn: matplotlib is not installed")
+        return
+    plot_losses(metrics.train_losses, metrics.val_losses, model_files.model_name)
+    plot_predictions(trainer.model, trainer.val_loader, trainer.data.num_targets, model_name=model_files.model_name)
 
 
 def predict(path: Path, data: Path | None, out: Path | None) -> None:
@@ -133,7 +146,10 @@ def predict(path: Path, data: Path | None, out: Path | None) -> None:
         BadInput: the checkpoint or the data cannot be used, or the output exists already or cannot be written.
 
     """
-    content = _read_checkpoint(path)
+    content = read_training(path)
+    if content["scaling"] is None:
+        what = "does not say how its data was scaled, because it was trained on scaled data"
+        raise BadInput(what, str(path), "apply its weights with load_state_dict_safely")
     config, scaling = RegressorConfig.from_dict(content["config"]), Scaling.from_dict(content["scaling"])
     target = out or path.parent / "predictions.h5"
     if target.exists():
@@ -141,10 +157,10 @@ def predict(path: Path, data: Path | None, out: Path | None) -> None:
     source = files.offline_data_path(config) if data is None else data
     loaded = files.load_data(source, config, scaling)
     trainer = ReferenceTrainer(config, loaded, device=torch.device(best_device()), seed=0)
-    _load_state(trainer, content["state"], path)
+    trainer.load_state(content["state"])
     scaled_NK = trainer.predict(loaded.features_NF)
     files.write_arrays(target, {"predictions": scaling.unscale_targets(scaled_NK)})
-    same_data = files.data_fingerprint(loaded) == content["data_sha256"]
+    same_data = loaded.fingerprint() == content["data_sha256"]
     rows = loaded.splits.test if same_data else np.arange(len(scaled_NK))
     _say(f"{_errors(scaled_NK, loaded, rows)} on {len(rows)} {'test rows' if same_data else 'rows'}; wrote {target}")
 
@@ -157,94 +173,36 @@ def _errors(scaled_NK: files.FloatArray, data: RegressionData, rows: Rows) -> st
     return "test error (RMSE) " + ", ".join(f"{error:.6g}" for error in errors_K)
 
 
-def _fit(trainer: ReferenceTrainer, history: History, out: Path, labels: Mapping[str, str]) -> History:
-    """Train epoch by epoch, saving the best and, now and then and at the end, the last state."""
-    config = trainer.config
-    fixed = {
-        **labels,
-        "config": config.to_dict(),
-        "data_sha256": files.data_fingerprint(trainer.data),
-        "scaling": trainer.data.scaling.to_dict(),
-    }
-    with EpochProgress(config.num_epochs, len(history.val_losses)) as progress:
-        while len(history.val_losses) < config.num_epochs and history.epochs_since_best < config.patience:
-            trainer.train_epoch()
-            figures = trainer.metrics
-            history = history.extended(figures["train_loss"], figures["val_loss"])
-            done = len(history.val_losses)
-            progress.epoch_done(f"train loss {figures['train_loss']:.4f}  validation loss {figures['val_loss']:.4f}")
-            content = {**fixed, "history": asdict(history)}
-            if history.best_epoch == done:
-                checkpoint.save(out / BEST, {**content, "state": trainer.state()})
-            if done % config.checkpoint_every == 0:
-                checkpoint.save(out / LAST, {**content, "state": trainer.state()})
-    checkpoint.save(out / LAST, {**fixed, "history": asdict(history), "state": trainer.state()})
-    if history.best_epoch == 0:
-        raise BadInput("no epoch had a finite validation loss", "training", "look for extreme values in the data")
-    return history
-
-
 def _chosen_config(options: TrainOptions, resumed: Mapping[str, Any] | None) -> RegressorConfig:
-    """Take the preset's configuration or, without a preset, that of the checkpoint that is resumed."""
+    """Take the preset's configuration or, without a preset, the resumed checkpoint's; then what else was chosen."""
     if options.preset is None and resumed is not None:
         config = RegressorConfig.from_dict(resumed["config"])
     else:
         config = RegressorConfig.preset(options.preset or "smoke")
+    if options.config is not None:
+        config = load_training_config(options.config).regressor_config(config)
     return config if options.epochs is None else config.replace(num_epochs=options.epochs)
 
 
-def _chosen_folder(options: TrainOptions) -> Path:
-    """Choose the folder for the checkpoints; one that holds those of another training is refused."""
+def _chosen_switches(options: TrainOptions, tier: str, resumed: Mapping[str, Any] | None) -> dict[str, bool]:
+    """Take the resumed checkpoint's settings, if its tier goes on, and over them what was chosen."""
+    before = resumed.get("switches", {}) if resumed is not None and resumed["tier"] == tier else {}
+    return {**before, **options.switches}
+
+
+def _chosen_files(options: TrainOptions) -> ModelFiles:
+    """Name the training's files; a folder that holds those of another training is refused."""
+    resumed = None if options.resume is None else ModelFiles.of(options.resume)
+    name = ModelFiles().model_name if resumed is None else Path(resumed.model_name).name
     beside = None if options.resume is None else options.resume.parent
-    out = options.out or beside or Path("runs") / _FAMILY
+    model_files = ModelFiles(str((options.out or beside or Path("runs") / FAMILY) / name))
+    if beside is not None and beside.resolve() == model_files.folder.resolve():
+        return model_files
     mend = "choose another folder with --out, or continue with --resume"
-    for name in (BEST, LAST):
-        if (out / name).exists() and (beside is None or beside.resolve() != out.resolve()):
-            raise BadInput("holds a checkpoint already", str(out / name), mend)
-    return out
-
-
-def _prepare_folder(out: Path, options: TrainOptions) -> None:
-    """Make the folder, see whether it can be written, and bring along the best weights of a resumed training."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        checkpoint.check_writable(out)
-    except OSError as error:
-        what = f"cannot be written ({error.strerror})"
-        raise BadInput(what, str(out), "choose a folder you may write to, with room") from error
-    best = None if options.resume is None else options.resume.parent / BEST
-    if best is not None and best.is_file() and not (out / BEST).exists():
-        checkpoint.save(out / BEST, _read_checkpoint(best))
-
-
-def _resume(trainer: ReferenceTrainer, content: Mapping[str, Any], options: TrainOptions) -> History:
-    """Put the trainer where the checkpoint was taken; returns the history up to there."""
-    path = Path(str(options.resume))
-    _load_state(trainer, content["state"], path)
-    if content["data_sha256"] != files.data_fingerprint(trainer.data):
-        raise BadInput("was trained on other data", str(path), "give the same --data, or train anew without --resume")
-    if options.seed is not None and options.seed != trainer.seed:
-        raise BadInput(f"its training has seed {trainer.seed}", str(path), "leave out --seed")
-    history = History(**content["history"])
-    if (path.parent / BEST).is_file():
-        return history
-    # The weights of its best epoch are gone; the best from here on shall be kept instead.
-    return replace(history, best_epoch=0, best_val_loss=math.inf)
-
-
-def _load_state(trainer: ReferenceTrainer, state: Mapping[str, Any], path: Path) -> None:
-    try:
-        trainer.load_state(state)
-    except BadInput as error:
-        mend = "use the preset and data it was trained with"
-        raise BadInput(f"does not fit: {error.what}", str(path), mend) from error
-
-
-def _read_checkpoint(path: Path) -> dict[str, Any]:
-    content = checkpoint.load(path)
-    if not isinstance(content, dict) or content.get("family") != _FAMILY or _CONTENT_KEYS - content.keys():
-        raise BadInput(f"is no checkpoint of {_FAMILY}", str(path), "give a file that train wrote for this family")
-    return content
+    for path in (model_files.best_model, *model_files.checkpoints()):
+        if path.exists():
+            raise BadInput("holds a checkpoint already", str(path), mend)
+    return model_files
 
 
 def _say(line: str) -> None:

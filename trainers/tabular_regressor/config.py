@@ -105,7 +105,7 @@ class RegressorConfig:
                 "choose fractions whose sum is below 1",
             )
 
-    def replace(self, **changes: Any) -> "RegressorConfig":
+    def replace(self, /, **changes: Any) -> "RegressorConfig":
         """Copy with some values changed.
 
         Raises:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import h5py
 import numpy as np
@@ -26,10 +26,13 @@ from trainers.tabular_regressor.config import RegressorConfig
 
 __all__ = [
     "EpochSampler",
+    "Feed",
     "RegressionData",
     "Scaling",
     "Splits",
+    "batches_of_epoch",
     "data_fingerprint",
+    "leave_process_group",
     "load_data",
     "make_data",
     "make_loader",
@@ -116,6 +119,24 @@ class Splits:
     test: Rows
 
 
+class Feed(Protocol):
+    """What a trainer takes its batches from."""
+
+    @property
+    def num_features(self) -> int:
+        """Columns of X."""
+
+    @property
+    def num_targets(self) -> int:
+        """Columns of Y."""
+
+    def loader(self, part: str, **settings: Any) -> DataLoader[Batch]:
+        """Make a loader of `train`, `val` or `test`; the settings are those of `make_loader`."""
+
+    def fingerprint(self) -> str | None:
+        """Tell whether two feeds hold the same data; None where that cannot be told."""
+
+
 @dataclass(frozen=True)
 class RegressionData:
     """One data file, ready to train on.
@@ -147,6 +168,18 @@ class RegressionData:
         """Make a data set of some rows, an item a row: (features_F, targets_K)."""
         everything = TensorDataset(self.features_NF, self.targets_NK)
         return cast("Dataset[Batch]", Subset(everything, rows.tolist()))
+
+    def loader(self, part: str, **settings: Any) -> DataLoader[Batch]:
+        """Loader of the `train` rows, shuffled anew every epoch, or of the `val` or `test` rows in their order.
+
+        Settings are those of `make_loader`.
+        """
+        dataset = self.part(getattr(self.splits, part))
+        return make_loader(dataset, sampler=EpochSampler(dataset) if part == "train" else None, **settings)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the tables, see `data_fingerprint`."""
+        return data_fingerprint(self.features_NF, self.targets_NK)
 
 
 def _to_float32(array: NDArray[Any]) -> FloatArray:
@@ -251,12 +284,12 @@ def load_data(path: Path, config: RegressorConfig, scaling: Scaling | None = Non
     return RegressionData(torch.from_numpy(scaled["X"]), torch.from_numpy(scaled["Y"]), splits, scaling)
 
 
-def data_fingerprint(data: RegressionData) -> str:
-    """SHA-256 of the scaled tables: tells whether two files hold the same data, whichever way round."""
+def data_fingerprint(features_NF: Tensor, targets_NK: Tensor) -> str:
+    """SHA-256 of two scaled tables: tells whether two files hold the same data, whichever way round."""
     digest = hashlib.sha256()
-    for table in (data.features_NF, data.targets_NK):
+    for table in (features_NF, targets_NK):
         digest.update(str(tuple(table.shape)).encode())
-        digest.update(table.numpy().tobytes())
+        digest.update(table.cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -309,7 +342,21 @@ def make_loader(
         # The loader draws a seed for its workers at every epoch. From the global generator, which it takes
         # otherwise, that draw would shift the dropout masks; no worker here draws anything.
         generator=torch.Generator(),
+        worker_init_fn=leave_process_group,
     )
+
+
+def batches_of_epoch(loader: DataLoader[Batch], seed: int, epoch: int, num_done: int) -> Iterator[Batch]:
+    """Batches of one epoch without the first `num_done`, in the order of an `EpochSampler` where the loader has one."""
+    if isinstance(loader.sampler, EpochSampler):
+        loader.sampler.seek(seed, epoch, num_done * (loader.batch_size or 1))
+        return iter(loader)
+    return itertools.islice(loader, num_done, None)
+
+
+def leave_process_group(_: int) -> None:
+    """Let a worker process out of the group that a Ctrl-C goes to: the training process says when to stop."""
+    os.setpgid(0, 0)
 
 
 def stop_workers(loader: DataLoader[Any]) -> None:

@@ -25,7 +25,7 @@ from trainers.clipping import clip_by_global_norm
 from trainers.contract import BadInput
 from trainers.randomness import RandomStream, derived_seed
 from trainers.tabular_regressor.config import RegressorConfig
-from trainers.tabular_regressor.data import Batch, EpochSampler, FloatArray, RegressionData, Rows, make_loader
+from trainers.tabular_regressor.data import Batch, Feed, FloatArray, batches_of_epoch
 from trainers.tabular_regressor.model import TabularRegressor, extract_final_predictions, regression_loss
 
 __all__ = ["ReferenceTrainer"]
@@ -38,7 +38,7 @@ class ReferenceTrainer:
 
     Args:
         config: sizes and hyperparameters; the numbers of features and targets are the data's.
-        data: a preprocessed data file.
+        data: a preprocessed data file, or loaders that somebody made of one.
         device: where the network lives; batches are moved there one by one.
         seed: of the weights, the order of the batches and dropout.
 
@@ -46,7 +46,7 @@ class ReferenceTrainer:
 
     phases: tuple[str, ...] = ("train",)
 
-    def __init__(self, config: RegressorConfig, data: RegressionData, *, device: torch.device, seed: int) -> None:
+    def __init__(self, config: RegressorConfig, data: Feed, *, device: torch.device, seed: int) -> None:
         """Draw the weights on the CPU, so that they are the same on every device."""
         self.config, self.data, self.device, self.seed = config, data, device, seed
         self.architecture = {
@@ -61,9 +61,8 @@ class ReferenceTrainer:
         self.scheduler = CosineAnnealingWarmRestarts(
             self.optimizer, config.restart_epochs, config.restart_factor, config.min_learning_rate
         )
-        self.sampler = EpochSampler(data.part(data.splits.train))
-        self.train_loader = self.make_loader(self.sampler)
-        self.val_loader = self.make_loader(data.splits.val)
+        self.train_loader = self.make_loader("train")
+        self.val_loader = self.make_loader("val")
         self.random = RandomStream(derived_seed(seed, 1), device)
         self.epoch = 0
         self.step = 0  # optimizer steps taken in this epoch
@@ -106,7 +105,7 @@ class ReferenceTrainer:
 
     def evaluate(self, split: str) -> float:
         """Mean loss over the batches of `val` or `test`, without dropout and in float32."""
-        return self._mean_loss(self.make_loader(getattr(self.data.splits, split)))
+        return self._mean_loss(self.make_loader(split))
 
     def predict(self, features_NF: Tensor) -> FloatArray:
         """Predictions (N, K) for scaled features, on the scale of the scaled targets."""
@@ -159,11 +158,9 @@ class ReferenceTrainer:
         """Drop the iterator over the batches."""
         self._batches = None
 
-    def make_loader(self, rows: EpochSampler | Rows) -> DataLoader[Batch]:
-        """Loader in the training process: shuffled by a sampler over its rows, or the given rows in their order."""
-        if isinstance(rows, EpochSampler):
-            return make_loader(rows.dataset, self.config.batch_size, sampler=rows)
-        return make_loader(self.data.part(rows), self.config.batch_size)
+    def make_loader(self, part: str) -> DataLoader[Batch]:
+        """Loader in the training process of `train` (shuffled), `val` or `test`."""
+        return self.data.loader(part, batch_size=self.config.batch_size)
 
     def train_batch(self, features_BF: Tensor, targets_BK: Tensor) -> float:
         """One optimizer step.
@@ -195,8 +192,7 @@ class ReferenceTrainer:
         if self.step == self.num_batches:
             self._begin_epoch(self.epoch + 1)
         if self._batches is None:
-            self.sampler.seek(self.seed, self.epoch, self.step * self.config.batch_size)
-            self._batches = iter(self.train_loader)
+            self._batches = batches_of_epoch(self.train_loader, self.seed, self.epoch, self.step)
         return next(self._batches)
 
     def _begin_epoch(self, epoch: int) -> None:
