@@ -7,9 +7,6 @@ import pytest
 from bench.figures import paired_difference, raising_once, relative_growth
 from speedclaims.recorders.memory import current_bytes
 
-# Document 004 sets four workers, also where PyTorch would advise fewer.
-pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
-
 
 @pytest.mark.claim("tabular-regressor.whole")
 def test_document_004_as_a_whole(tabular_regressor):

@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import logging
 import signal
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +88,8 @@ def train(options: TrainOptions) -> None:
         Interrupted: Ctrl-C or SIGTERM came; the training is saved.
 
     """
+    # The document sets four workers; PyTorch's advice to set fewer is none that the user of a command can follow.
+    warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
     resumed = None if options.resume is None else read_training(options.resume)
     config = _chosen_config(options, resumed)
     tier = options.tier or (resumed["tier"] if resumed else "optimized")
