@@ -451,8 +451,6 @@ def _timed(measurements: Sequence[Measurement], spread: Interval) -> dict[str, A
 
 
 def _too_few(fewest: int, needed: int, confidence: float) -> str:
-    if fewest >= needed:
-        return f"too few rounds: {fewest} double rounds follow one another too closely for {confidence:.0%}"
     return f"too few rounds: {fewest} double rounds, {confidence:.0%} needs {needed}; raise --speedup-max-time"
 
 

@@ -7,7 +7,8 @@ assumes no distribution (David and Nagaraja, Order Statistics, 3rd edition, sect
 
 Values that lie close in time resemble each other on a busy machine, which makes that interval too narrow. The ranks
 are therefore moved outwards by the square root of the variance inflation of the signs around the median, estimated by
-the initial positive sequence of Geyer (Statistical Science 7, 1992, 473-483).
+the initial positive sequence of Geyer (Statistical Science 7, 1992, 473-483), at most to the lowest and the highest
+value.
 """
 
 import math
@@ -128,8 +129,7 @@ def interval(values: Sequence[float], confidence: float) -> Interval:
     rank = _median_rank(n, confidence)
     if rank >= 1:
         centre = (n + 1) / 2
-        rank = math.floor(centre - (centre - rank) * math.sqrt(factor))
-    if rank >= 1:
+        rank = max(1, math.floor(centre - (centre - rank) * math.sqrt(factor)))
         low, high = math.exp(ordered[rank - 1]), math.exp(ordered[n - rank])
     return Interval(math.exp(_median(ordered)), low, high, confidence, n, factor)
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-QUICK = ("--speedup-max-time=0.5", "--speedup-precision=0.2")
+QUICK = ("--speedup-max-time=0.8", "--speedup-precision=0.2")
 
 
 class Project:

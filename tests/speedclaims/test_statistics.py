@@ -125,6 +125,13 @@ def test_autocorrelated_values_get_a_wider_interval():
     assert interval(series, 0.95).relative_half_width > 1.3 * interval(shuffled, 0.95).relative_half_width
 
 
+def test_however_correlated_the_values_the_interval_reaches_no_farther_than_they_do():
+    two_levels = [0.1] * 35 + [0.2] * 34
+    found = interval(two_levels, 0.95)
+    assert found.correlation_factor > 18  # the ranks alone would lie outside the values
+    assert (found.low, found.high) == pytest.approx((math.exp(0.1), math.exp(0.2)))
+
+
 def test_equal_values_make_an_interval_of_no_width():
     found = interval([math.log(2)] * 30, 0.95)
     assert (found.speedup, found.low, found.high) == pytest.approx((2, 2, 2))
