@@ -10,7 +10,9 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
 
+from bench.figures import NUM_SEEDS, paired_difference, raising_once, relative_growth
 from bench.sides import Bench
+from speedclaims.recorders.memory import current_bytes
 from trainers import tabular_regressor
 
 ROOT = Path(__file__).parents[1]
@@ -68,6 +70,42 @@ def test_a_side_is_built_when_it_first_runs(bench):
     assert "trainer" not in side.__dict__
     side.reset()
     assert "trainer" in side.__dict__
+
+
+def test_a_leak_would_be_seen():
+    kept, levels = [], []
+    for _ in range(20):
+        kept.append(bytearray(b"x") * 2**21)
+        levels.append(current_bytes("cpu")["value"])
+    if None in levels:
+        pytest.skip(current_bytes("cpu")["reason"])
+    assert relative_growth(levels)["low"] > 0.01
+    assert relative_growth([levels[-1]] * 20)["high"] == 0
+
+
+def test_a_loss_of_quality_would_be_seen():
+    equal = paired_difference(lambda seed: seed / 10, lambda seed: seed / 10 + (-1) ** seed * 1e-3)
+    assert -1 < equal["low"] < 0 < equal["high"] < 1
+    worse = paired_difference(lambda seed: seed / 10, lambda seed: seed / 10 + NUM_SEEDS)
+    assert worse["low"] > 1
+
+
+def test_an_injected_fault_comes_once_and_leaves_no_trace():
+    class Owner:
+        def method(self):
+            return "work"
+
+    one = Owner()
+    with raising_once(one, "method", MemoryError("injected")) as was_called:
+        assert not was_called()
+        with pytest.raises(MemoryError, match="injected"):
+            one.method()
+        assert was_called()
+        assert one.method() == "work"
+    assert vars(one) == {}
+    with raising_once(Owner, "method", MemoryError("injected")), pytest.raises(MemoryError):
+        one.method()
+    assert one.method() == "work"
 
 
 def test_every_benchmark_runs_and_its_equivalence_holds(tmp_path):

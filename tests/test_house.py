@@ -11,8 +11,8 @@ FAMILY_ORDER = ("config", "data", "model", "reference", "optimized", "fastest")
 FRAMEWORKS = {"torch", "tensorflow"}
 
 
-def modules(folder: str) -> Iterator[Path]:
-    return (path for path in sorted((ROOT / folder).rglob("*.py")))
+def modules(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:

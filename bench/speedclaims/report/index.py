@@ -44,12 +44,16 @@ def _records(folder: Path) -> list[str]:
     for path, data in found:
         view = view_record(data)
         link = f"[{path.parent.name}/{path.stem}]({path.relative_to(folder).as_posix()})"
-        rows.append(f"| {link} | {escape(view.machine)} | {escape(view.headline)} |")
+        report = path.with_suffix(".md")
+        tables = f" ([tables]({report.relative_to(folder).as_posix()}))" if report.exists() else ""
+        rows.append(f"| {link}{tables} | {escape(view.machine)} | {escape(view.headline)} |")
     return [*rows, ""]
 
 
 def _tables(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*.md")) if path.name != README and "latest" not in path.parts]
+    others = {"latest", "recorded"}
+    found = (path for path in sorted(folder.rglob("*.md")) if path.name != README)
+    return [path for path in found if others.isdisjoint(path.relative_to(folder).parts)]
 
 
 def _title(path: Path) -> str:
