@@ -1,5 +1,6 @@
 """Document 004: the tabular regressor before and after its "comprehensive optimizations"."""
 
+import sys
 from functools import partial
 
 import pytest
@@ -105,3 +106,51 @@ def test_running_out_of_memory(tabular_regressor, figure):
                 survived += [name] if was_called() and moved else []
         trainer.close()
     figure(len(survived), exact=True, unit="of 4 faults", details=[f"survived: {', '.join(survived) or 'none'}"])
+
+
+def old_program(module, path, folder, num_epochs=2):
+    """Train as code written before document 004 does, from one seed, and return every loss."""
+    sys.modules["torch"].manual_seed(0)
+    X, Y = module.load_and_preprocess_data(path)  # noqa: N806 - the document's names
+    loaders = module.setup_training(X, Y)
+    name = str(folder / "improved_model")
+    _, train_losses, val_losses, test_loss = module.train_model(
+        *loaders, X.shape[1], Y.shape[1], num_epochs=num_epochs, model_name=name
+    )
+    return [*train_losses, *val_losses, test_loss]
+
+
+@pytest.fixture
+def old_programs(tabular_regressor, preset, tmp_path):
+    """The same old program on the functions before and after document 004."""
+    del tabular_regressor  # it skips where PyTorch is missing
+    from trainers.tabular_regressor import RegressorConfig, documented, original  # noqa: PLC0415
+    from trainers.tabular_regressor.data import offline_data_path  # noqa: PLC0415
+
+    path = offline_data_path(RegressorConfig.preset(preset))
+    sides = []
+    for name, module in (("old functions", original), ("document 004's functions", documented)):
+        folder = tmp_path / name
+        folder.mkdir()
+        sides.append(partial(old_program, module, path, folder))
+        sides[-1].label = name
+    return sides
+
+
+def test_an_old_program(pair, old_programs):
+    """A program written before document 004, all defaults, on its functions against the same on the old ones."""
+    before, after = old_programs
+
+    def same_losses() -> None:
+        if before() != after():
+            raise AssertionError("the losses of the old program differ on the new functions")
+
+    pair(before=before, after=after, equivalent=same_losses)
+
+
+@pytest.mark.claim("tabular-regressor.old-calls")
+def test_an_old_program_computes_the_same(figure, old_programs):
+    """Losses of an old program that are not the same, to the bit, on document 004's functions."""
+    before, after = old_programs
+    losses = list(zip(before(), after(), strict=True))
+    figure(sum(a != b for a, b in losses), exact=True, unit="losses", details=[f"of {len(losses)}"])
