@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import mean, median, stdev
 from typing import Any
+from unittest.mock import patch
 
 NUM_SEEDS = 8
 CONFIDENCE = 0.95
@@ -64,12 +65,5 @@ def raising_once(owner: Any, name: str, error: Exception) -> Iterator[Callable[[
             raise error
         return real(*arguments, **options)
 
-    had_own = name in vars(owner)
-    setattr(owner, name, raising)
-    try:
+    with patch.object(owner, name, raising):
         yield lambda: bool(called)
-    finally:
-        if had_own:
-            setattr(owner, name, real)
-        else:
-            delattr(owner, name)

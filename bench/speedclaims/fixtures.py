@@ -121,7 +121,7 @@ class Pair:
         spread = hull([m.interval(self._settings.confidence) for m in measurements])
         row.update(_timed(measurements, spread))
         row.update(self._other_passes(passes or self._session.passes))
-        self._session.add_pair(self._item, row)
+        self._session.add_row(self._item, row)
         rows.add(self._benchmark, self._item.name, _seconds(measurements), _extra(row))
         verdicts = [self._session.judge(claim, row)["verdict"] for claim in claims]
         return Result(
@@ -184,14 +184,14 @@ class Pair:
     def _withhold(self, row: dict[str, Any]) -> NoReturn:
         why = "; ".join(row["equivalence_details"]) or "the check returned False"
         row.update(status="withheld", reason=f"the equivalence check failed: {why}")
-        self._session.add_pair(self._item, row)
+        self._session.add_row(self._item, row)
         pytest.fail(f"speedup withheld, the equivalence check failed: {why}", pytrace=False)
 
     def _run_once(self, row: dict[str, Any], sides: Work) -> NoReturn:
         for name in SIDES:
             time_side(sides, name, 1)
         row.update(status="not_measured", reason=rows.why_disabled(self._config), num_processes=0)
-        self._session.add_pair(self._item, row)
+        self._session.add_row(self._item, row)
         pytest.skip(f"not_measured: {row['reason']}")
 
     def _measure(self, sides: Work, num_processes: int) -> list[Measurement]:
@@ -254,7 +254,7 @@ class Figure:
         rows.mark_used(benchmark)
         if not rows.enabled(benchmark):
             why = rows.why_disabled(request.config)
-            session.add_figure(self._item, {**self._blank(), "reason": why})
+            session.add_row(self._item, {**self._blank(), "reason": why})
             pytest.skip(f"not_measured: {why}")
 
     def _blank(self) -> dict[str, Any]:
@@ -323,7 +323,7 @@ class Figure:
             if claim.unit != unit:
                 msg = f"the claim {claim.id!r} is in {claim.unit!r}, the figure in {unit!r}: give both the same unit"
                 raise ValueError(msg)
-        self._session.add_figure(self._item, row)
+        self._session.add_row(self._item, row)
         verdicts = [self._session.judge(claim, row)["verdict"] for claim in claims]
         return FigureResult(verdicts[0] if verdicts else None, row)
 

@@ -141,12 +141,8 @@ class SpeedSession:
                 raise ValueError(msg)
         return claims
 
-    def add_pair(self, item: pytest.Item, row: dict[str, Any]) -> None:
-        """Take a pair's row and leave it on the test, from where its report carries it to an xdist controller."""
-        item.stash[ROW] = row
-
-    def add_figure(self, item: pytest.Item, row: dict[str, Any]) -> None:
-        """Take a figure's row; it goes the same way as a pair's."""
+    def add_row(self, item: pytest.Item, row: dict[str, Any]) -> None:
+        """Leave a pair's or figure's row on its test, from where the report carries it to an xdist controller."""
         item.stash[ROW] = row
 
     def judge(self, claim: "Claim", row: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,6 +221,7 @@ class SpeedSession:
         from speedclaims.claims import not_judged  # noqa: PLC0415
 
         found: list[dict[str, Any]] = []
+        measured = self.rows
         for ledger in self._ledgers.values():
             audited = {row["id"]: row for row in audit.claim_rows(ledger, self._audits.get(ledger.path, []))}
             for name, claim in ledger.claims.items():
@@ -232,11 +229,11 @@ class SpeedSession:
                     found.append(audited[name])
                     continue
                 nodeids = self._judges.get((ledger.path, name), [])
-                ran = [nodeid for nodeid in nodeids if nodeid in self.rows or nodeid in self.reasons]
+                ran = [nodeid for nodeid in nodeids if nodeid in measured or nodeid in self.reasons]
                 if not ran:
                     found.append(not_judged(claim, "its test did not run", nodeids[0] if nodeids else None))
                 for nodeid in ran:
-                    row = self.rows.get(nodeid)
+                    row = measured.get(nodeid)
                     found.append(
                         not_judged(claim, self.reasons[nodeid], nodeid) if row is None else self.judge(claim, row)
                     )
