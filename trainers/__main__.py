@@ -1,4 +1,4 @@
-"""Command line of the trainers: `python -m trainers FAMILY make-data|train|predict`.
+"""Command line of the trainers: `python -m trainers FAMILY make-data|train|sample|predict`.
 
 Exit codes: 0 fine, 2 bad usage or bad input, with one line on stderr that says what, where and what would mend it; 130
 after a Ctrl-C and 143 after a SIGTERM, with one line that says how to continue.
@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from trainers import families, family
 from trainers.contract import BadInput, Interrupted
+from trainers.options import TrainOptions
 
 __all__ = ["main"]
 
@@ -82,13 +83,19 @@ def _add_predict(parser: argparse.ArgumentParser, _: ModuleType) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: predictions.h5 beside the checkpoint")
 
 
+def _add_sample(parser: argparse.ArgumentParser, module: ModuleType) -> None:
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="PATH", help="a file that train wrote")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of the samples (default: 0)")
+    module.add_sample_options(parser)
+
+
 def _make_data(commands: Any, chosen: argparse.Namespace) -> None:
     commands.make_data(chosen.out, chosen.preset, chosen.seed)
 
 
 def _train(commands: Any, chosen: argparse.Namespace) -> None:
     commands.train(
-        commands.TrainOptions(
+        TrainOptions(
             tier=chosen.tier,
             preset=chosen.preset,
             config=chosen.config,
@@ -106,11 +113,16 @@ def _predict(commands: Any, chosen: argparse.Namespace) -> None:
     commands.predict(chosen.checkpoint, chosen.data, chosen.out)
 
 
+def _sample(commands: Any, chosen: argparse.Namespace) -> None:
+    commands.sample(chosen)
+
+
 _Adder = Callable[[argparse.ArgumentParser, ModuleType], None]
 _Runner = Callable[[Any, argparse.Namespace], None]
 _ACTIONS: dict[str, tuple[str, _Adder, _Runner]] = {
     "make-data": ("write the family's made-up data as files", _add_make_data, _make_data),
-    "train": ("train, keep the best weights, test them", _add_train, _train),
+    "train": ("train, with a checkpoint to continue from or to use", _add_train, _train),
+    "sample": ("generate samples with a checkpoint", _add_sample, _sample),
     "predict": ("apply a checkpoint to data", _add_predict, _predict),
 }
 

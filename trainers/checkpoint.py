@@ -24,7 +24,7 @@ import numpy as np
 
 from trainers.contract import BadInput
 
-__all__ = ["check_writable", "dumps", "load", "loads", "save", "write"]
+__all__ = ["dumps", "load", "loads", "make_folder", "save", "write"]
 
 _MARK = b"trainer1"
 _LENGTH = struct.Struct("<Q")
@@ -93,16 +93,21 @@ def load(path: Path) -> Any:
     return loads(content, str(path))
 
 
-def check_writable(folder: Path) -> None:
-    """Find out before hours of work whether files can be written into a folder.
+def make_folder(folder: Path) -> None:
+    """Make a folder for files to come, and find out before hours of work whether they can be written there.
 
     Raises:
-        OSError: they cannot.
+        BadInput: they cannot.
 
     """
     probe = folder / f".{secrets.token_hex(8)}.tmp"
-    _write_durably(probe, b"")
-    probe.unlink()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_durably(probe, b"")
+        probe.unlink()
+    except OSError as error:
+        what = f"cannot be written ({error.strerror or error})"
+        raise BadInput(what, str(folder), "choose a folder you may write to, with room") from error
 
 
 def dumps(tree: Any) -> bytes:

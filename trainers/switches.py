@@ -26,6 +26,7 @@ class Switch:
         description: one line for help texts and tables.
         parity: how closely a trainer agrees with itself without the switch.
         work: whether both do the same work.
+        default: whether its tier has it on unless told otherwise, as its document has.
 
     """
 
@@ -33,6 +34,7 @@ class Switch:
     description: str
     parity: Parity = "bitwise"
     work: Work = "same"
+    default: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what tables and command lines could not spell.
@@ -74,8 +76,8 @@ def leave_one_out(switches: Sequence[Switch]) -> tuple[tuple[str, Settings], ...
     return tuple((f"-{name}", {each: each != name for each in names}) for name in names)
 
 
-def resolve(switches: Sequence[Switch], chosen: Mapping[str, bool] | None, *, default: bool) -> Settings:
-    """Complete settings: what was chosen, and `default` for every other switch.
+def resolve(switches: Sequence[Switch], chosen: Mapping[str, bool] | None) -> Settings:
+    """Complete settings: what was chosen, and every other switch at its default.
 
     Raises:
         BadInput: a chosen name that no switch has, or a value that is no boolean.
@@ -88,7 +90,7 @@ def resolve(switches: Sequence[Switch], chosen: Mapping[str, bool] | None, *, de
             raise BadInput(f"unknown switch {name!r}", "switches", mend)
         if not isinstance(value, bool):
             raise BadInput(f"{name} is {value!r}", "switches", "set it to True or False")
-    return {name: (chosen or {}).get(name, default) for name in names}
+    return {switch.name: (chosen or {}).get(switch.name, switch.default) for switch in switches}
 
 
 def weakest_parity(switches: Iterable[Switch]) -> Parity:

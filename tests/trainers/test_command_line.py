@@ -434,10 +434,10 @@ def test_a_disk_that_fills_up_during_training_is_one_line(capsys, tmp_path, monk
     def full(_):
         raise OSError(28, "No space left on device")
 
-    real = checkpoint.check_writable
+    real = checkpoint.make_folder
     monkeypatch.setattr(
         checkpoint,
-        "check_writable",
+        "make_folder",
         lambda folder: (real(folder), monkeypatch.setattr(checkpoint.os, "fsync", full)),
     )
     assert run(*TRAIN, "--out", tmp_path / "out", "--epochs", 1) == 2

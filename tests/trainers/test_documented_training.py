@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import trainers
 from trainers import checkpoint
 from trainers.contract import BadInput, Interrupted
+from trainers.interruption import StopSignals
 from trainers.tabular_regressor import (
     RegressorConfig,
     TrainingConfig,
@@ -466,7 +467,7 @@ def test_other_rows_are_not_resumed_on(tables, name):
 
 
 def test_an_interrupt_waits_for_the_end_of_the_step_and_a_second_one_does_not():
-    with pytest.raises(KeyboardInterrupt), training.StopSignals() as stop:  # noqa: PT012 - what happens inside is asked
+    with pytest.raises(KeyboardInterrupt), StopSignals() as stop:  # noqa: PT012 - what happens inside is asked
         signal.raise_signal(signal.SIGINT)
         assert stop.received is signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
@@ -484,7 +485,7 @@ def test_once_interrupted_the_end_of_a_worker_breaks_into_nothing():
     try:
         with pytest.raises(RuntimeError):
             signal.raise_signal(signal.SIGCHLD)
-        stop = training.StopSignals()
+        stop = StopSignals()
         stop.__enter__()
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGCHLD)
@@ -507,7 +508,7 @@ def test_workers_are_not_in_the_process_group_that_a_terminal_interrupts(tables)
 def test_an_ignored_interrupt_stays_ignored_and_other_threads_are_left_alone():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with training.StopSignals() as stop:
+        with StopSignals() as stop:
             signal.raise_signal(signal.SIGINT)
             assert stop.received is None
     finally:
@@ -516,7 +517,7 @@ def test_an_ignored_interrupt_stays_ignored_and_other_threads_are_left_alone():
 
     def elsewhere():
         try:
-            with training.StopSignals():
+            with StopSignals():
                 pass
         except ValueError as error:
             failed.append(error)

@@ -6,7 +6,7 @@ from trainers.switches import Switch, ladder, leave_one_out, resolve, weakest_pa
 SWITCHES = (
     Switch("cached_dataset", "a"),
     Switch("fused_optimizer", "b", parity="close"),
-    Switch("wide", "c", work="less"),
+    Switch("wide", "c", work="less", default=False),
 )
 
 
@@ -39,7 +39,7 @@ def test_no_switches_make_a_ladder_of_one_row():
 
 
 def test_resolve_fills_in_what_was_not_chosen():
-    assert resolve(SWITCHES, {"wide": False}, default=True) == {
+    assert resolve(SWITCHES, {"wide": False}) == {
         "cached_dataset": True,
         "fused_optimizer": True,
         "wide": False,
@@ -51,7 +51,7 @@ def test_resolve_fills_in_what_was_not_chosen():
 )
 def test_resolve_names_what_it_refuses(chosen, named):
     with pytest.raises(BadInput, match=named):
-        resolve(SWITCHES, chosen, default=True)
+        resolve(SWITCHES, chosen)
 
 
 def test_the_weakest_parity_decides():

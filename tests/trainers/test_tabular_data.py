@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from trainers.contract import BadInput
+from trainers.loading import EpochSampler, make_loader, stop_workers
 from trainers.tabular_regressor import RegressorConfig
 from trainers.tabular_regressor import data as files
-from trainers.tabular_regressor.data import EpochSampler, Scaling, load_data, make_data, make_loader, read_arrays
+from trainers.tabular_regressor.data import Scaling, load_data, make_data, read_arrays
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 
@@ -226,7 +227,7 @@ def batches_of(num_workers, persistent, epochs):
     for epoch in range(epochs):
         sampler.seek(seed=3, epoch=epoch, num_done=0)
         found.append([(features.clone(), targets.clone()) for features, targets in loader])
-    files.stop_workers(loader)
+    stop_workers(loader)
     return found
 
 
@@ -257,7 +258,7 @@ def test_a_shared_generator_would_change_batch_order_under_persistent_workers():
             generator=torch.Generator().manual_seed(0),
         )
         found = [torch.cat(list(loader)).tolist() for _ in range(2)]
-        files.stop_workers(loader)
+        stop_workers(loader)
         return found
 
     with_persistence, without = order(persistent=True), order(persistent=False)

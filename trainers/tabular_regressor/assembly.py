@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from trainers.devices import find_device
 from trainers.switches import resolve
 from trainers.tabular_regressor.config import SWITCHES, RegressorConfig
 from trainers.tabular_regressor.data import Feed, RegressionData, load_data, offline_data_path
-from trainers.tabular_regressor.devices import find_device
 from trainers.tabular_regressor.optimized import OptimizedTrainer
 from trainers.tabular_regressor.reference import ReferenceTrainer
 
@@ -28,7 +28,7 @@ def assemble(  # noqa: PLR0913 - the arguments of the family's build, once more
     switches: Mapping[str, bool] | None,
 ) -> ReferenceTrainer:
     """Build the trainer of one tier; see `trainers.tabular_regressor.build`."""
-    resolve(() if tier == "reference" else SWITCHES, switches, default=True)
+    resolve(() if tier == "reference" else SWITCHES, switches)
     loaded: Feed = find_data(config, data) if data is None or isinstance(data, str | Path) else data
     place = find_device(device)
     if tier == "reference":

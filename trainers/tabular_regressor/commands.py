@@ -9,58 +9,32 @@ import logging
 import signal
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from trainers import checkpoint
 from trainers.contract import BadInput
+from trainers.devices import best_device
+from trainers.interruption import StopSignals
+from trainers.options import TrainOptions
 from trainers.progress import EpochProgress
 from trainers.tabular_regressor import data as files
 from trainers.tabular_regressor.assembly import assemble, find_data
 from trainers.tabular_regressor.config import RegressorConfig
 from trainers.tabular_regressor.data import RegressionData, Rows, Scaling
-from trainers.tabular_regressor.devices import best_device
 from trainers.tabular_regressor.logs import TrainingMetrics, close_logging, setup_logging
 from trainers.tabular_regressor.model_names import ModelFiles
 from trainers.tabular_regressor.plots import plot_losses, plot_predictions
 from trainers.tabular_regressor.reference import ReferenceTrainer
-from trainers.tabular_regressor.training import FAMILY, StopSignals, TrainingRun, check_folder, read_training, resume
+from trainers.tabular_regressor.training import FAMILY, TrainingRun, read_training, resume
 from trainers.tabular_regressor.training_config import load_training_config
 
-__all__ = ["TrainOptions", "make_data", "predict", "train"]
+__all__ = ["make_data", "predict", "train"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What a user chose for one training; None where nothing was chosen.
-
-    Attributes:
-        tier: one of the family's tiers; without it that of the resumed checkpoint, or `optimized`.
-        preset: one of the family's presets; without it that of the resumed checkpoint, or `smoke`.
-        data: an HDF5 file; without it the offline data.
-        config: JSON file of settings that differ from the preset's or the resumed checkpoint's.
-        out: folder of the training's files.
-        epochs: most epochs, those before a resume included.
-        seed: of the training.
-        resume: checkpoint to continue from.
-        switches: settings by name.
-
-    """
-
-    tier: str | None = None
-    preset: str | None = None
-    config: Path | None = None
-    data: Path | None = None
-    out: Path | None = None
-    epochs: int | None = None
-    seed: int | None = None
-    resume: Path | None = None
-    switches: Mapping[str, bool] = field(default_factory=dict)
 
 
 def make_data(out: Path, preset: str, seed: int) -> None:
@@ -101,7 +75,7 @@ def train(options: TrainOptions) -> None:
         metrics = TrainingMetrics()
         if resumed is not None and options.resume is not None:
             metrics = resume(trainer, options.resume, resumed, model_files, options.seed)
-        check_folder(model_files)
+        checkpoint.make_folder(model_files.folder)
         test_loss = _run(trainer, model_files, metrics, tier, data)
         _plot(trainer, model_files, metrics)
     _say(

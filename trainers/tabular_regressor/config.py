@@ -1,12 +1,11 @@
 """Configuration, presets and switches of the tabular regressor. Imports no framework."""
 
-import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
+from trainers.configuration import Bounds, Configuration
 from trainers.contract import BadInput
 from trainers.switches import Switch
 
@@ -28,8 +27,22 @@ SWITCHES = (
 """What document 004 adds to the reference, in the order of its table."""
 
 
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType({
+    "tiny": {
+        "num_rows": 200, "num_features": 8, "num_targets": 2, "hidden_size": 16, "num_layers": 1, "batch_size": 16,
+        "num_epochs": 3,
+    },
+    "smoke": {
+        "num_rows": 2_000, "num_features": 32, "num_targets": 3, "hidden_size": 64, "num_layers": 2, "batch_size": 64,
+        "num_epochs": 20,
+    },
+    "default": {},
+})  # fmt: skip
+"""Values that differ from the original program's, by preset."""
+
+
 @dataclass(frozen=True)
-class RegressorConfig:
+class RegressorConfig(Configuration):
     """Every size and hyperparameter of the family; the defaults are those of the original program.
 
     Attributes:
@@ -89,6 +102,20 @@ class RegressorConfig:
     num_workers: int = 4
     persistent_workers: bool = True
 
+    BOUNDS: ClassVar[Mapping[str, Bounds]] = {
+        **dict.fromkeys(("data_seed", "num_layers", "split_seed", "num_workers"), Bounds(least=0)),
+        **dict.fromkeys(("weight_decay", "min_learning_rate", "huber_weight", "mse_weight"), Bounds(least=0)),
+        **dict.fromkeys(("num_targets", "hidden_size", "batch_size", "restart_epochs"), Bounds(least=1)),
+        **dict.fromkeys(("restart_factor", "num_epochs", "patience", "checkpoint_every"), Bounds(least=1)),
+        **dict.fromkeys(("learning_rate", "huber_delta"), Bounds(above=0)),
+        **dict.fromkeys(("val_split", "test_split"), Bounds(above=0, below=1)),
+        "num_rows": Bounds(least=10),
+        "num_features": Bounds(least=2),
+        "dropout": Bounds(least=0, below=1),
+        "clip_norm": Bounds(above=0, may_be_infinite=True),
+    }
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+
     def __post_init__(self) -> None:
         """Refuse values that no training could use.
 
@@ -96,96 +123,10 @@ class RegressorConfig:
             BadInput: a value of the wrong type or out of its range, by name.
 
         """
-        for field in dataclasses.fields(self):
-            _check_value(field.name, getattr(self, field.name), type(field.default))
+        super().__post_init__()
         if self.val_split + self.test_split >= 1:
             raise BadInput(
                 f"val_split {self.val_split} and test_split {self.test_split} leave no rows to train on",
                 "configuration",
                 "choose fractions whose sum is below 1",
             )
-
-    def replace(self, /, **changes: Any) -> "RegressorConfig":
-        """Copy with some values changed.
-
-        Raises:
-            BadInput: a key that the configuration does not have, or a value it refuses, by name.
-
-        """
-        known = {field.name for field in dataclasses.fields(self)}
-        for key in changes:
-            if key not in known:
-                raise BadInput(f"unknown key {key!r}", "configuration", f"choose from: {', '.join(sorted(known))}")
-        return dataclasses.replace(self, **changes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every value by name, as plain data."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "RegressorConfig":
-        """Rebuild from `to_dict`'s result.
-
-        Raises:
-            BadInput: an unknown key or a bad value, by name.
-
-        """
-        return cls().replace(**values)
-
-    @classmethod
-    def preset(cls, name: str) -> "RegressorConfig":
-        """Look up the configuration of one preset.
-
-        Raises:
-            BadInput: there is no preset of that name.
-
-        """
-        if name not in PRESETS:
-            raise BadInput(f"unknown preset {name!r}", "preset", f"choose one of: {', '.join(PRESETS)}")
-        return cls().replace(**PRESETS[name])
-
-
-_AT_LEAST: Mapping[str, float] = MappingProxyType({
-    "num_rows": 10, "num_features": 2, "num_targets": 1, "data_seed": 0, "hidden_size": 1, "num_layers": 0,
-    "dropout": 0, "batch_size": 1, "learning_rate": 0, "weight_decay": 0, "restart_epochs": 1, "restart_factor": 1,
-    "min_learning_rate": 0, "clip_norm": 0, "num_epochs": 1, "patience": 1, "checkpoint_every": 1, "val_split": 0,
-    "test_split": 0, "split_seed": 0, "huber_weight": 0, "mse_weight": 0, "huber_delta": 0, "num_workers": 0,
-})  # fmt: skip
-_ABOVE_ZERO = frozenset({"learning_rate", "clip_norm", "val_split", "test_split", "huber_delta"})
-_BELOW_ONE = frozenset({"dropout", "val_split", "test_split"})
-_MAY_BE_INFINITE = frozenset({"clip_norm"})
-
-
-def _check_value(name: str, value: object, kind: type) -> None:
-    """Raise BadInput unless `value` is a `kind` (an int passes for a float) within the bounds of its name."""
-
-    def refuse(mend: str) -> BadInput:
-        return BadInput(f"{name} is {value!r}", "configuration", mend)
-
-    if kind is bool:
-        if not isinstance(value, bool):
-            raise refuse("set it to True or False")
-        return
-    allowed = (int, float) if kind is float else (int,)
-    if isinstance(value, bool) or not isinstance(value, allowed):
-        raise refuse(f"give it a number of type {kind.__name__}")
-    if math.isnan(value) or (math.isinf(value) and name not in _MAY_BE_INFINITE):
-        raise refuse("give it a finite number")
-    if value < _AT_LEAST[name] or (name in _ABOVE_ZERO and value == 0):
-        raise refuse("make it greater than 0" if name in _ABOVE_ZERO else f"make it at least {_AT_LEAST[name]:g}")
-    if name in _BELOW_ONE and value >= 1:
-        raise refuse("make it less than 1")
-
-
-PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType({
-    "tiny": {
-        "num_rows": 200, "num_features": 8, "num_targets": 2, "hidden_size": 16, "num_layers": 1, "batch_size": 16,
-        "num_epochs": 3,
-    },
-    "smoke": {
-        "num_rows": 2_000, "num_features": 32, "num_targets": 3, "hidden_size": 64, "num_layers": 2, "batch_size": 64,
-        "num_epochs": 20,
-    },
-    "default": {},
-})  # fmt: skip
-"""Values that differ from the original program's, by preset."""

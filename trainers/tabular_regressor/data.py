@@ -6,7 +6,6 @@ Shape suffixes: N rows, F features, K targets, B rows of one batch, R latent ser
 import hashlib
 import itertools
 import logging
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,28 +17,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from trainers.contract import BadInput
-from trainers.randomness import derived_seed
+from trainers.loading import EpochSampler, make_loader
+from trainers.offline import kept
 from trainers.tabular_regressor.config import RegressorConfig
 
 __all__ = [
-    "EpochSampler",
     "Feed",
     "RegressionData",
     "Scaling",
     "Splits",
     "batches_of_epoch",
     "data_fingerprint",
-    "leave_process_group",
     "load_data",
     "make_data",
-    "make_loader",
     "offline_data_path",
     "read_arrays",
     "split_rows",
-    "stop_workers",
     "write_arrays",
 ]
 
@@ -293,80 +289,12 @@ def data_fingerprint(features_NF: Tensor, targets_NK: Tensor) -> str:
     return digest.hexdigest()
 
 
-class EpochSampler(RandomSampler):
-    """A random order of the rows that depends on the seed and the epoch alone.
-
-    A generator that runs on from epoch to epoch would give another order to a loader whose workers persist, for that
-    one draws from it at other times. Reseeding at the start of every epoch makes the order the same for all of them,
-    and lets a training that was interrupted continue in the middle of an epoch.
-
-    Args:
-        data_source: what is drawn from.
-
-    """
-
-    def __init__(self, data_source: Dataset[Batch]) -> None:
-        """Stand at the first row of epoch 0 of seed 0."""
-        super().__init__(cast("Subset[Any]", data_source), generator=torch.Generator())
-        self.dataset = data_source
-        self.seek(seed=0, epoch=0, num_done=0)
-
-    def seek(self, seed: int, epoch: int, num_done: int) -> None:
-        """Let the next iteration run through `epoch` of a training with `seed`, without its first `num_done` rows."""
-        self._order_seed, self._num_done = derived_seed(seed, epoch), num_done
-
-    def __iter__(self) -> Iterator[int]:
-        """Row numbers of the epoch, from where `seek` put it."""
-        cast("torch.Generator", self.generator).manual_seed(self._order_seed)
-        return itertools.islice(super().__iter__(), self._num_done, None)
-
-
-def make_loader(
-    dataset: Dataset[Batch],
-    batch_size: int,
-    *,
-    sampler: EpochSampler | None = None,
-    num_workers: int = 0,
-    persistent_workers: bool = False,
-) -> DataLoader[Batch]:
-    """Loader of (features_BF, targets_BK) batches, in the sampler's order or, without one, in the data's.
-
-    Persistent workers are asked for only where there are workers: PyTorch raises otherwise.
-    """
-    return DataLoader(
-        dataset,
-        batch_size=batch_size,
-        sampler=sampler,
-        num_workers=num_workers,
-        persistent_workers=persistent_workers and num_workers > 0,
-        # The loader draws a seed for its workers at every epoch. From the global generator, which it takes
-        # otherwise, that draw would shift the dropout masks; no worker here draws anything.
-        generator=torch.Generator(),
-        worker_init_fn=leave_process_group,
-    )
-
-
 def batches_of_epoch(loader: DataLoader[Batch], seed: int, epoch: int, num_done: int) -> Iterator[Batch]:
     """Batches of one epoch without the first `num_done`, in the order of an `EpochSampler` where the loader has one."""
     if isinstance(loader.sampler, EpochSampler):
         loader.sampler.seek(seed, epoch, num_done * (loader.batch_size or 1))
         return iter(loader)
     return itertools.islice(loader, num_done, None)
-
-
-def leave_process_group(_: int) -> None:
-    """Let a worker process out of the group that a Ctrl-C goes to: the training process says when to stop."""
-    os.setpgid(0, 0)
-
-
-def stop_workers(loader: DataLoader[Any]) -> None:
-    """Stop the workers that a loader keeps between epochs, if it has any."""
-    # Only the iterator can stop them, and the loader has no public way to reach it. Waiting for the garbage
-    # collector instead leaves processes behind for as long as anything refers to the loader.
-    iterator = getattr(loader, "_iterator", None)
-    if iterator is not None:
-        iterator._shutdown_workers()  # noqa: SLF001 - see above
-        loader._iterator = None  # noqa: SLF001 - see above
 
 
 def _latent_series(random: np.random.Generator, num_rows: int, num_series: int) -> NDArray[np.float64]:
@@ -447,20 +375,16 @@ def make_data(path: Path, config: RegressorConfig, *, transposed: bool = False) 
 def offline_data_path(config: RegressorConfig) -> Path:
     """Find the made-up data of these sizes and this `data_seed`; the first call generates it, and it is kept.
 
-    It is kept under `$XDG_CACHE_HOME` (or `~/.cache`), or under the system's temporary folder if that is read-only.
+    Raises:
+        BadInput: there is no place to keep it, see `offline.kept`.
+
     """
     sizes = f"{config.num_rows}x{config.num_features}x{config.num_targets}"
     name = f"v{_GENERATOR_VERSION}-{sizes}-seed{config.data_seed}.h5"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    for root in (cache, Path(tempfile.gettempdir())):
-        path = root / "trainers" / "tabular_regressor" / name
-        if path.is_file():
-            return path
-        try:
-            # Two processes may both find nothing; each writes the same bytes, and the later rename wins.
-            features_NF, targets_NK = make_arrays(config)
-            write_arrays(path, {"X": features_NF, "Y": targets_NK}, overwrite=True)
-        except BadInput:
-            continue
-        return path
-    raise BadInput("no place to keep the offline data", str(cache), "set XDG_CACHE_HOME to a folder you may write to")
+
+    def write(path: Path) -> None:
+        features_NF, targets_NK = make_arrays(config)
+        # Two processes may both find nothing; each writes the same bytes, and the later rename wins.
+        write_arrays(path, {"X": features_NF, "Y": targets_NK}, overwrite=True)
+
+    return kept("tabular_regressor", name, write)

@@ -16,8 +16,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from trainers import checkpoint
+from trainers.devices import find_device
+from trainers.interruption import StopSignals
 from trainers.tabular_regressor.config import RegressorConfig
-from trainers.tabular_regressor.devices import find_device
 from trainers.tabular_regressor.loaders import GivenLoaders, SplitLoader, plain_number, split_loaders
 from trainers.tabular_regressor.logs import TrainingMetrics, close_logging, event, setup_logging
 from trainers.tabular_regressor.memory import clear_gpu_memory, show_gpu_memory_usage
@@ -27,7 +29,7 @@ from trainers.tabular_regressor.model_names import ModelFiles, check_existing_mo
 from trainers.tabular_regressor.optimized import OptimizedTrainer
 from trainers.tabular_regressor.original import load_and_preprocess_data
 from trainers.tabular_regressor.plots import plot_losses, plot_predictions
-from trainers.tabular_regressor.training import FAMILY, StopSignals, TrainingRun, check_folder, read_training, resume
+from trainers.tabular_regressor.training import FAMILY, TrainingRun, read_training, resume
 from trainers.tabular_regressor.training_config import TrainingConfig, load_training_config, save_training_config
 
 __all__ = [
@@ -176,7 +178,7 @@ def train_model(  # noqa: PLR0913, PLR0917 - the document's signature
         metrics = TrainingMetrics()
         if start is not None:
             metrics = resume(trainer, start, read_training(start), files, seed)
-        check_folder(files)
+        checkpoint.make_folder(files.folder)
         with _logging(model_name) as log:
             test_loss = TrainingRun(trainer, files, _labels(trainer), metrics, log, StopSignals()).run()
     return trainer.model, metrics.train_losses, metrics.val_losses, test_loss

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler, Subset, TensorDataset
 
 from trainers.contract import BadInput
+from trainers.loading import EpochSampler, leave_process_group
 from trainers.tabular_regressor.config import RegressorConfig
-from trainers.tabular_regressor.data import Batch, EpochSampler, data_fingerprint, leave_process_group, split_rows
+from trainers.tabular_regressor.data import Batch, data_fingerprint, split_rows
 
 __all__ = ["GivenLoaders", "SplitLoader", "plain_number", "split_loaders"]
 

@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader
 
 from trainers.clipping import clip_by_global_norm
 from trainers.contract import BadInput
+from trainers.loading import stop_workers
 from trainers.switches import resolve
 from trainers.tabular_regressor.config import SWITCHES, RegressorConfig
-from trainers.tabular_regressor.data import Batch, Feed, stop_workers
+from trainers.tabular_regressor.data import Batch, Feed
 from trainers.tabular_regressor.memory import clear_gpu_memory
 from trainers.tabular_regressor.model import regression_loss
 from trainers.tabular_regressor.reference import ReferenceTrainer
@@ -65,7 +66,7 @@ class OptimizedTrainer(ReferenceTrainer):
             "mixed_precision": config.use_mixed_precision,
             "persistent_workers": config.persistent_workers,
         }
-        self.switches = resolve(SWITCHES, {**documented, **(switches or {})}, default=True)
+        self.switches = resolve(SWITCHES, {**documented, **(switches or {})})
 
         # float16 is what a GPU is fast at, and what document 004's autocast takes there; a CPU has bfloat16.
         self._autocast_dtype = torch.float16 if device.type == "cuda" else torch.bfloat16

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from trainers.devices import find_device
 from trainers.tabular_regressor.config import RegressorConfig
 from trainers.tabular_regressor.data import Scaling, read_arrays
-from trainers.tabular_regressor.devices import find_device
 from trainers.tabular_regressor.loaders import GivenLoaders, SplitLoader, plain_number, split_loaders
 from trainers.tabular_regressor.model import TabularRegressor, extract_final_predictions
 from trainers.tabular_regressor.model_files import load_state_dict_safely

@@ -5,16 +5,15 @@ The command line and document 004's `train_model` share it.
 
 import logging
 import signal
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any
 
 from trainers import checkpoint
 from trainers.contract import BadInput, Interrupted
+from trainers.interruption import StopSignals
 from trainers.progress import EpochProgress
 from trainers.tabular_regressor.logs import TrainingMetrics, event
 from trainers.tabular_regressor.model_files import load_training, save_training
@@ -23,65 +22,12 @@ from trainers.tabular_regressor.optimized import NotEnoughMemory
 from trainers.tabular_regressor.reference import ReferenceTrainer
 from trainers.tabular_regressor.training_config import TrainingConfig, save_training_config
 
-__all__ = ["FAMILY", "StopSignals", "TrainingRun", "check_folder", "read_training", "resume"]
+__all__ = ["FAMILY", "TrainingRun", "read_training", "resume"]
 
 FAMILY = "tabular_regressor"
 _CONTENT_KEYS = frozenset({"family", "tier", "config", "data_sha256", "scaling", "state", "history"})
 _STEPS_BETWEEN_LOOKS = 8
 """Steps after which a training looks whether it was asked to stop, and notes its metrics."""
-
-
-class StopSignals:
-    """Turns Ctrl-C into a question that a training answers between two steps, where its state is whole.
-
-    A second one does not wait: it raises KeyboardInterrupt at once. Where signals cannot be caught, outside the main
-    thread, or where Ctrl-C is ignored, nothing is changed.
-
-    Args:
-        also: further signals that shall stop the training, such as `signal.SIGTERM`.
-
-    Attributes:
-        received: the signal that asked, or None.
-
-    """
-
-    def __init__(self, *also: signal.Signals) -> None:
-        """Catch nothing yet."""
-        self._numbers = (signal.SIGINT, *also)
-        self._before: dict[signal.Signals, Any] = {}
-        self.received: signal.Signals | None = None
-
-    def __enter__(self) -> Self:
-        """Catch the signals."""
-        if threading.current_thread() is threading.main_thread():
-            for number in self._numbers:
-                handler = signal.getsignal(number)
-                if handler is not signal.SIG_IGN:
-                    self._before[number] = handler
-                    signal.signal(number, self._receive)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Leave the signals to whoever had them; one that came too late for the training is passed on."""
-        for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        if self.received is not None and kind is None:
-            raise KeyboardInterrupt
-
-    def _receive(self, number: int, _: FrameType | None) -> None:
-        if self.received is not None:
-            raise KeyboardInterrupt
-        self.received = signal.Signals(number)
-        # Worker processes may get the signal too. Their end, which PyTorch reports by an error in the middle of
-        # whatever runs, is then no news; a loader still notices it when it waits for them.
-        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt if a signal came."""
-        if self.received is not None:
-            raise KeyboardInterrupt
 
 
 @dataclass
@@ -269,21 +215,6 @@ def resume(
     history = best_content["history"]
     metrics.best_epoch, metrics.best_val_loss = history["best_epoch"], history["best_val_loss"]
     if best.resolve() != files.best_model.resolve():
-        check_folder(files)
+        checkpoint.make_folder(files.folder)
         save_training(files.best_model, best_content)
     return metrics
-
-
-def check_folder(files: ModelFiles) -> None:
-    """Make the folder of a training's files and see whether it can be written.
-
-    Raises:
-        BadInput: it cannot.
-
-    """
-    try:
-        files.folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.check_writable(files.folder)
-    except OSError as error:
-        what = f"cannot be written ({error.strerror or error})"
-        raise BadInput(what, str(files.folder), "choose a folder you may write to, with room") from error

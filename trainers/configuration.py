@@ -1,0 +1,129 @@
+"""What the families' configurations have in common: checked values, presets, plain data. Imports no framework."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, cast
+
+from trainers.contract import BadInput
+
+__all__ = ["Bounds", "Configuration"]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a value may be.
+
+    Attributes:
+        least: the smallest number allowed.
+        above: a number that it must exceed.
+        below: a number that it must stay below.
+        may_be_infinite: whether infinity is a value too.
+        choices: the texts allowed, for a text.
+
+    """
+
+    least: float | None = None
+    above: float | None = None
+    below: float | None = None
+    may_be_infinite: bool = False
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Sizes and hyperparameters of one family: a frozen dataclass whose defaults are the original program's.
+
+    Class attributes:
+        BOUNDS: what the values may be, by name; booleans need none.
+        PRESETS: values that differ from the defaults, by the preset's name.
+
+    """
+
+    BOUNDS: ClassVar[Mapping[str, Bounds]] = {}
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse values that no training could use.
+
+        Raises:
+            BadInput: a value of the wrong type or out of its range, by name.
+
+        """
+        for field in dataclasses.fields(self):
+            _check_value(field.name, getattr(self, field.name), type(field.default), self.BOUNDS)
+
+    def replace(self, /, **changes: Any) -> Self:
+        """Copy with some values changed.
+
+        Raises:
+            BadInput: a key that the configuration does not have, or a value it refuses, by name.
+
+        """
+        known = {field.name for field in dataclasses.fields(self)}
+        for key in changes:
+            if key not in known:
+                raise BadInput(f"unknown key {key!r}", "configuration", f"choose from: {', '.join(sorted(known))}")
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every value by name, as plain data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild from `to_dict`'s result.
+
+        Raises:
+            BadInput: an unknown key or a bad value, by name.
+
+        """
+        return cls().replace(**values)
+
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """Look up the configuration of one preset.
+
+        Raises:
+            BadInput: there is no preset of that name.
+
+        """
+        if name not in cls.PRESETS:
+            raise BadInput(f"unknown preset {name!r}", "preset", f"choose one of: {', '.join(cls.PRESETS)}")
+        return cls().replace(**cls.PRESETS[name])
+
+
+def _check_value(name: str, value: object, kind: type, bounds_of: Mapping[str, Bounds]) -> None:
+    """Raise BadInput unless `value` is a `kind` (an int passes for a float) within the bounds of its name."""
+
+    def refuse(mend: str) -> BadInput:
+        return BadInput(f"{name} is {value!r}", "configuration", mend)
+
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise refuse("set it to True or False")
+        return
+    bounds = bounds_of[name]
+    if kind is str:
+        if value not in bounds.choices:
+            raise refuse(f"choose one of: {', '.join(bounds.choices)}")
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else (int,)):
+        raise refuse(f"give it a number of type {kind.__name__}")
+    mend = _out_of_bounds(cast("float", value), bounds)
+    if mend is not None:
+        raise refuse(mend)
+
+
+def _out_of_bounds(value: float, bounds: Bounds) -> str | None:
+    """Say what would mend a value that is out of its bounds."""
+    if math.isnan(value) or (math.isinf(value) and not bounds.may_be_infinite):
+        return "give it a finite number"
+    if bounds.above is not None and value <= bounds.above:
+        return f"make it greater than {bounds.above:g}"
+    if bounds.least is not None and value < bounds.least:
+        return f"make it at least {bounds.least:g}"
+    if bounds.below is not None and value >= bounds.below:
+        return f"make it less than {bounds.below:g}"
+    return None

@@ -1,0 +1,37 @@
+"""Where the families keep the data they make up for themselves."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from trainers.contract import BadInput
+
+__all__ = ["kept"]
+
+
+def kept(family: str, name: str, write: Callable[[Path], None]) -> Path:
+    """Find a file or folder that was made before, or make it.
+
+    It lies under `$XDG_CACHE_HOME` (or `~/.cache`), or under the system's temporary folder if that is read-only.
+
+    Args:
+        family: that it belongs to.
+        name: of the file or folder; it changes with whatever changes the content.
+        write: makes it at the path it is given, whole or not at all; raises BadInput or OSError where it cannot.
+
+    Raises:
+        BadInput: there is no place to keep it.
+
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    for root in (cache, Path(tempfile.gettempdir())):
+        path = root / "trainers" / family / name
+        if path.exists():
+            return path
+        try:
+            write(path)
+        except (BadInput, OSError):
+            continue
+        return path
+    raise BadInput("no place to keep the offline data", str(cache), "set XDG_CACHE_HOME to a folder you may write to")
