@@ -1,17 +1,21 @@
 """Presets, devices and one fixture per family for the benchmarks."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.sides import Bench
+from bench.images import ImageBench, ImageSide
+from bench.sides import Bench, Builder
 
 if TYPE_CHECKING:
     from trainers.contract import Trainer
+    from trainers.switches import Switch
 
-FAMILIES = ("tabular_regressor",)
+FAMILIES = ("tabular_regressor", "text_to_image")
 PRESETS = ("tiny", "smoke", "default")
 
 
@@ -65,9 +69,31 @@ def tabular_regressor(pair: object, preset: str, device: str) -> Iterator[Bench]
     pytest.importorskip("torch", reason="torch is not installed")
     from trainers import tabular_regressor as family  # noqa: PLC0415
 
-    def build(tier: str, switches: Mapping[str, bool] | None, *, seed: int = 0) -> "Trainer":
-        return family.build(tier, preset=preset, device=device, switches=switches, seed=seed)
-
-    bench = Bench(pair=pair, build=build, switches={"optimized": family.SWITCHES}, device=device)
+    bench = Bench(pair=pair, build=_builder(family, preset, device), switches=_switches(family), device=device)
     yield bench
     bench.close()
+
+
+@pytest.fixture
+def text_to_image(pair: object, preset: str, device: str) -> Iterator[ImageBench]:
+    """Pairs of text-to-image GANs, document 003."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    from trainers import text_to_image as family  # noqa: PLC0415
+
+    # The lines that training prints would cost what the terminal costs; here they cost what a file costs.
+    with TemporaryFile("w+", encoding="utf-8") as file:
+        build = partial(_builder(family, preset, device), log=partial(print, file=file, flush=True))
+        bench = ImageBench(pair=pair, build=build, switches=_switches(family), device=device, kind=ImageSide)
+        yield bench
+        bench.close()
+
+
+def _builder(family: Any, preset: str, device: str) -> Builder:
+    def build(tier: str, switches: Mapping[str, bool] | None, *, seed: int = 0, **overrides: object) -> "Trainer":
+        return family.build(tier, preset=preset, device=device, switches=switches, seed=seed, **overrides)
+
+    return build
+
+
+def _switches(family: Any) -> "Mapping[str, tuple[Switch, ...]]":
+    return {"optimized": family.SWITCHES}

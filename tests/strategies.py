@@ -218,3 +218,20 @@ def dropouts() -> st.SearchStrategy[float]:
 def fractions() -> st.SearchStrategy[float]:
     """Places in a file, as a fraction of its length below 1."""
     return st.floats(0, 1, exclude_max=True)
+
+
+def image_loaders() -> st.SearchStrategy[dict]:
+    """Settings of a loader of tiny images, with worker processes."""
+    return st.fixed_dictionaries(
+        {
+            "batch_size": st.integers(2, 12),
+            "image_size": st.sampled_from([4, 8, 16]),
+            "num_workers": st.integers(1, 3),
+            "persistent_workers": st.booleans(),
+        }
+    )
+
+
+def damages(num: int) -> st.SearchStrategy[set[int]]:
+    """Which of some images are damaged: a few of them, at times none."""
+    return st.sets(st.integers(0, num - 1), max_size=4)

@@ -1,14 +1,19 @@
 """What the families' configurations have in common: checked values, presets, plain data. Imports no framework."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 from trainers.contract import BadInput
 
-__all__ = ["Bounds", "Configuration"]
+__all__ = ["INFINITE", "Bounds", "Configuration", "read_settings"]
+
+INFINITE = "infinity"
+"""JSON has no infinite number; this text stands for it in files of settings."""
 
 
 @dataclass(frozen=True)
@@ -127,3 +132,34 @@ def _out_of_bounds(value: float, bounds: Bounds) -> str | None:
     if bounds.below is not None and value >= bounds.below:
         return f"make it less than {bounds.below:g}"
     return None
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read a JSON file of values by name, in which the text "infinity" stands for that number.
+
+    Raises:
+        BadInput: the file cannot be read, is no JSON object, or has one key twice.
+
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once, parse_constant=_refuse_constant)
+    except OSError as error:
+        what = f"cannot be read ({error.strerror or error})"
+        raise BadInput(what, str(path), "give a JSON file of training settings") from error
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"is no JSON of training settings ({error})", str(path), "mend or remove it") from error
+    if not isinstance(values, dict):
+        raise BadInput("holds no JSON object", str(path), 'write {"name": value, ...}')
+    return {name: math.inf if value == INFINITE else value for name, value in values.items()}
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands there twice")
+    return values
+
+
+def _refuse_constant(text: str) -> Any:
+    raise ValueError(f"{text} is no number of JSON's")

@@ -44,6 +44,11 @@ class EpochProgress:
         if self._bar is not None:
             self._bar.stop()
 
+    def step_done(self, fraction: float, figures: str) -> None:
+        """Report how much of the running epoch is done, from 0 to 1, where there is a bar to show it."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._num_done + fraction, description=figures, refresh=True)
+
     def epoch_done(self, figures: str) -> None:
         """Report one more epoch with its figures, one short line of them."""
         self._num_done += 1

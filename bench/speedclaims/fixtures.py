@@ -21,6 +21,7 @@ from speedclaims.pairing import (
     setup_for,
     time_side,
 )
+from speedclaims.stages import Stages, check_stages, measure_stages
 from speedclaims.statistics import Interval, hull, min_values
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class Pair:
         setup: Callable[..., object] | None = None,
         synchronize: Callable[[], object] | None = None,
         passes: Sequence[str] | None = None,
+        calls: tuple[float, float] = (1, 1),
+        stages: Stages | None = None,
     ) -> Result:
         """Measure ``before`` against ``after`` and return the speedup with its interval.
 
@@ -100,17 +103,24 @@ class Pair:
             synchronize: waits for the device inside the clock; by default of PyTorch and TensorFlow whatever is
                 imported already.
             passes: of ``time``, ``cold`` and ``memory`` what to measure instead of ``--speedup-passes``.
+            calls: how many calls of each side make the whole that is compared, for example ``(250, 100)`` epochs: the
+                speedup is that of 250 calls before against 100 after, reckoned from the ratio of one to one.
+            stages: parts of the work to measure alone, outside the pair, for their rates in units per second: a name
+                and two callables, of the before and of the after side, each doing ``units`` units.
 
         Raises:
             ValueError: an argument is not what it should be, or the fixture was called before in this test.
             TypeError: a side is not callable, or the setup takes more than one argument.
         """
         self._check(before, after, work, units, passes)
+        _check_calls(calls)
+        check_stages(stages or {})
         sides = Work(before, after, setup_for(setup), synchronize or default_synchronize(), resets=setup is not None)
         job = processes.job_of(self._config)
         if job is not None:
             self._serve(job, sides)
         row = self._row(before, after, work, units)
+        row.update(calls_before=calls[0], calls_after=calls[1])
         claims = self._session.claims_of(self._item, work)
         row["equivalence"], row["equivalence_details"] = _check_equivalence(equivalent)
         if row["equivalence"] == "failed":
@@ -119,15 +129,16 @@ class Pair:
             self._run_once(row, sides)
         measurements = self._measure(sides, int(row["num_processes"]))
         spread = hull([m.interval(self._settings.confidence) for m in measurements])
-        row.update(_timed(measurements, spread))
+        row.update(_timed(measurements, spread, calls[0] / calls[1]))
+        row["stages"] = measure_stages(stages or {}, units, sides.synchronize)
         row.update(self._other_passes(passes or self._session.passes))
         self._session.add_row(self._item, row)
         rows.add(self._benchmark, self._item.name, _seconds(measurements), _extra(row))
         verdicts = [self._session.judge(claim, row)["verdict"] for claim in claims]
         return Result(
-            speedup=spread.speedup,
-            low=math.nan if spread.low is None else spread.low,
-            high=math.nan if spread.high is None else spread.high,
+            speedup=row["speedup"],
+            low=math.nan if row["low"] is None else row["low"],
+            high=math.nan if row["high"] is None else row["high"],
             num_rounds=row["num_rounds"],
             before_s=row["before_s"],
             after_s=row["after_s"],
@@ -328,6 +339,12 @@ class Figure:
         return FigureResult(verdicts[0] if verdicts else None, row)
 
 
+def _check_calls(calls: tuple[float, float]) -> None:
+    if len(calls) != 2 or not all(number > 0 for number in calls):
+        msg = f"calls is {calls!r}: give two positive numbers, of the before and of the after side"
+        raise ValueError(msg)
+
+
 def _check_figure(value: float | None, low: float | None, high: float | None, work: str, reason: str | None) -> None:
     if work not in WORKS:
         msg = f"work is {work!r}: it is one of {', '.join(WORKS)}"
@@ -376,6 +393,8 @@ def blank_row(item: pytest.Item, *, control: bool = False) -> dict[str, Any]:
         "device": "cpu",
         "control": control,
         "units": 1,
+        "calls_before": 1,
+        "calls_after": 1,
         "num_rounds": 0,
         "num_processes": 0,
         "repeats_before": 0,
@@ -396,6 +415,7 @@ def blank_row(item: pytest.Item, *, control: bool = False) -> dict[str, Any]:
         "memory": sides(missing("bytes", "memory"), missing("bytes", "memory")),
         "syncs": sides(missing("1", "syncs"), missing("1", "syncs")),
         "gpu": {},
+        "stages": {},
         "status": "not_measured",
         "reason": None,
     }
@@ -426,10 +446,10 @@ def _label(side: object, default: str) -> str:
     return default if name is None or name == "<lambda>" else str(name)
 
 
-def _timed(measurements: Sequence[Measurement], spread: Interval) -> dict[str, Any]:
-    """Return a row's fields that come from the clock."""
+def _timed(measurements: Sequence[Measurement], spread: Interval, factor: float) -> dict[str, Any]:
+    """Return a row's fields that come from the clock; the factor is calls of before to calls of after."""
     seconds = _seconds(measurements)
-    values = [value for m in measurements for value in m.log_ratios]
+    values = [value + math.log(factor) for m in measurements for value in m.log_ratios]
     enough = spread.low is not None
     fewest = min(len(m.log_ratios) for m in measurements)
     needed = min_values(spread.confidence)
@@ -439,9 +459,9 @@ def _timed(measurements: Sequence[Measurement], spread: Interval) -> dict[str, A
         "repeats_after": measurements[0].repeats_after,
         "before_s": _median(seconds["before"]),
         "after_s": _median(seconds["after"]),
-        "speedup": spread.speedup,
-        "low": spread.low,
-        "high": spread.high,
+        "speedup": spread.speedup * factor,
+        "low": None if spread.low is None else spread.low * factor,
+        "high": None if spread.high is None else spread.high * factor,
         "reached_precision": all(m.reached_precision for m in measurements),
         "correlation_factor": spread.correlation_factor,
         "log_ratios": values,

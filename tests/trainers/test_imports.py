@@ -12,7 +12,7 @@ import trainers
 ROOT = Path(trainers.__file__).parent
 FRAMEWORKS = {"torch", "tensorflow", "keras"}
 LAYERS = (
-    "config", "training_config", "data", "loaders", "model", "devices", "memory", "model_names", "model_files", "logs",
+    "config", "training_config", "renderer", "data", "loaders", "model", "samples", "memory", "model_names", "model_files", "logs",
     "plots", "reference", "original", "optimized", "fastest", "training", "documented", "assembly", "commands",
 )  # fmt: skip
 MODULES = sorted(ROOT.rglob("*.py"))

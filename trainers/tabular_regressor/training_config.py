@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers import checkpoint
+from trainers.configuration import INFINITE, read_settings
 from trainers.contract import BadInput
 from trainers.tabular_regressor.config import RegressorConfig
 
@@ -18,7 +19,6 @@ __all__ = ["TrainingConfig", "load_training_config", "save_training_config"]
 
 _OF_MADE_UP_DATA = frozenset({"num_rows", "num_features", "num_targets", "data_seed"})
 _NAMES = tuple(field.name for field in dataclasses.fields(RegressorConfig) if field.name not in _OF_MADE_UP_DATA)
-_INFINITE = "infinity"  # JSON has no number for it
 
 
 class TrainingConfig:
@@ -130,7 +130,7 @@ def save_training_config(config: TrainingConfig, file_path: str | Path = "improv
         BadInput: the file cannot be written; an old one is left as it was.
 
     """
-    values = {name: _INFINITE if value == float("inf") else value for name, value in config.to_dict().items()}
+    values = {name: INFINITE if value == float("inf") else value for name, value in config.to_dict().items()}
     checkpoint.write(Path(file_path), (json.dumps(values, indent=2, allow_nan=False) + "\n").encode())
 
 
@@ -143,28 +143,8 @@ def load_training_config(file_path: str | Path = "improved_model_config.json") -
 
     """
     path = Path(file_path)
+    values = read_settings(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once, parse_constant=_refuse_constant)
-    except OSError as error:
-        what = f"cannot be read ({error.strerror or error})"
-        raise BadInput(what, str(path), "give a JSON file of training settings") from error
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"is no JSON of training settings ({error})", str(path), "mend or remove it") from error
-    if not isinstance(values, dict):
-        raise BadInput("holds no JSON object", str(path), 'write {"name": value, ...}')
-    try:
-        return TrainingConfig(**{name: float("inf") if value == _INFINITE else value for name, value in values.items()})
+        return TrainingConfig(**values)
     except BadInput as error:
         raise BadInput(error.what, f"{path} [{error.where}]", error.mend) from error
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands there twice")
-    return values
-
-
-def _refuse_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no number of JSON's")

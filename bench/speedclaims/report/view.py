@@ -482,13 +482,21 @@ def _pair_row(index: int, pair: Json, claims: Sequence[Json]) -> PairRow:
         processes=f"in {pair['num_processes']} processes" if pair["num_processes"] > 1 else "",
         equivalence=_equivalence(pair["equivalence"]),
         is_equivalence_bad=pair["equivalence"] == "failed",
-        details=tuple(clean(detail) for detail in pair["equivalence_details"]),
+        details=(*_reckoning(pair), *(clean(detail) for detail in pair["equivalence_details"])),
         status=words(pair["status"]),
         problem=_problem(pair),
         log_ratios=tuple(pair["log_ratios"]),
         claimed=ranges,
         claims=tuple(dict.fromkeys(clean(claim["id"]) for claim in judging)),
     )
+
+
+def _reckoning(pair: Json) -> tuple[str, ...]:
+    """Return how many calls of each side were compared, where that is not one against one."""
+    before, after = (pair.get(f"calls_{side}", 1) for side in ("before", "after"))
+    if before == after:
+        return ()
+    return (f"reckoned for {before:g} calls before against {after:g} after, from one against one",)
 
 
 def _problem(pair: Json) -> str:
@@ -513,7 +521,31 @@ def _figures(pairs: Sequence[Json], rows: Sequence[PairRow]) -> tuple[tuple[Figu
             tables.append(FigureTable(title, note, figure_rows, has_ratio, _absent_line(absent, rows)))
         elif pairs:
             missing.append(f"{title}: {_reasons(absent.values()) or 'no GPU took part'}")
+    pace = _pace(pairs, rows)
+    if pace.rows:
+        tables.insert(0, pace)
     return tuple(tables), tuple(missing)
+
+
+def _pace(pairs: Sequence[Json], rows: Sequence[PairRow]) -> FigureTable:
+    """Return the rates of the pairs that measured parts of their work alone: of the whole, then of each part."""
+    figure_rows = []
+    for row, pair in zip(rows, pairs, strict=True):
+        if not pair.get("stages") or pair["before_s"] is None:
+            continue
+        whole = {
+            side: {"value": pair["units"] / pair[f"{side}_s"], "unit": "1/s", "status": "measured", "reason": None}
+            for side in ("before", "after")
+        }
+        for name, sides in {"whole": whole, **pair["stages"]}.items():
+            figure_rows.append(
+                FigureRow(
+                    row.index, f"{row.name} · {clean(name)}", format_figure(sides["before"]),
+                    format_figure(sides["after"]), "",
+                )
+            )  # fmt: skip
+    note = "Units (images, rows) a second: of the whole, and of each part alone. The slowest part sets the pace."
+    return FigureTable("Pace", note, tuple(figure_rows), has_ratio=False, missing="")
 
 
 def _has_value(side: Json) -> bool:

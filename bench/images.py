@@ -1,0 +1,131 @@
+"""Sides and pairs that are counted in images, with the loader and the step alone beside them."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from bench.sides import Bench, Side
+
+if TYPE_CHECKING:
+    from trainers.text_to_image.data import Batch
+
+
+class HeldLoader:
+    """Batches that are in memory, over and over: what remains of a loader when it costs nothing.
+
+    Args:
+        batches: the batches.
+    """
+
+    def __init__(self, batches: "list[Batch]") -> None:
+        """Stand at the first batch."""
+        self.batches, self.sampler, self._first = batches, self, 0
+
+    def seek(self, seed: int, epoch: int, num_done: int) -> None:
+        """Go to the batch that begins after `num_done` items; the order is the same in every epoch."""
+        del seed, epoch
+        self._first = num_done // len(self.batches[0].texts_BE)
+
+    def __iter__(self) -> "Iterator[Batch]":
+        """Begin where `seek` went."""
+        first = self._first % len(self.batches)
+        return itertools.islice(itertools.cycle(self.batches), first, None)
+
+
+@dataclass
+class ImageSide(Side):
+    """One side of a pair; calling it trains on a number of images, from their files.
+
+    Attributes:
+        num_images: that one call trains on; None for a whole epoch.
+        is_held: whether the images of one call are in memory already, so that no loader costs anything.
+    """
+
+    num_images: int | None = None
+    is_held: bool = False
+
+    @cached_property
+    def trainer(self) -> Any:
+        """The trainer, built when first asked for."""
+        trainer: Any = self.build(self.tier, self.switches)
+        if self.is_held:
+            trainer.train_loader = HeldLoader(list(self._batches(trainer)))
+        return trainer
+
+    def built(self, **overrides: object) -> Any:
+        """Build one more trainer of this side, of another seed for example."""
+        return self.build(self.tier, self.switches, **overrides)
+
+    def __call__(self) -> None:
+        """Train on as many images as one call has."""
+        if self.num_images is None:
+            self.trainer.train_epoch(self.phase)
+        else:
+            self.trainer.train_steps(self.num_images // self.trainer.config.batch_size, self.phase)
+
+    @cached_property
+    def held(self) -> "list[Batch]":
+        """Batches of one call, in memory."""
+        return list(self._batches(self.trainer))
+
+    def loader_alone(self) -> None:
+        """Read, decode and resize the images of one call."""
+        for _ in self._batches(self.trainer):
+            pass
+
+    def step_alone(self) -> None:
+        """Train on the images of one call as they lie in memory."""
+        for batch in self.held:
+            self.trainer.train_batch(batch)
+
+    def _batches(self, trainer: Any) -> "Iterator[Batch]":
+        num_left = trainer.data.num_items("train") if self.num_images is None else self.num_images
+        for batch in trainer.make_loader("train"):
+            yield batch
+            num_left -= len(batch.texts_BE)
+            if num_left <= 0:
+                return
+
+
+@dataclass
+class ImageBench(Bench):
+    """Pairs of the text-to-image family."""
+
+    def images(
+        self, before: ImageSide, after: ImageSide, *, num_images: int | None, is_held: bool = False, **options: Any
+    ) -> Any:
+        """Measure the same number of images on each side, from the same state in every round.
+
+        Beside the pair stand the rates of the loader alone and of the step alone.
+
+        Args:
+            before: one side.
+            after: the other.
+            num_images: of one call, a multiple of both batch sizes; None for an epoch.
+            is_held: take the images from memory.
+            options: the pair's.
+        """
+        for side in (before, after):
+            side.num_images, side.is_held = num_images, is_held
+        stages = (
+            None
+            if is_held
+            else {
+                "loader alone": (before.loader_alone, after.loader_alone),
+                "step alone": (before.step_alone, after.step_alone),
+            }
+        )
+        return self.epochs(before, after, units=num_images or self._images_an_epoch(before), stages=stages, **options)
+
+    def held_epoch(self) -> HeldLoader:
+        """Return the batches of one epoch, in memory."""
+        return HeldLoader(list(self.restructured().trainer.make_loader("train")))
+
+    def built_with(self, **overrides: object) -> "ImageBench":
+        """Return these pairs with other values in the configuration."""
+        return replace(self, build=partial(self.build, **overrides))
+
+    def _images_an_epoch(self, side: ImageSide) -> int:
+        return int(side.trainer.data.num_items("train"))

@@ -1,0 +1,227 @@
+"""Document 003: the text-to-image GAN before and after its "performance optimizations", one by one and together."""
+
+import itertools
+import signal
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from bench.figures import called_at, paired_difference, variance_ratio
+from trainers.contract import Interrupted
+
+IMAGES = {"tiny": 16, "smoke": 32, "default": 512}
+"""Images of one call: a multiple of both batch sizes of a preset."""
+
+
+@pytest.fixture
+def num_images(preset):
+    """Images of one call."""
+    return IMAGES[preset]
+
+
+@pytest.fixture
+def config(preset):
+    """The configuration of the preset."""
+    from trainers.text_to_image import TextToImageConfig  # noqa: PLC0415 - a machine without it collects these tests
+
+    return TextToImageConfig.preset(preset)
+
+
+@pytest.fixture
+def epochs(config):
+    """Epochs of a whole training before and after."""
+    return config.num_epochs, config.few_epochs
+
+
+@pytest.mark.claim("text-to-image.whole-training")
+def test_document_003_as_a_whole_training(text_to_image, num_images, epochs):
+    """All of document 003 against the training before it: larger batches of smaller images, and fewer epochs."""
+    text_to_image.images(
+        before=text_to_image.reference(), after=text_to_image.optimized(), num_images=num_images, work="less",
+        calls=epochs,
+    )  # fmt: skip
+
+
+@pytest.mark.claim("text-to-image.whole-epoch")
+def test_document_003_by_the_epoch(text_to_image, num_images):
+    """An epoch of document 003's against one before it: as many images, but smaller ones in larger batches."""
+    text_to_image.images(
+        before=text_to_image.reference(), after=text_to_image.optimized(), num_images=num_images, work="less"
+    )
+
+
+@pytest.mark.claim("text-to-image.whole-same-work")
+def test_document_003_on_the_same_work(text_to_image, num_images):
+    """The changes of document 003 that leave the work as it is: mixed precision and fewer log lines."""
+    text_to_image.images(
+        before=text_to_image.reference(),
+        after=text_to_image.restructured(mixed_precision=True, sparse_logging=True),
+        num_images=num_images,
+    )
+
+
+@pytest.mark.claim("text-to-image.epochs")
+def test_fewer_epochs(text_to_image, num_images, epochs):
+    """100 epochs against 250, nothing else changed: what is left out is saved, to the epoch."""
+    text_to_image.images(
+        before=text_to_image.restructured(), after=text_to_image.restructured(fewer_epochs=True),
+        num_images=num_images, work="less", calls=epochs,
+    )  # fmt: skip
+
+
+@pytest.mark.claim("text-to-image.batch")
+def test_larger_batches(text_to_image, num_images):
+    """The same images in batches twice as large, which are half as many updates."""
+    text_to_image.images(
+        before=text_to_image.restructured(), after=text_to_image.restructured(larger_batches=True),
+        num_images=num_images, work="different",
+    )  # fmt: skip
+
+
+@pytest.mark.claim("text-to-image.resolution-epoch")
+def test_smaller_images(text_to_image, num_images):
+    """As many images at half the width and height, from the same JPEG files."""
+    text_to_image.images(
+        before=text_to_image.restructured(), after=text_to_image.restructured(smaller_images=True),
+        num_images=num_images, work="less",
+    )  # fmt: skip
+
+
+@pytest.mark.claim("text-to-image.resolution")
+def test_smaller_images_in_memory(text_to_image, num_images):
+    """As many images at half the width and height, in memory already: the networks alone."""
+    text_to_image.images(
+        before=text_to_image.restructured(), after=text_to_image.restructured(smaller_images=True),
+        num_images=num_images, is_held=True, work="less",
+    )  # fmt: skip
+
+
+@pytest.mark.claim("text-to-image.amp-speed", "text-to-image.amp-memory")
+def test_mixed_precision(text_to_image, num_images):
+    """Training in mixed precision against float32, nothing else changed."""
+    text_to_image.images(
+        before=text_to_image.restructured(), after=text_to_image.restructured(mixed_precision=True),
+        num_images=num_images, passes=["time", "memory"],
+    )  # fmt: skip
+
+
+@pytest.mark.claim("text-to-image.logging")
+def test_sparse_logging(text_to_image, preset, config):
+    """As many batches as lie between lines, with one line and with none; small ones, in memory: lines weigh most."""
+    small = {} if preset == "default" else {"batch_size": 2}
+    bench = text_to_image.built_with(**small)
+    bench.images(
+        before=bench.restructured(), after=bench.restructured(sparse_logging=True),
+        num_images=config.log_interval * config.replace(**small).batch_size, is_held=True,
+    )  # fmt: skip
+
+
+def test_loader_workers(text_to_image):
+    """An epoch whose images worker processes decode against one in which the training process does."""
+    text_to_image.images(
+        before=text_to_image.restructured(), after=text_to_image.restructured(loader_workers=True), num_images=None
+    )
+
+
+@pytest.mark.ladder
+def test_compiled_networks(text_to_image, num_images):
+    """Both networks through torch.compile against one kernel after the other; what compiling costs is the cold call."""
+    text_to_image.images(
+        before=text_to_image.restructured(), after=text_to_image.restructured(compiled_networks=True),
+        num_images=num_images, passes=["time", "cold"],
+    )  # fmt: skip
+
+
+def test_restructured(text_to_image, num_images):
+    """The optimized trainer with every switch off against the reference: what rewriting alone changes."""
+    text_to_image.images(before=text_to_image.reference(), after=text_to_image.restructured(), num_images=num_images)
+
+
+@pytest.mark.control_pair
+def test_control(text_to_image, num_images):
+    """Two separately built reference trainers: what identical code differs by on this machine."""
+    text_to_image.images(before=text_to_image.reference(), after=text_to_image.reference(), num_images=num_images)
+
+
+EPOCHS_OF_QUALITY = {"tiny": 2, "smoke": 1, "default": 1}
+NUM_GRADIENTS = 16
+
+
+@pytest.mark.claim("text-to-image.amp-quality")
+def test_mixed_precision_keeps_the_validation_loss(text_to_image, figure, preset):
+    """Validation loss in mixed precision against float32, over paired seeds, in standard deviations of float32's."""
+    held = text_to_image.held_epoch()
+
+    def reached(seed: int, *, mixed_precision: bool) -> float:
+        trainer = text_to_image.restructured(mixed_precision=mixed_precision).built(seed=seed)
+        trainer.train_loader = held
+        for _ in range(EPOCHS_OF_QUALITY[preset]):
+            trainer.train_epoch("train")
+        trainer.close()
+        return trainer.evaluate()
+
+    figure(**paired_difference(partial(reached, mixed_precision=False), partial(reached, mixed_precision=True)))
+
+
+@pytest.mark.claim("text-to-image.gradients")
+def test_larger_batches_estimate_gradients_better(text_to_image, figure):
+    """Variance of the generator's gradient over batches of the first size, over that of batches twice as large."""
+    small, large = text_to_image.restructured(), text_to_image.restructured(larger_batches=True)
+    figure(**variance_ratio(gradients(small), gradients(large)))
+
+
+def gradients(side):
+    """Return the generator's gradients of some batches at the weights before the first step, a row each."""
+    import torch  # noqa: PLC0415 - a machine without it collects these tests
+
+    trainer, rows = side.trainer, []
+    for number, batch in zip(range(NUM_GRADIENTS), side.trainer.make_loader("train"), strict=False):
+        side.reset()
+        trainer.num_items_done = number * len(batch.texts_BE)  # other noise for every batch
+        trainer.train_batch(batch)
+        rows.append(torch.cat([weight.grad.flatten() for weight in trainer.generator.parameters()]).double().cpu())
+    return torch.stack(rows).numpy()
+
+
+@pytest.mark.claim("text-to-image.enough-epochs")
+def test_100_epochs_are_enough(text_to_image, figure):
+    """How much better the pictures are after 250 epochs than after 100."""
+    del text_to_image
+    figure(None, unit="sd", work="less", reason="needs the original data, and a measure of the pictures' quality")
+
+
+@pytest.mark.claim("text-to-image.saved")
+def test_interruptions_and_errors_are_saved(text_to_image, figure, tmp_path):
+    """Trainings stopped by Ctrl-C or by an error at two moments each, and resumed to the same weights, to the bit."""
+    del text_to_image  # it skips where PyTorch is missing
+    from trainers import checkpoint  # noqa: PLC0415
+    from trainers.options import TrainOptions  # noqa: PLC0415
+    from trainers.text_to_image.commands import train  # noqa: PLC0415
+    from trainers.text_to_image.data import CaptionData  # noqa: PLC0415
+
+    def final(name: str) -> bytes:
+        return checkpoint.dumps(checkpoint.load(tmp_path / name / "dcgan_last.pth")["state"])
+
+    options = TrainOptions(preset="tiny", switches={"mixed_precision": True})
+    train(replace(options, out=tmp_path / "whole"))
+    stopped = {"interrupted": partial(signal.raise_signal, signal.SIGINT), "error": failing}
+    same = []
+    for name, num_calls in itertools.product(stopped, (2, 7)):
+        out = tmp_path / f"{name}-{num_calls}"
+        with called_at(CaptionData, "note_damaged", num_calls, stopped[name]), suppress(Interrupted, InjectedError):
+            train(replace(options, out=out))
+        train(TrainOptions(resume=out / f"dcgan_{name}.pth"))
+        same += [f"{name} at batch {num_calls}"] if final(out.name) == final("whole") else []
+    details = [f"preset tiny; went on to the bit: {', '.join(same) or 'none'}"]
+    figure(len(same), exact=True, unit="of 4 stops", details=details)
+
+
+class InjectedError(Exception):
+    """What goes wrong in a training because a test wants it to."""
+
+
+def failing() -> None:
+    """Go wrong."""
+    raise InjectedError

@@ -1,0 +1,39 @@
+"""Puts a trainer together from its configuration; the one place that knows the class of every tier."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from trainers.devices import find_device
+from trainers.switches import resolve
+from trainers.text_to_image.config import SWITCHES, TextToImageConfig
+from trainers.text_to_image.data import CaptionData, load_data
+from trainers.text_to_image.optimized import OptimizedTrainer
+from trainers.text_to_image.reference import ReferenceTrainer
+from trainers.text_to_image.renderer import offline_data
+
+__all__ = ["assemble", "find_data"]
+
+
+def find_data(config: TextToImageConfig, data: str | Path | None) -> CaptionData:
+    """Load the given captions with their images, or the offline data of the configuration."""
+    return load_data(offline_data(config) if data is None else Path(data), config)
+
+
+def assemble(  # noqa: PLR0913 - the arguments of the family's build, once more
+    tier: str,
+    config: TextToImageConfig,
+    *,
+    data: CaptionData | str | Path | None,
+    device: str,
+    seed: int,
+    switches: Mapping[str, bool] | None,
+    log: Callable[[str], None] | None = None,
+) -> ReferenceTrainer:
+    """Build the trainer of one tier; see `trainers.text_to_image.build`."""
+    resolve(() if tier == "reference" else SWITCHES, switches)
+    place = find_device(device)
+    loaded = data if isinstance(data, CaptionData) else find_data(config, data)
+    write = log or print
+    if tier == "reference":
+        return ReferenceTrainer(config, loaded, device=place, seed=seed, log=write)
+    return OptimizedTrainer(config, loaded, device=place, seed=seed, log=write, switches=switches)

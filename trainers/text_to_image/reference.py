@@ -1,0 +1,343 @@
+"""The text-to-image training as it was before: document 003 (`003_530fe25f9ac715cb.txt`), its left-hand values.
+
+Naive on purpose, a line per switch of the optimized tier:
+
+- `fewer_epochs`: trains 250 epochs, whatever they still bring.
+- `larger_batches`: 256 items a batch.
+- `smaller_images`: 64x64 pixels.
+- `sparse_logging`: prints a line every 18 batches.
+- `mixed_precision`: forward, backward and update are float32 throughout; a sigmoid, then cross-entropy.
+- `loader_workers`: the training process decodes and resizes every image itself, once for each of its captions.
+- `compiled_networks`: one kernel after the other, from Python.
+- `gradient_accumulation`: every batch is an update.
+- `cosine_schedule`: the learning rates stay as they are.
+- `early_stopping`: nobody looks at held-out images while it trains.
+
+Also as it was, and left alone by document 003: `.item()` on both losses after every batch; the generator's backward
+pass computes gradients of the discriminator's weights that nobody uses; noise is drawn once a batch and its fakes serve
+both updates.
+
+Shape suffixes: B items of a batch, C channels, H and W rows and columns of pixels, E embedded text, Z noise.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+from torch.utils.data import DataLoader
+
+from trainers.contract import BadInput
+from trainers.loading import EpochSampler
+from trainers.randomness import RandomStream, derived_seed
+from trainers.text_to_image.config import TextToImageConfig
+from trainers.text_to_image.data import Batch, CaptionData
+from trainers.text_to_image.model import (
+    Discriminator,
+    Generator,
+    discriminator_loss,
+    entropy_of_probabilities,
+    generator_loss,
+)
+
+__all__ = ["NOISE", "ReferenceTrainer"]
+
+_STATE_KEYS = frozenset({
+    "family", "architecture", "generator", "discriminator", "generator_optimizer", "discriminator_optimizer",
+    "schedulers", "scaler", "stopping", "progress",
+})  # fmt: skip
+_WEIGHTS, NOISE, _VALIDATION_NOISE = range(3)  # what a seed is derived for
+
+
+class ReferenceTrainer:
+    """Trains a DCGAN with Adam, one float32 batch after the other.
+
+    Args:
+        config: sizes and hyperparameters.
+        data: captions with their images.
+        device: where the networks live; batches are moved there one by one.
+        seed: of the weights, the order of the batches and the noise.
+        log: takes the log lines.
+
+    Attributes:
+        num_items_done: items of the current epoch that were trained on.
+
+    """
+
+    phases: tuple[str, ...] = ("train",)
+
+    def __init__(
+        self,
+        config: TextToImageConfig,
+        data: CaptionData,
+        *,
+        device: torch.device,
+        seed: int,
+        log: Callable[[str], None] = print,
+    ) -> None:
+        """Draw the weights on the CPU, so that they are the same on every device."""
+        self.config, self.data, self.device, self.seed, self.log = config, data, device, seed, log
+        self.architecture = {
+            "image_size": config.image_size,
+            "width": config.width,
+            "text_size": config.text_size,
+            "text_hidden_size": config.text_hidden_size,
+        }
+        with RandomStream(derived_seed(seed, _WEIGHTS), torch.device("cpu")):
+            self.generator = Generator(**self.architecture, noise_size=config.noise_size).to(device)
+            self.discriminator = Discriminator(**self.architecture).to(device)
+        betas = (config.beta1, config.beta2)
+        self.generator_optimizer = Adam(self.generator.parameters(), lr=config.learning_rate, betas=betas)
+        self.discriminator_optimizer = Adam(self.discriminator.parameters(), lr=config.learning_rate, betas=betas)
+        self.train_loader = self.make_loader("train")
+        self.epoch = 0
+        self.num_items_done = 0
+        self._loss_sums = [0.0, 0.0]  # of this epoch: the discriminator's and the generator's, by items
+        self._since_line = [0.0, 0]  # seconds and batches since the last log line
+        self._batches: Iterator[Batch] | None = None
+        self._clear_metrics()
+
+    @property
+    def num_batches(self) -> int:
+        """Batches in an epoch. A last one of a single item is left out: BatchNorm has no variance of one value."""
+        return self._batches_of(self.data.num_items("train"))
+
+    @property
+    def num_batches_left(self) -> int:
+        """Batches that are left of this epoch."""
+        return self._batches_of(max(0, self.data.num_items("train") - self.num_items_done))
+
+    @property
+    def step(self) -> int:
+        """Batches done in this epoch."""
+        return self.num_batches - self.num_batches_left
+
+    @property
+    def num_steps_left(self) -> int:
+        """Steps that are left of this epoch: every batch is one."""
+        return self.num_batches_left
+
+    @property
+    def finished(self) -> bool:
+        """Whether the whole training is done."""
+        return self.epoch >= self.config.num_epochs
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """Figures of the last call, see `contract.Trainer.metrics`.
+
+        Also `discriminator_losses` and `generator_losses`, whose sums are `train_losses`; `epoch` (whole epochs
+        trained), `step` (batches done of the current one) and `learning_rate`; after `train_epoch` also
+        `discriminator_loss` and `generator_loss` (means over that epoch's items).
+        """
+        losses = self._metrics["discriminator_losses"], self._metrics["generator_losses"]
+        return {
+            **copy.deepcopy(self._metrics),
+            "train_losses": [a + b for a, b in zip(*losses, strict=True)],
+            "epoch": self.epoch,
+            "step": self.step,
+            "learning_rate": self.generator_optimizer.param_groups[0]["lr"],
+        }
+
+    def train_epoch(self, phase: str = "train") -> None:
+        """Train the rest of the epoch; see `contract.Trainer.train_epoch`."""
+        self._check_phase(phase)
+        self._take_steps(self.num_steps_left)
+        self._end_epoch()
+
+    def train_steps(self, n: int, phase: str = "train") -> None:
+        """Take `n` steps, an update of each network, and nothing else; see `contract.Trainer.train_steps`."""
+        self._check_phase(phase)
+        if n < 0:
+            raise ValueError(f"the number of steps must not be negative, but it is {n}")
+        self._take_steps(n)
+
+    def evaluate(self) -> float:
+        """Mean distance |fake - real| of the held-out images' pixels, from 0 to 2, with the same noise every time.
+
+        The adversarial losses are no measure: they compare the generator with a discriminator that changes.
+        """
+        self.generator.eval()
+        total, count = 0.0, 0
+        with torch.no_grad():
+            for number, batch in enumerate(self.make_loader("val")):
+                self.data.note_damaged(batch)
+                noise_BZ = self._noise(len(batch.texts_BE), _VALIDATION_NOISE, number)
+                fakes_BCHW = self.generator(noise_BZ, batch.texts_BE.to(self.device))
+                distances_BCHW = (fakes_BCHW.float() - batch.images_BCHW.to(self.device)).abs()
+                total += distances_BCHW.mean().item() * len(noise_BZ)
+                count += len(noise_BZ)
+        self.generator.train()
+        return total / count
+
+    def synchronize(self) -> None:
+        """Wait for the GPU, if there is one."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def state(self) -> dict[str, Any]:
+        """Snapshot of everything; see `contract.Trainer.state`."""
+        return copy.deepcopy(
+            {
+                "family": "text_to_image",
+                "architecture": {**self.architecture, "noise_size": self.config.noise_size},
+                "generator": dict(self.generator.state_dict()),
+                "discriminator": dict(self.discriminator.state_dict()),
+                "generator_optimizer": self.generator_optimizer.state_dict(),
+                "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
+                "schedulers": {},
+                "scaler": {},
+                "stopping": {},
+                "progress": {
+                    "seed": self.seed,
+                    "epoch": self.epoch,
+                    "num_items_done": self.num_items_done,
+                    "loss_sums": self._loss_sums,
+                },
+            }
+        )
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state of any tier; see `contract.Trainer.load_state`."""
+        self._check_state(state)
+        # A copy, because the optimizers would otherwise keep the caller's tensors and write to them.
+        state = copy.deepcopy(dict(state))
+        self.generator.load_state_dict(state["generator"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.generator_optimizer.load_state_dict(state["generator_optimizer"])
+        self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+        progress = state["progress"]
+        self.seed, self.epoch = progress["seed"], progress["epoch"]
+        self.num_items_done, self._loss_sums = progress["num_items_done"], progress["loss_sums"]
+        self._batches = None
+
+    def close(self) -> None:
+        """Drop the iterator over the batches."""
+        self._batches = None
+
+    def make_loader(self, part: str) -> DataLoader[Batch]:
+        """Loader in the training process of `train` (shuffled) or `val`."""
+        return self.data.loader(part, batch_size=self.config.batch_size, image_size=self.config.image_size)
+
+    def train_batch(self, batch: Batch) -> tuple[float, float]:
+        """Update the discriminator, then the generator.
+
+        Returns:
+            The discriminator's and the generator's loss, each before its update.
+
+        """
+        images_BCHW, texts_BE = batch.images_BCHW.to(self.device), batch.texts_BE.to(self.device)
+        noise_BZ = self._noise(len(texts_BE), NOISE, self.epoch, self.num_items_done)
+        fakes_BCHW = self.generator(noise_BZ, texts_BE)
+
+        self.discriminator_optimizer.zero_grad()
+        loss_d = discriminator_loss(
+            self.discriminator, images_BCHW, batch.wrong_B, fakes_BCHW, texts_BE, entropy=entropy_of_probabilities
+        )
+        loss_d.backward()  # type: ignore[no-untyped-call]
+        self.discriminator_optimizer.step()
+
+        self.generator_optimizer.zero_grad()
+        loss_g = generator_loss(
+            self.discriminator,
+            images_BCHW,
+            fakes_BCHW,
+            texts_BE,
+            entropy=entropy_of_probabilities,
+            l1_weight=self.config.l1_weight,
+            feature_weight=self.config.feature_weight,
+        )
+        loss_g.backward()  # type: ignore[no-untyped-call]
+        self.generator_optimizer.step()
+        return loss_d.item(), loss_g.item()
+
+    def _take_steps(self, n: int) -> None:
+        self._clear_metrics()
+        self.generator.train()
+        self.discriminator.train()
+        for _ in range(n):
+            if self.num_steps_left == 0:
+                self._begin_epoch(self.epoch + 1)
+            started, step = time.perf_counter(), self.step
+            try:
+                self._take_step()
+            except BaseException:
+                self._batches = None  # its next batch is no longer the one to go on with
+                raise
+            self._since_line[0] += time.perf_counter() - started
+            self._since_line[1] += self.step - step
+            if self.step // self.config.log_interval > step // self.config.log_interval:
+                self._log_line()
+
+    def _take_step(self) -> None:
+        batch = self._next_batch()
+        self._note_step(self.train_batch(batch), len(batch.texts_BE))
+
+    def _next_batch(self) -> Batch:
+        if self._batches is None:
+            sampler = cast("EpochSampler", self.train_loader.sampler)
+            sampler.seek(self.seed, self.epoch, self.num_items_done)
+            self._batches = iter(self.train_loader)
+        batch = next(self._batches)
+        self.data.note_damaged(batch)
+        return batch
+
+    def _note_step(self, losses: tuple[float, float], num_items: int) -> None:
+        for number, name in enumerate(("discriminator_losses", "generator_losses")):
+            self._metrics[name].append(losses[number])
+            self._loss_sums[number] += losses[number] * num_items
+        self._metrics["num_steps"] += 1
+        self.num_items_done += num_items
+
+    def _log_line(self) -> None:
+        seconds, num_batches = self._since_line
+        loss_d, loss_g = (self._metrics[name][-1] for name in ("discriminator_losses", "generator_losses"))
+        self.log(
+            f"epoch {self.epoch + 1}/{self.config.num_epochs}  batch {self.step}/{self.num_batches}  "
+            f"loss D {loss_d:.4f}  loss G {loss_g:.4f}  {1000 * seconds / num_batches:.1f} ms/batch"
+        )
+        self._since_line = [0.0, 0]
+
+    def _end_epoch(self) -> None:
+        """Note the epoch's mean losses and go to the next."""
+        for name, total in zip(("discriminator_loss", "generator_loss"), self._loss_sums, strict=True):
+            self._metrics[name] = total / max(1, self.num_items_done)
+        self._begin_epoch(self.epoch + 1)
+
+    def _begin_epoch(self, epoch: int) -> None:
+        self.epoch, self.num_items_done, self._loss_sums = epoch, 0, [0.0, 0.0]
+        self._batches = None
+
+    def _clear_metrics(self) -> None:
+        self._metrics: dict[str, Any] = {
+            "discriminator_losses": [],
+            "generator_losses": [],
+            "num_steps": 0,
+            "num_skipped_steps": 0,
+        }
+
+    def _batches_of(self, num_items: int) -> int:
+        num_whole, rest = divmod(num_items, self.config.batch_size)
+        return num_whole + (rest > 1)
+
+    def _noise(self, num_items: int, *words: int) -> Tensor:
+        """Noise (B, Z) of one batch: of an explicit seed, so that every tier draws the same."""
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, *words))
+        return torch.randn(num_items, self.config.noise_size, generator=generator).to(self.device)
+
+    def _check_phase(self, phase: str) -> None:
+        if phase not in self.phases:
+            raise ValueError(f"there is no phase {phase!r}, only {self.phases}")
+
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        mend = "give a state of this family and architecture"
+        if state.get("family") != "text_to_image" or _STATE_KEYS - state.keys():
+            raise BadInput("is no state of a text_to_image", "state", mend)
+        ours = {**self.architecture, "noise_size": self.config.noise_size}
+        for name, value in ours.items():
+            if state["architecture"].get(name) != value:
+                theirs = state["architecture"].get(name)
+                raise BadInput(f"its {name} is {theirs}, the trainer's is {value}", "state", mend)
