@@ -12,8 +12,9 @@ import trainers
 ROOT = Path(trainers.__file__).parent
 FRAMEWORKS = {"torch", "tensorflow", "keras"}
 LAYERS = (
-    "config", "training_config", "renderer", "data", "loaders", "model", "samples", "memory", "model_names", "model_files", "logs",
-    "plots", "reference", "original", "optimized", "fastest", "training", "documented", "assembly", "commands",
+    "config", "training_config", "data", "renderer", "loaders", "model", "samples", "memory", "model_names",
+    "model_files", "logs", "plots", "reference", "original", "optimized", "fastest", "training", "documented",
+    "assembly", "commands",
 )  # fmt: skip
 MODULES = sorted(ROOT.rglob("*.py"))
 LAYERED = [path for path in MODULES if path.parent != ROOT and path.stem in LAYERS]
