@@ -147,10 +147,20 @@ class Pair:
         )
 
     @property
+    def _times_longer(self) -> float:
+        marker = self._item.get_closest_marker("long_pair")
+        if marker is None:
+            return 1.0
+        if len(marker.args) != 1 or marker.kwargs or not isinstance(marker.args[0], int | float) or marker.args[0] <= 0:
+            msg = f"{self._item.nodeid}: long_pair takes one positive number, how many times --speedup-max-time"
+            raise pytest.UsageError(msg)
+        return float(marker.args[0])
+
+    @property
     def _settings(self) -> Settings:
         option = self._config.getoption
         return Settings(
-            max_time=option("speedup_max_time"),
+            max_time=option("speedup_max_time") * self._times_longer,
             precision=option("speedup_precision"),
             confidence=option("speedup_confidence"),
             disable_gc=rows.garbage_collector_off(self._benchmark),
@@ -212,7 +222,7 @@ class Pair:
         return [Measurement(**measurement) for measurement in found]
 
     def _child(self, task: str, side: str = "") -> Any:
-        return processes.run(self._config, self._item.nodeid, task, side)
+        return processes.run(self._config, self._item.nodeid, task, side, max_time=self._settings.max_time)
 
     def _other_passes(self, passes: Sequence[str]) -> dict[str, Any]:
         from speedclaims.record import sides as both  # noqa: PLC0415

@@ -24,6 +24,11 @@ _CONTROL_HELP = (
     "floor, measured in fresh processes."
 )
 
+_LONG_HELP = (
+    "long_pair(times): one round of this pair takes long; it may take so many times --speedup-max-time, to get the "
+    "rounds that an interval needs."
+)
+
 
 def _positive(text: str) -> float:
     value = float(text)
@@ -126,6 +131,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers, check the report's folder and start collecting what the run measures."""
     config.addinivalue_line("markers", _CLAIM_HELP)
     config.addinivalue_line("markers", _CONTROL_HELP)
+    config.addinivalue_line("markers", _LONG_HELP)
     if processes.job_of(config) is not None:
         processes.silence(config)
     _refuse_report_folder(config.getoption("speedup_report"))

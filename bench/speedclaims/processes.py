@@ -79,8 +79,8 @@ def forget_cache(config: "pytest.Config") -> None:
             config.pluginmanager.unregister(name=name)
 
 
-def run(config: "pytest.Config", nodeid: str, task: str, side: str = "") -> Any:
-    """Run one job in a fresh process and return what it left.
+def run(config: "pytest.Config", nodeid: str, task: str, side: str = "", *, max_time: float) -> Any:
+    """Run one job, which measures for `max_time` seconds at most, in a fresh process and return what it left.
 
     Raises:
         ChildError: the process failed or left nothing; the message ends with its last lines.
@@ -90,7 +90,7 @@ def run(config: "pytest.Config", nodeid: str, task: str, side: str = "") -> Any:
         job = Job(nodeid, task, side, str(out))
         arguments = [str(argument) for argument in config.invocation_params.args]
         command = [sys.executable, "-m", "pytest", *arguments, f"{OPTION}={json.dumps(asdict(job))}"]
-        limit = _SPARE_S + 2 * float(config.getoption("speedup_max_time"))
+        limit = _SPARE_S + 2 * max_time
         try:
             done = subprocess.run(  # noqa: S603 - our own command line again
                 command,

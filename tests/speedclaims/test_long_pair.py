@@ -1,0 +1,43 @@
+"""A pair whose rounds take long may be given more time."""
+
+import pytest
+
+TEST = """
+import time, pytest
+
+def side():
+    time.sleep(0.1)
+
+@pytest.mark.long_pair({times})
+def test_side(pair):
+    pair(before=side, after=side)
+"""
+
+
+def rounds(project):
+    (row,) = project.record()["speedclaims"]["pairs"]
+    return row["num_rounds"], row["status"]
+
+
+def test_a_long_pair_gets_as_many_times_the_time(project):
+    project.write(test_t_py=TEST.replace("{times}", "4"))
+    assert project.run("--speedup-report=out", "--speedup-precision=0.0001").ret == 0
+    num_rounds, status = rounds(project)
+    assert num_rounds >= 12
+    assert status == "measured"
+    project.write(test_t_py=TEST.replace("{times}", "1"))
+    assert project.run("--speedup-report=out", "--speedup-precision=0.0001").ret == 0
+    assert rounds(project)[0] < 8
+    assert rounds(project)[1] == "too_few_rounds"
+
+
+@pytest.mark.parametrize("times", ["0", "-1", "'4'", "", "1, 2"])
+def test_a_number_that_makes_no_sense_is_refused_by_the_tests_name(project, times):
+    project.write(test_t_py=TEST.replace("{times}", times))
+    result = project.run()
+    assert result.ret != 0
+    result.stdout.fnmatch_lines(["*test_t.py::test_side: long_pair takes one positive number*"])
+
+
+def test_the_markers_help_says_what_it_is_for(project):
+    project.run("--markers").stdout.fnmatch_lines(["*long_pair(times): one round of this pair takes long*"])
