@@ -235,3 +235,84 @@ def image_loaders() -> st.SearchStrategy[dict]:
 def damages(num: int) -> st.SearchStrategy[set[int]]:
     """Which of some images are damaged: a few of them, at times none."""
     return st.sets(st.integers(0, num - 1), max_size=4)
+
+
+def tiny_dcgan_overrides() -> st.SearchStrategy[dict]:
+    """Configurations of the text-to-image GAN that take milliseconds a step, all of the same offline data."""
+    return st.fixed_dictionaries(
+        {
+            "width": st.integers(1, 3),
+            "text_size": st.integers(2, 16),
+            "text_hidden_size": st.integers(1, 4),
+            "noise_size": st.integers(1, 8),
+            "image_size": st.sampled_from([8, 16]),
+            "batch_size": st.integers(5, 14),
+            "large_batch_size": st.integers(15, 25),
+            "learning_rate": st.sampled_from([2e-4, 1e-3]),
+            "beta1": st.sampled_from([0.0, 0.5]),
+            "l1_weight": st.sampled_from([0.0, 50.0]),
+            "feature_weight": st.sampled_from([0.0, 100.0]),
+            "num_epochs": st.integers(2, 6),
+            "log_interval": few(4),
+            "accumulation_steps": few(4),
+            "patience": few(3),
+        }
+    )
+
+
+def few_steps() -> st.SearchStrategy[int]:
+    """Optimizer steps: from none to about a tiny epoch of the text-to-image GAN."""
+    return st.integers(0, 5)
+
+
+def gan_points() -> st.SearchStrategy[tuple[str, int]]:
+    """Where in a step of two networks something may go wrong: what is called, and how often it went well before."""
+    calls = {
+        "generator": 1,
+        "discriminator": 5,
+        "backward": 2,
+        "unscale": 2,
+        "discriminator_step": 1,
+        "generator_step": 1,
+        "update": 1,
+    }
+    return st.sampled_from([(name, number) for name, count in calls.items() for number in range(count)])
+
+
+def networks() -> st.SearchStrategy[str]:
+    """One of the GAN's two."""
+    return st.sampled_from(["discriminator", "generator"])
+
+
+def bad_networks() -> st.SearchStrategy[tuple[str, ...]]:
+    """Which of the GAN's two have a gradient that is not finite: one or both."""
+    return st.sampled_from([("discriminator",), ("generator",), ("discriminator", "generator")])
+
+
+def moderate_logits() -> st.SearchStrategy[np.ndarray]:
+    """Logits of a batch, from -5 to 5."""
+    return npst.arrays(np.float32, st.integers(1, 16), elements=st.floats(-5, 5, width=32))
+
+
+def labels() -> st.SearchStrategy[float]:
+    """What a discriminator should say."""
+    return st.sampled_from([0.0, 1.0])
+
+
+def text_to_image_settings() -> st.SearchStrategy[dict]:
+    """Some hyperparameters of the text-to-image GAN by name, all of them usable."""
+    counts, fractions = st.integers(2, 1000), st.floats(0.01, 0.99)
+    image_sizes = st.sampled_from([8, 16, 32, 64, 128])
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            **dict.fromkeys(("width", "noise_size", "text_size", "num_images", "num_workers", "patience"), counts),
+            **dict.fromkeys(("batch_size", "large_batch_size", "num_epochs", "log_interval"), counts),
+            **dict.fromkeys(("image_size", "small_image_size"), image_sizes),
+            **dict.fromkeys(("beta1", "beta2", "val_split"), fractions),
+            **dict.fromkeys(("l1_weight", "feature_weight"), st.floats(0, 1e9)),
+            "learning_rate": st.floats(1e-9, 1e9),
+            "split_seed": st.integers(0, 2**63),
+            "mixed_precision_dtype": st.sampled_from(["auto", "float16", "bfloat16"]),
+        },
+    )

@@ -104,10 +104,12 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write_durably(probe, b"")
-        probe.unlink()
     except OSError as error:
         what = f"cannot be written ({error.strerror or error})"
         raise BadInput(what, str(folder), "choose a folder you may write to, with room") from error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
 def dumps(tree: Any) -> bytes:

@@ -72,6 +72,19 @@ class Configuration:
                 raise BadInput(f"unknown key {key!r}", "configuration", f"choose from: {', '.join(sorted(known))}")
         return dataclasses.replace(self, **changes)
 
+    def changed_by(self, path: Path) -> Self:
+        """Copy with the values of a JSON file, see `read_settings`.
+
+        Raises:
+            BadInput: as `read_settings`, or as `replace`, naming the file too.
+
+        """
+        changes = read_settings(path)
+        try:
+            return self.replace(**changes)
+        except BadInput as error:
+            raise BadInput(error.what, f"{path} [{error.where}]", error.mend) from error
+
     def to_dict(self) -> dict[str, Any]:
         """Every value by name, as plain data."""
         return dataclasses.asdict(self)

@@ -43,6 +43,26 @@ def fails(prop, faulty):
 
 
 @contextlib.contextmanager
+def error_at(owner, name, error, *, skip=0, times=1, after=False):
+    """Let calls of a method raise: after `skip` that go well the next `times`, instead of doing it or `after` it."""
+    real, good, left = getattr(owner, name), [skip], [times]
+
+    def failing(*arguments, **options):
+        if good[0]:
+            good[0] -= 1
+        elif left[0]:
+            left[0] -= 1
+            if after:
+                real(*arguments, **options)
+            raise error
+        return real(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, failing)
+        yield
+    assert left == [0], "the step never came to the point"
+
+
 def memory_runs_out(trainer, point, times=1, *, after=False):
     """Let memory run out the next `times` times that a step comes to `point`, or comes `after` it."""
     import torch  # controls of other families do without
@@ -53,17 +73,5 @@ def memory_runs_out(trainer, point, times=1, *, after=False):
         "unscale": (torch.amp.GradScaler, "unscale_"),
         "step": (trainer.optimizer, "step"),
     }[point]
-    real, left = getattr(owner, name), [times]
-
-    def failing(*arguments, **options):
-        if left[0]:
-            left[0] -= 1
-            if after:
-                real(*arguments, **options)
-            raise torch.cuda.OutOfMemoryError(f"CUDA out of memory in {point}")
-        return real(*arguments, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(owner, name, failing)
-        yield
-    assert left == [0], "the step never came to the point"
+    error = torch.cuda.OutOfMemoryError(f"CUDA out of memory in {point}")
+    return error_at(owner, name, error, times=times, after=after)

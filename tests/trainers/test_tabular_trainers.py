@@ -444,3 +444,14 @@ def test_states_travel_between_cpu_and_gpu(make, tmp_path, kind):
         )
         == []
     )
+
+
+def test_after_an_error_in_a_step_training_goes_on_with_the_batch_it_was_at(make, monkeypatch):
+    disturbed, calm = make("reference"), make("reference")
+    for trainer in (disturbed, calm):
+        trainer.train_steps(2, "train")
+    with monkeypatch.context() as patch:
+        patch.setattr(disturbed.model, "forward", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            disturbed.train_steps(1, "train")
+    assert train(disturbed, 2) == train(calm, 2)

@@ -181,8 +181,12 @@ class ReferenceTrainer:
         self._metrics = {"train_losses": losses, "num_steps": 0, "num_skipped_steps": 0}
         self.model.train()
         for _ in range(n):
-            features_BF, targets_BK = self._next_batch()
-            loss = self.train_batch(features_BF.to(self.device), targets_BK.to(self.device))
+            try:
+                features_BF, targets_BK = self._next_batch()
+                loss = self.train_batch(features_BF.to(self.device), targets_BK.to(self.device))
+            except BaseException:
+                self._batches = None  # its next batch is no longer the one to go on with
+                raise
             losses.append(loss)
             self._epoch_loss_sum += loss
             self.step += 1

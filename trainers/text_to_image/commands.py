@@ -11,7 +11,6 @@ from typing import Any
 from torch import Tensor
 
 from trainers import checkpoint
-from trainers.configuration import read_settings
 from trainers.contract import BadInput
 from trainers.devices import best_device
 from trainers.interruption import StopSignals
@@ -129,11 +128,7 @@ def _chosen_config(options: TrainOptions, resumed: Mapping[str, Any] | None) -> 
     else:
         config = TextToImageConfig.preset(options.preset or "smoke")
     if options.config is not None:
-        changes = read_settings(options.config)
-        try:
-            config = config.replace(**changes)
-        except BadInput as error:
-            raise BadInput(error.what, f"{options.config} [{error.where}]", error.mend) from error
+        config = config.changed_by(options.config)
     # An epoch count that somebody asks for holds whichever switch would have chosen another.
     epochs = {} if options.epochs is None else {"num_epochs": options.epochs, "few_epochs": options.epochs}
     return config.replace(**epochs)
