@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trainers.contract import Trainer
     from trainers.switches import Switch
 
-FAMILIES = ("tabular_regressor", "text_to_image")
+FAMILIES = ("dialogue_gan", "tabular_regressor", "text_to_image")
 PRESETS = ("tiny", "smoke", "default")
 
 
@@ -57,9 +57,23 @@ def device(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def pair_labels(request: pytest.FixtureRequest, preset: str, device: str) -> Mapping[str, str | None]:
+def tensorflow_device(request: pytest.FixtureRequest) -> str:
+    """Where TensorFlow's trainers run."""
+    from trainers.contract import BadInput  # noqa: PLC0415 - only this family's benchmarks need it
+    from trainers.tensorflow_runtime import find_device  # noqa: PLC0415 - the same
+
+    try:
+        place = find_device(request.config.getoption("--device"))
+    except BadInput as error:
+        pytest.skip(error.what)
+    return "cpu" if "CPU" in place else "cuda"
+
+
+@pytest.fixture
+def pair_labels(request: pytest.FixtureRequest, preset: str) -> Mapping[str, str | None]:
     """What the rows of this project's pairs carry."""
     family = next((name for name in FAMILIES if name in request.fixturenames), None)
+    device = request.getfixturevalue("tensorflow_device" if family == "dialogue_gan" else "device")
     return {"family": family, "preset": preset, "device": device}
 
 
@@ -84,6 +98,21 @@ def text_to_image(pair: object, preset: str, device: str) -> Iterator[ImageBench
     with TemporaryFile("w+", encoding="utf-8") as file:
         build = partial(_builder(family, preset, device), log=partial(print, file=file, flush=True))
         bench = ImageBench(pair=pair, build=build, switches=_switches(family), device=device, kind=ImageSide)
+        yield bench
+        bench.close()
+
+
+@pytest.fixture
+def dialogue_gan(pair: object, preset: str, tensorflow_device: str) -> Iterator[Bench]:
+    """Pairs of dialogue GANs, documents 000 to 002, in the adversarial phase."""
+    from trainers import dialogue_gan as family  # noqa: PLC0415
+
+    with TemporaryFile("w+", encoding="utf-8") as file:
+        build = partial(_builder(family, preset, tensorflow_device), log=partial(print, file=file, flush=True))
+        bench = Bench(
+            pair=pair, build=build, switches=_switches(family), device=tensorflow_device, phase="adversarial",
+            parity_steps=5, is_bitwise=False,
+        )  # fmt: skip
         yield bench
         bench.close()
 

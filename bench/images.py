@@ -2,8 +2,8 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bench.sides import Bench, Side
@@ -122,10 +122,6 @@ class ImageBench(Bench):
     def held_epoch(self) -> HeldLoader:
         """Return the batches of one epoch, in memory."""
         return HeldLoader(list(self.restructured().trainer.make_loader("train")))
-
-    def built_with(self, **overrides: object) -> "ImageBench":
-        """Return these pairs with other values in the configuration."""
-        return replace(self, build=partial(self.build, **overrides))
 
     def _images_an_epoch(self, side: ImageSide) -> int:
         return int(side.trainer.data.num_items("train"))

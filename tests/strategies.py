@@ -316,3 +316,54 @@ def text_to_image_settings() -> st.SearchStrategy[dict]:
             "mixed_precision_dtype": st.sampled_from(["auto", "float16", "bfloat16"]),
         },
     )
+
+
+def tiny_dialogue_overrides() -> st.SearchStrategy[dict]:
+    """Configurations of the dialogue GAN that take little time to trace, under which its tiers promise the same."""
+    return st.fixed_dictionaries(
+        {
+            "sequence_length": st.integers(3, 5),  # of two, a recurrent weight sees only zeros
+            "batch_size": st.integers(3, 6),
+            "dropout": st.sampled_from([0.0, 0.3]),
+            "label_smoothing": st.sampled_from([0.0, 0.1]),
+            "d_steps": st.integers(1, 2),
+            "g_steps": st.integers(1, 2),
+            "conditional": st.booleans(),
+            "temp_start": st.just(1.0),
+            "temp_end": st.just(1.0),
+            "gradient_clip": st.just(float("inf")),
+        }
+    )
+
+
+def spoilt_gradients() -> st.SearchStrategy[float]:
+    """What makes a gradient unusable: not finite, or finite with a norm that is not."""
+    return st.sampled_from([float("nan"), float("inf"), float("-inf"), 1e30])
+
+
+def places() -> st.SearchStrategy[int]:
+    """Which of a network's gradients, modulo their number."""
+    return st.integers(0, 40)
+
+
+@st.composite
+def temperature_schedules(draw):
+    """Start, end and decay of a temperature that falls."""
+    start = draw(st.floats(0.1, 10.0))
+    return start, draw(st.floats(0.05, 1.0)) * start, draw(st.floats(0.3, 1.0))
+
+
+def epochs(most: int = 50) -> st.SearchStrategy[int]:
+    """Epochs, counted from 0."""
+    return st.integers(0, most)
+
+
+def temperatures() -> st.SearchStrategy[float]:
+    """Temperatures a sampler may have."""
+    return st.floats(0.1, 10.0)
+
+
+def logits_of_words(num_words: int = 12) -> st.SearchStrategy[np.ndarray]:
+    """Logits of the next word, for a few sequences."""
+    sizes = st.tuples(st.integers(1, 4), st.just(num_words))
+    return npst.arrays(np.float32, sizes, elements=st.floats(-8, 8, width=32))

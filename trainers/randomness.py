@@ -3,15 +3,11 @@
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import torch
 
+from trainers.seeds import derived_seed
+
 __all__ = ["RandomStream", "derived_seed"]
-
-
-def derived_seed(*words: int) -> int:
-    """Mix integers (a seed, an epoch) into one seed of 63 bits; near words give unrelated seeds."""
-    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 class RandomStream:

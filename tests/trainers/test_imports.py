@@ -12,7 +12,8 @@ import trainers
 ROOT = Path(trainers.__file__).parent
 FRAMEWORKS = {"torch", "tensorflow", "keras"}
 LAYERS = (
-    "config", "training_config", "data", "renderer", "loaders", "model", "samples", "memory", "model_names",
+    "config", "schedule", "training_config", "grammar", "data", "renderer", "loaders", "model", "samples", "memory",
+    "model_names",
     "model_files", "logs", "plots", "reference", "original", "optimized", "fastest", "training", "documented",
     "assembly", "commands",
 )  # fmt: skip
@@ -53,6 +54,8 @@ def test_imports_inside_a_family_run_one_way(path):
         "import trainers, trainers.checkpoint, trainers.switches",
         "import trainers; [trainers.family(name).SWITCHES for name in trainers.families()]",
         "import trainers.tabular_regressor.training_config, trainers.tabular_regressor.logs",
+        "import trainers.dialogue_gan.data, trainers.dialogue_gan.schedule, trainers.dialogue_gan.commands",
+        "import trainers.seeds, trainers.tensorflow_runtime",
         "from trainers.__main__ import main; import contextlib\nwith contextlib.suppress(SystemExit): main(['--help'])",
         "from trainers.__main__ import main; assert main(['tabular_regressor', 'train', '--epochs', '-1']) == 2",
     ],

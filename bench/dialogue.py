@@ -1,0 +1,59 @@
+"""Sides of the dialogue GAN that are no single phase, and faults for its gradients."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from bench.sides import Side
+
+
+@dataclass
+class PhasesSide(Side):
+    """A side one call of which trains batches of all three phases.
+
+    Attributes:
+        num_batches: of each phase.
+    """
+
+    num_batches: tuple[int, int, int] = (5, 3, 20)
+
+    def __call__(self) -> None:
+        """Train them, phase by phase."""
+        for phase, num_batches in zip(self.trainer.phases, self.num_batches, strict=True):
+            self.trainer.train_steps(num_batches, phase)
+
+
+def continuing(side: Side) -> Callable[[], None]:
+    """Return a side that trains on from epoch to epoch, instead of the first one again and again."""
+
+    def train() -> None:
+        side()
+
+    train.label = side.label  # type: ignore[attr-defined]
+    return train
+
+
+def poisoned_steps(trainer: Any, phase: str, value: float) -> None:
+    """Train three steps, in the second of which a value is added to every gradient."""
+    import tensorflow as tf  # noqa: PLC0415 - a machine without it must still collect the tests
+
+    poison = tf.Variable(0.0)
+    real = tf.GradientTape.gradient
+
+    def poisoned(tape: Any, *arguments: Any, **options: Any) -> Any:
+        return [tf.convert_to_tensor(gradient) + poison for gradient in real(tape, *arguments, **options)]
+
+    # While the graphs are traced, in the first step, the poison becomes part of them.
+    with patch.object(tf.GradientTape, "gradient", poisoned):
+        for added in (0.0, value, 0.0):
+            poison.assign(added)
+            trainer.train_steps(1, phase)
+
+
+def weights_are_finite(trainer: Any) -> bool:
+    """Return whether no weight of either network is NaN or infinite."""
+    import numpy as np  # noqa: PLC0415 - a machine without it must still collect the tests
+
+    state = trainer.state()
+    return all(np.isfinite(array).all() for name in ("generator", "discriminator") for array in state[name].values())

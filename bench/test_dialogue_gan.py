@@ -1,0 +1,269 @@
+"""Documents 000 to 002: the dialogue GAN before and after its six changes, in all three phases.
+
+The documents show a training whose steps are graphs already, and state the problem of one without; both are here. The
+fakes are sampled operation by operation on either side, as the documents left it.
+"""
+
+import math
+from dataclasses import replace
+from functools import partial
+from statistics import mean
+
+import pytest
+
+from bench.dialogue import PhasesSide, continuing, poisoned_steps, weights_are_finite
+from bench.figures import paired_difference
+from speedclaims.recorders.syncs_tf import counting_syncs
+
+PRETRAINING_STEPS = 8
+QUICK = {"tiny": {}, "smoke": {"sequence_length": 8}, "default": {}}
+"""Shorter sequences, of which a sampler that runs operation by operation makes enough for an interval."""
+
+SHORT = {"tiny": {}, "smoke": {"sequence_length": 8, "num_lines": 4}, "default": {}}
+"""Fewer lines of dialogue too, for what needs whole epochs."""
+
+GRAPHS = {"graph_steps": True}
+
+
+@pytest.fixture
+def quick(dialogue_gan, preset):
+    """Pairs whose adversarial batches take less time."""
+    return dialogue_gan.built_with(**QUICK[preset])
+
+
+@pytest.fixture
+def short(dialogue_gan, preset):
+    """Pairs whose epochs take less time."""
+    return dialogue_gan.built_with(**SHORT[preset])
+
+
+# --- The whole, as the documents have it ---
+
+
+@pytest.mark.long_pair(3)
+@pytest.mark.claim("dialogue-gan.batch", "dialogue-gan.overall")
+def test_adversarial_batch(dialogue_gan):
+    """An adversarial batch with all six changes against one as the documents show it before them."""
+    dialogue_gan.steps(before=dialogue_gan.reference(), after=dialogue_gan.optimized(), num_steps=1)
+
+
+@pytest.mark.long_pair(3)
+def test_adversarial_batch_by_the_clock_of_the_host(dialogue_gan):
+    """The same batch timed as document 000 times it: by the host's clock, without waiting for the device."""
+    dialogue_gan.steps(
+        before=dialogue_gan.reference(), after=dialogue_gan.optimized(), num_steps=1, synchronize=lambda: None
+    )
+
+
+@pytest.mark.long_pair(3)
+@pytest.mark.claim("dialogue-gan.epoch")
+def test_adversarial_epoch(short):
+    """An adversarial epoch with all six changes, validation and summary in it, against one before them."""
+    short.epochs(before=short.reference(), after=short.optimized())
+
+
+@pytest.mark.long_pair(4)
+@pytest.mark.claim("dialogue-gan.total", "dialogue-gan.total-of-three-to-four")
+def test_whole_training(quick, preset):
+    """Batches of all three phases in the proportion of a whole training, 5 to 3 to 20 epochs (rounded: 1 to 1 to 5)."""
+    proportion = (5, 3, 20) if preset == "default" else (1, 1, 5)
+    bench = replace(quick, kind=partial(PhasesSide, num_batches=proportion))
+    bench.epochs(before=bench.reference(), after=bench.optimized())
+
+
+def test_generator_pretraining(dialogue_gan):
+    """Batches of the generator's pre-training, all changes against none."""
+    bench = dialogue_gan.of_phase("generator_pretraining")
+    bench.steps(before=bench.reference(), after=bench.optimized(), num_steps=PRETRAINING_STEPS)
+
+
+def test_discriminator_pretraining(quick):
+    """A batch of the discriminator's pre-training, all changes against none."""
+    bench = quick.of_phase("discriminator_pretraining")
+    bench.steps(before=bench.reference(), after=bench.optimized(), num_steps=1)
+
+
+# --- Each change on its own, where its effect is largest: without the sampler, most of an adversarial batch ---
+
+
+@pytest.mark.claim("dialogue-gan.deferred-metrics")
+def test_deferred_metrics(dialogue_gan):
+    """Losses that stay on the device against `.numpy()` after every batch, nothing else changed."""
+    bench = dialogue_gan.of_phase("generator_pretraining")
+    bench.steps(
+        before=bench.restructured(**GRAPHS), after=bench.restructured(**GRAPHS, deferred_metrics=True),
+        num_steps=PRETRAINING_STEPS,
+    )  # fmt: skip
+
+
+def test_graph_steps(dialogue_gan):
+    """Train steps as graphs (tf.function) against the same operation by operation, as the problem is stated."""
+    bench = dialogue_gan.of_phase("generator_pretraining")
+    bench.steps(before=bench.restructured(), after=bench.restructured(**GRAPHS), num_steps=PRETRAINING_STEPS)
+
+
+def test_graph_steps_of_an_adversarial_batch(quick):
+    """An adversarial batch with graphs for its train steps against one operation by operation throughout."""
+    quick.steps(before=quick.restructured(), after=quick.restructured(**GRAPHS), num_steps=1)
+
+
+@pytest.mark.parametrize("interval", [1, 2, 4])
+def test_discriminator_interval(quick, interval):
+    """The discriminator trained every so many batches, against every batch."""
+    bench = quick.built_with(d_train_interval=interval)
+    bench.steps(
+        before=bench.restructured(**GRAPHS), after=bench.restructured(**GRAPHS, discriminator_interval=True),
+        num_steps=interval, work="different" if interval > 1 else "same",
+    )  # fmt: skip
+
+
+def test_clipping_and_nan_skip(dialogue_gan):
+    """Updates clipped by their global norm and left out where it is not finite, against updates as they are."""
+    bench = dialogue_gan.of_phase("generator_pretraining")
+    bench.steps(
+        before=bench.restructured(**GRAPHS),
+        after=bench.restructured(**GRAPHS, global_norm_clipping=True, nan_skip=True),
+        num_steps=PRETRAINING_STEPS,
+    )  # fmt: skip
+
+
+def test_device_accuracy(quick):
+    """The discriminator's accuracy left on the device against `.numpy()` after every batch."""
+    quick.steps(
+        before=quick.restructured(**GRAPHS), after=quick.restructured(**GRAPHS, device_accuracy=True),
+        num_steps=1,
+    )  # fmt: skip
+
+
+def test_temperature_schedule(quick):
+    """Logits divided by a temperature, a tensor, against logits as they are."""
+    quick.steps(
+        before=quick.restructured(**GRAPHS),
+        after=quick.restructured(**GRAPHS, temperature_schedule=True),
+        num_steps=1, work="different",
+    )  # fmt: skip
+
+
+@pytest.mark.long_pair(3)
+def test_temperature_as_a_tensor(short, pair):
+    """Epochs at falling temperatures: passed as a tensor, against the documents' Python number, traced every epoch."""
+    on = {**GRAPHS, "temperature_schedule": True}
+    before, after = short.restructured(**on, python_float_temperature=True), short.restructured(**on)
+    pair(before=continuing(before), after=continuing(after), equivalent=short.same_losses(before, after))
+
+
+@pytest.mark.parametrize("kind", ["tensor", "python number"])
+def test_traces_over_epochs(short, figure, kind):
+    """Graphs of the generator's step that are traced in four adversarial epochs."""
+    on = {**GRAPHS, "temperature_schedule": True, "python_float_temperature": kind != "tensor"}
+    trainer = short.restructured(**on).trainer
+    counts = []
+    for _ in range(4):
+        trainer.train_steps(1, "adversarial")
+        counts.append(trainer.num_traces)
+        trainer.train_epoch("adversarial")
+    # the first batch traces the discriminator's step too, once
+    figure(counts[-1] - counts[0] + 1, exact=True, unit="traces", details=[f"temperature as a {kind}"])
+
+
+def test_restructured(quick):
+    """The optimized trainer with every switch off but graphs against the reference: what rewriting alone changes."""
+    quick.steps(before=quick.reference(), after=quick.restructured(**GRAPHS), num_steps=1)
+
+
+@pytest.mark.control_pair
+def test_control(quick):
+    """Two separately built reference trainers: what identical code differs by on this machine."""
+    quick.steps(before=quick.reference(), after=quick.reference(), num_steps=1)
+
+
+# --- What is counted, and what is learned ---
+
+MOST_BATCHES = 10
+
+
+def count_syncs(side, *, num_batches=None):
+    """Count what the trainer's own code asks the device for in some batches of an epoch, or in a whole epoch."""
+    trainer = side.trainer
+    trainer.train_steps(1, "adversarial")  # tracing asks for values of its own
+    side.reset()
+    with counting_syncs() as syncs:
+        if num_batches is None:
+            trainer.train_epoch("adversarial")
+        else:
+            trainer.train_steps(num_batches, "adversarial")
+    return syncs
+
+
+def syncs_a_batch(side):
+    """Return how often the loop over the batches asks for a value, a batch, and of how many batches that is."""
+    num_batches = min(MOST_BATCHES, side.trainer.num_batches)
+    return count_syncs(side, num_batches=num_batches).own.total() / num_batches, num_batches
+
+
+@pytest.mark.parametrize("tier", ["reference", "optimized"])
+def test_synchronizations(quick, figure, tier):
+    """Values that the trainer's own code asks the device for, an adversarial batch."""
+    side = getattr(quick, tier)()
+    value, num_batches = syncs_a_batch(side)
+    syncs = count_syncs(side)
+    lines = [f"{place.rpartition('/')[2]} {count}" for place, count in syncs.own.most_common()]
+    details = [
+        f"of {num_batches} batches",
+        f"in an epoch of {side.trainer.num_batches}, validation included, {syncs.own.total()}, by line: "
+        + ", ".join(lines),
+        f"made inside the frameworks: {syncs.internal} an epoch",
+    ]
+    figure(value, exact=True, unit="a batch", details=details)
+
+
+@pytest.mark.claim("dialogue-gan.syncs")
+def test_fewer_synchronizations(quick, figure):
+    """How many times fewer values the loop over the batches asks the device for."""
+    before, after = (syncs_a_batch(side)[0] for side in (quick.reference(), quick.optimized()))
+    if after == 0:
+        figure(None, reason=f"nothing is asked for in so few batches ({before:g} a batch before)")
+    else:
+        figure(before / after, exact=True, details=[f"{before:g} a batch before, {after:g} after"])
+
+
+@pytest.mark.parametrize("tier", ["reference", pytest.param("optimized", marks=pytest.mark.claim("dialogue-gan.nan"))])
+def test_gradients_that_are_not_finite(quick, figure, tier):
+    """Trainings whose weights are spoilt by a NaN or an infinity in the gradients of one step."""
+    spoilt = []
+    for phase in ("generator_pretraining", "adversarial"):
+        for value in (math.nan, math.inf):
+            side = getattr(quick, tier)()
+            poisoned_steps(side.trainer, phase, value)
+            spoilt += [] if weights_are_finite(side.trainer) else [f"{value} in {phase.replace('_', ' ')}"]
+            side.close()
+    figure(len(spoilt), exact=True, unit="of 4 faults", details=[f"spoilt by: {', '.join(spoilt) or 'none'}"])
+
+
+@pytest.mark.claim("dialogue-gan.convergence")
+def test_annealing_and_the_validation_loss(short, figure):
+    """Validation loss of the generator after an adversarial epoch at temperature 2, against none, over paired seeds."""
+
+    def reached(seed: int, *, side) -> float:
+        starting = short.build("reference", None, seed=seed)
+        side.trainer.load_state(starting.state())
+        starting.close()
+        side.trainer.train_epoch("generator_pretraining")
+        side.trainer.train_epoch("adversarial")
+        return side.trainer.metrics["val_loss"]
+
+    before, after = short.restructured(**GRAPHS), short.restructured(**GRAPHS, temperature_schedule=True)
+    found = paired_difference(partial(reached, side=before), partial(reached, side=after))
+    found["details"].append("an epoch of the generator's pre-training, then one adversarial epoch")
+    figure(**found, work="different")
+
+
+@pytest.mark.claim("dialogue-gan.same-losses")
+def test_all_changes_as_documented_compute_the_same(quick, figure):
+    """Losses of the first steps that differ from the reference's by more than 1e-5, all six changes as documented."""
+    steps = quick.parity_steps
+    losses = [side.first_losses(steps) for side in (quick.reference(), quick.optimized())]
+    pairs = [pair for both in zip(*losses, strict=True) for pair in zip(*both, strict=True)]
+    differ = [abs(after / before - 1) for before, after in pairs if not math.isclose(before, after, rel_tol=1e-5)]
+    details = [f"of {len(pairs)}"] + ([f"by {mean(differ):.1%} in the mean"] if differ else [])
+    figure(len(differ), exact=True, unit="losses", work="different", details=details)

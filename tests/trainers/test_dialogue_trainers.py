@@ -1,0 +1,148 @@
+"""The dialogue GAN's trainers: the contract, what they print, and what they count."""
+
+import functools
+import re
+
+import pytest
+
+from trainers.contract import BadInput, Trainer
+
+pytest.importorskip("tensorflow")
+
+from trainers.dialogue_gan import SWITCHES, TIERS, build
+
+pytestmark = pytest.mark.usefixtures("private_cache")
+
+PHASES = ("generator_pretraining", "discriminator_pretraining", "adversarial")
+SMALL = {"preset": "tiny", "sequence_length": 3, "num_lines": 12}
+
+
+@functools.cache
+def made(tier, **arguments):
+    """A trainer that the tests of this file share, the lines it prints, and its first state."""
+    lines = []
+    trainer = build(tier, log=lines.append, **{**SMALL, **arguments})
+    return trainer, lines, trainer.state()
+
+
+def fresh(tier, **arguments):
+    trainer, lines, start = made(tier, **arguments)
+    lines.clear()
+    trainer.load_state(start)
+    return trainer, lines
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_every_tier_keeps_the_contract(tier):
+    trainer, _ = fresh(tier)
+    assert isinstance(trainer, Trainer)
+    assert trainer.phases == PHASES
+    for phase in PHASES:
+        trainer.train_steps(2, phase)
+        trainer.synchronize()
+        metrics = trainer.metrics
+        assert len(metrics["train_losses"]) == metrics["num_steps"] == metrics["step"] == 2
+        assert metrics["num_skipped_steps"] == 0
+        assert all(type(loss) is float for loss in metrics["train_losses"])
+    sums = [sum(pair) for pair in zip(metrics["generator_losses"], metrics["discriminator_losses"], strict=True)]
+    assert metrics["train_losses"] == sums
+    trainer.train_steps(0, "adversarial")
+    assert trainer.metrics["train_losses"] == []
+    with pytest.raises(ValueError, match="no phase 'warmup'"):
+        trainer.train_steps(1, "warmup")
+    with pytest.raises(ValueError, match="must not be negative"):
+        trainer.train_steps(-1, "adversarial")
+    trainer.close()
+    trainer.close()
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_an_epoch_that_was_begun_is_finished_and_steps_go_on_into_the_next(tier):
+    trainer, _ = fresh(tier)
+    trainer.train_steps(3, PHASES[0])
+    trainer.train_epoch(PHASES[0])
+    metrics = trainer.metrics
+    assert (metrics["epoch"], metrics["step"], metrics["num_steps"]) == (1, 0, trainer.num_batches - 3)
+    assert metrics["val_loss"] == pytest.approx(3.68, abs=0.05)
+    trainer.train_steps(trainer.num_batches + 2, PHASES[0])
+    assert trainer.position(PHASES[0]) == (2, 2)
+    assert trainer.position(PHASES[2]) == (0, 0), "every phase has a position of its own"
+
+
+def test_training_learns(tmp_path):
+    trainer, _ = fresh("optimized", learning_rate_g=0.05)
+    before = trainer.evaluate()["val_perplexity"]
+    for _ in range(4):
+        trainer.train_epoch(PHASES[0])
+    assert trainer.metrics["val_perplexity"] < 0.8 * before
+
+
+def test_the_reference_prints_every_tenth_batch():
+    trainer, lines = fresh("reference")
+    assert trainer.num_batches >= 10
+    trainer.train_epoch("adversarial")
+    assert lines[0] == "Epoch 1/2"
+    number = r"-?\d+\.\d{4}"
+    assert re.fullmatch(f"Batch 10: G_Loss={number}, D_Loss={number}, D_Acc={number}, Reward={number}", lines[1])
+
+
+def test_the_optimized_tier_prints_what_the_documents_print():
+    trainer, lines = fresh("optimized", sample_every=1)
+    trainer.batch_seconds.clear()
+    trainer.train_epoch("adversarial")
+    trainer.final_statistics()
+    number = r"-?\d+\.\d{4}"
+    patterns = (
+        r"Epoch 1/2 \| Temperature: 2\.000",
+        rf"Batch 10: G_Loss={number}, D_Loss={number}, D_Acc={number}, Reward={number} \| \u26a1\d+\.\dms/batch",
+        "\n  \U0001f4ca EPOCH SUMMARY:",
+        f"    Generator Loss: {number}",
+        f"    Discriminator Loss: {number}",
+        rf"    Discriminator Accuracy: {number}( \U0001f3af)?",
+        f"    Average Reward: {number}",
+        r"    Epoch Time: \d+\.\d\ds \| Avg Batch: \d+\.\dms",
+        r"Sample: Tobias: .*",
+        "Performance Stats:",
+        f"  Total batches: {trainer.num_batches}",
+        *(rf"  {name} batch time: \d+\.\dms" for name in ("Avg", "Min", "Max")),
+        r"  Final temperature: 1\.900",
+        f"  Final D accuracy: {number}",
+    )
+    assert len(lines) == len(patterns)
+    for line, pattern in zip(lines, patterns, strict=True):
+        assert re.fullmatch(pattern, line), line
+
+
+@pytest.mark.parametrize(("accuracy", "marked"), [(0.7, False), (0.71, True)])
+def test_an_accuracy_above_seven_tenths_is_marked(accuracy, marked):
+    trainer, lines = fresh("optimized")
+    for name, values in trainer._epoch_series["adversarial"].items():
+        values[:] = [accuracy if name == "discriminator_accuracies" else 0.5]
+    trainer._summarize()
+    assert ("\U0001f3af" in "".join(lines)) is marked
+
+
+def test_an_eager_configuration_decides_for_both_tiers():
+    eager, _ = fresh("reference", eager=True)
+    eager.train_steps(1, PHASES[0])
+    assert eager.metrics["num_traces"] == 0
+    assert not build("optimized", eager=True, **SMALL).switches["graph_steps"]
+    assert build("optimized", eager=True, switches={"graph_steps": True}, **SMALL).switches["graph_steps"]
+
+
+def test_a_switch_that_is_unknown_or_a_device_that_is_not_there_is_refused():
+    with pytest.raises(BadInput, match="unknown switch 'fast'"):
+        build("optimized", switches={"fast": True}, **SMALL)
+    with pytest.raises(BadInput, match="no switches"):
+        build("reference", switches={SWITCHES[0].name: True}, **SMALL)
+    for device in ("tpu", "cuda:99"):
+        with pytest.raises(BadInput, match=device):
+            build("reference", device=device, **SMALL)
+
+
+def test_samples_are_as_many_and_the_same_for_the_same_seed():
+    trainer, _ = fresh("reference")
+    ours = trainer.sample(0, 1, num=3, temperature=1.0, seed=4)
+    assert len(ours) == 3
+    assert ours == trainer.sample(0, 1, num=3, temperature=1.0, seed=4)
+    assert ours != trainer.sample(0, 1, num=3, temperature=1.0, seed=5)

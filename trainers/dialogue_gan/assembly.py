@@ -1,0 +1,38 @@
+"""Puts a trainer together from its configuration; the one place that knows the class of every tier."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from trainers.dialogue_gan.config import SWITCHES, DialogueConfig
+from trainers.dialogue_gan.data import DialogueData, load_dialogue, offline_data_path
+from trainers.dialogue_gan.optimized import OptimizedTrainer
+from trainers.dialogue_gan.reference import ReferenceTrainer
+from trainers.switches import resolve
+from trainers.tensorflow_runtime import find_device
+
+__all__ = ["assemble", "find_data"]
+
+
+def find_data(config: DialogueConfig, data: str | Path | None) -> DialogueData:
+    """Load the given file, or the offline data of the configuration."""
+    return load_dialogue(offline_data_path(config) if data is None else Path(data), config)
+
+
+def assemble(  # noqa: PLR0913 - the arguments of the family's build, once more
+    tier: str,
+    config: DialogueConfig,
+    *,
+    data: DialogueData | str | Path | None,
+    device: str | None,
+    seed: int,
+    switches: Mapping[str, bool] | None,
+    log: Callable[[str], None] | None,
+) -> ReferenceTrainer:
+    """Build the trainer of one tier; see `trainers.dialogue_gan.build`."""
+    resolve(() if tier == "reference" else SWITCHES, switches)
+    loaded = data if isinstance(data, DialogueData) else find_data(config, data)
+    place = find_device(device)
+    say = print if log is None else log
+    if tier == "reference":
+        return ReferenceTrainer(config, loaded, device=place, seed=seed, log=say)
+    return OptimizedTrainer(config, loaded, device=place, seed=seed, switches=switches, log=say)

@@ -1,0 +1,155 @@
+"""What the command line does with this family: make data, train, sample."""
+
+import argparse
+import contextlib
+import logging
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trainers import checkpoint
+from trainers.contract import BadInput
+from trainers.dialogue_gan import data as files
+from trainers.dialogue_gan.config import PHASES, DialogueConfig
+from trainers.dialogue_gan.data import DialogueData, Sequences, Tokenizer
+from trainers.interruption import StopSignals
+from trainers.options import TrainOptions
+from trainers.progress import EpochProgress
+from trainers.tensorflow_runtime import require_tensorflow
+
+__all__ = ["make_data", "sample", "train"]
+
+logging.getLogger("trainers.dialogue_gan").setLevel(logging.INFO)  # what was left out of the data shall be said
+
+
+def make_data(out: Path, preset: str, seed: int) -> None:
+    """Write `dialogue.txt` into a folder.
+
+    Raises:
+        BadInput: the file is there already, or cannot be written.
+
+    """
+    path = out / "dialogue.txt"
+    if path.exists():
+        raise BadInput("exists already", str(path), "choose another folder or remove it first")
+    files.make_data(path, DialogueConfig.preset(preset).replace(data_seed=seed))
+    _say(f"wrote {path}")
+
+
+def train(options: TrainOptions) -> None:
+    """Train all three phases, and say how good the generator is and where it is saved.
+
+    Raises:
+        BadInput: something the options name cannot be used; nothing was overwritten.
+        Interrupted: Ctrl-C or SIGTERM came; the training is saved.
+
+    """
+    require_tensorflow()
+    # Imported only now, so that a TensorFlow that is missing is one line, and one that is there starts quietly.
+    from trainers.dialogue_gan import training  # noqa: PLC0415
+    from trainers.dialogue_gan.assembly import assemble, find_data  # noqa: PLC0415
+
+    resumed = None if options.resume is None else training.read_training(options.resume)
+    config = _chosen_config(options, resumed)
+    tier = options.tier or (resumed["tier"] if resumed else "optimized")
+    folder = options.out or (options.resume.parent if options.resume else Path("runs") / training.FAMILY)
+    if options.resume is None or options.resume.parent.resolve() != folder.resolve():
+        _refuse_used_folder([training.checkpoint_path(folder, kind) for kind in training.KINDS])
+    data = find_data(config, options.data)
+    switches = _chosen_switches(options, tier, resumed)
+    seed = options.seed or 0
+    trainer = assemble(tier, config, data=data, device=None, seed=seed, switches=switches, log=_say)
+    with contextlib.closing(trainer):
+        history: dict[str, list[dict[str, float]]] = {phase: [] for phase in PHASES}
+        if resumed is not None and options.resume is not None:
+            history = training.resume(trainer, options.resume, resumed, options.seed)
+        checkpoint.make_folder(folder)
+        labels = {
+            "family": training.FAMILY,
+            "tier": tier,
+            "switches": dict(getattr(trainer, "switches", {})),
+            "config": config.to_dict(),
+            "data_sha256": data.fingerprint(),
+            "words": list(data.tokenizer.words),
+            "characters": list(data.characters),
+            "scenes": list(data.scenes),
+        }
+        with EpochProgress(*training.num_epochs(trainer)) as progress:
+            stop = StopSignals(signal.SIGTERM)
+            training.TrainingRun(trainer, folder, labels, history, stop, progress).run()
+        figures = trainer.evaluate()
+    saved = training.checkpoint_path(folder, "last")
+    _say(f"validation loss {figures['val_loss']:.6f}, perplexity {figures['val_perplexity']:.2f}; saved {saved}")
+
+
+def sample(chosen: argparse.Namespace) -> None:
+    """Print lines that a checkpoint's generator makes up for a character in a scene.
+
+    Raises:
+        BadInput: the checkpoint cannot be used, or it knows no such character or scene.
+
+    """
+    require_tensorflow()
+    from trainers.dialogue_gan import training  # noqa: PLC0415 - as in train
+    from trainers.dialogue_gan.assembly import assemble  # noqa: PLC0415 - as in train
+
+    content = training.read_training(chosen.checkpoint)
+    character = _find("character", chosen.character, content["characters"])
+    scene = _find("scene", chosen.scene, content["scenes"])
+    config = DialogueConfig.from_dict(content["config"])
+    data = _names_only(content, config)
+    trainer = assemble("reference", config, data=data, device=None, seed=0, switches=None, log=_say)
+    with contextlib.closing(trainer):
+        trainer.load_state(content["state"])
+        made_up = trainer.sample(
+            character, scene, num=chosen.num, temperature=chosen.temperature, seed=chosen.seed
+        )  # fmt: skip
+    for line in made_up:
+        _say(f"{content['characters'][character]}: {line}")
+
+
+def _find(kind: str, wanted: str | None, known: Sequence[str]) -> int:
+    """Id of a character or scene by name, whatever its case; the first without a name."""
+    if wanted is None:
+        return 0
+    folded = [name.casefold() for name in known]
+    if wanted.casefold() not in folded:
+        raise BadInput(f"unknown {kind} {wanted!r}", f"--{kind}", f"choose one of: {', '.join(known)}")
+    return folded.index(wanted.casefold())
+
+
+def _names_only(content: Mapping[str, Any], config: DialogueConfig) -> DialogueData:
+    """Data of a checkpoint: what its numbers mean, without sequences, which sampling needs none of."""
+    nothing = Sequences.none(config.sequence_length)
+    words = Tokenizer(tuple(content["words"]))
+    return DialogueData(nothing, nothing, words, tuple(content["characters"]), tuple(content["scenes"]))
+
+
+def _chosen_config(options: TrainOptions, resumed: Mapping[str, Any] | None) -> DialogueConfig:
+    """Take the preset's configuration or, without a preset, the resumed checkpoint's; then what else was chosen."""
+    if options.preset is None and resumed is not None:
+        config = DialogueConfig.from_dict(resumed["config"])
+    else:
+        config = DialogueConfig.preset(options.preset or "smoke")
+    if options.config is not None:
+        config = config.changed_by(options.config)
+    return config if options.epochs is None else config.replace(adversarial_epochs=options.epochs)
+
+
+def _chosen_switches(options: TrainOptions, tier: str, resumed: Mapping[str, Any] | None) -> dict[str, bool]:
+    """Take the resumed checkpoint's settings, if its tier goes on, and over them what was chosen."""
+    before = resumed.get("switches", {}) if resumed is not None and resumed["tier"] == tier else {}
+    return {**before, **options.switches}
+
+
+def _refuse_used_folder(paths: Sequence[Path]) -> None:
+    """Refuse a folder that holds another training's checkpoints."""
+    for path in paths:
+        if path.exists():
+            mend = "choose another folder with --out, or continue with --resume"
+            raise BadInput("holds a checkpoint already", str(path), mend)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - it is what the command line is for

@@ -1,0 +1,340 @@
+"""Data of the dialogue GAN: the text format, tokens, training sequences, batches. NumPy only.
+
+Shape suffixes: N sequences, T tokens of a sequence, B sequences of one batch.
+"""
+
+import collections
+import hashlib
+import logging
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainers import checkpoint
+from trainers.contract import BadInput
+from trainers.dialogue_gan.config import DialogueConfig
+from trainers.dialogue_gan.grammar import write_dialogue
+from trainers.offline import kept
+from trainers.seeds import derived_seed
+
+__all__ = [
+    "PADDING", "UNKNOWN", "Batch", "DialogueData", "Line", "Sequences", "Tokenizer", "load_dialogue", "make_data",
+    "offline_data_path", "parse_dialogue", "prepare",
+]  # fmt: skip
+
+logger = logging.getLogger(__name__)
+
+TokenArray = NDArray[np.int32]
+
+PADDING = 0
+"""Token id that fills up short sequences."""
+
+UNKNOWN = 1
+"""Token id of a word that is not in the vocabulary; fake sequences start with it."""
+
+_GENERATOR_VERSION = 1  # part of the cached file's name: raise it whenever make_data's output changes
+_NO_SCENE = "unknown"
+_UNKNOWN_WORD = "<UNK>"
+_SCENE_LINE = re.compile(r"\[SCENE:\s*(?P<scene>.*?)\s*\]", re.IGNORECASE)
+_SPOKEN_LINE = re.compile(r"(?P<name>[^\W\d_][\w.'\u2019-]*(?:\s+[\w.'\u2019-]+){0,2})\s*:\s*(?P<words>.*\S)")
+_NO_NAMES = frozenset({"note", "context", "scene", "time", "location"})
+_LEAST_CHARACTERS = 5
+_WORD = re.compile(r"[^\W_]+")
+_INNER_APOSTROPHES = re.compile(r"(?<=\w)['\u2019](?=\w)")
+
+
+class Line(NamedTuple):
+    """One line of dialogue: who says what, and where."""
+
+    character: str
+    scene: str
+    words: str
+
+
+def parse_dialogue(text: str) -> tuple[Line, ...]:
+    """Find the dialogue in a text; what is neither a scene nor a line of dialogue is left out.
+
+    `[SCENE: description]` sets the scene of what follows. `Name: words` is dialogue: the name has one to three words
+    and begins with a capital, the words have five characters or more, and `Note`, `Context`, `Scene`, `Time` and
+    `Location` are not names.
+    """
+    scene, lines = _NO_SCENE, []
+    for row in text.splitlines():
+        set_scene, spoken = _SCENE_LINE.fullmatch(row.strip()), _SPOKEN_LINE.fullmatch(row.strip())
+        if set_scene:
+            scene = " ".join(set_scene["scene"].split()) or _NO_SCENE
+        elif spoken and _is_dialogue(spoken["name"], spoken["words"]):
+            lines.append(Line(" ".join(spoken["name"].split()), scene, spoken["words"]))
+    return tuple(lines)
+
+
+def _is_dialogue(name: str, words: str) -> bool:
+    return name[0].isupper() and name.lower() not in _NO_NAMES and len(words) >= _LEAST_CHARACTERS
+
+
+def _words_of(text: str) -> list[str]:
+    """Lower case, without punctuation; `don't` stays one word."""
+    return _WORD.findall(_INNER_APOSTROPHES.sub("", text.lower()))
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """Words by token id and back.
+
+    Attributes:
+        words: the word of every id; the first two are padding and `<UNK>`.
+
+    """
+
+    words: tuple[str, ...]
+
+    @classmethod
+    def of(cls, texts: Iterable[str], vocabulary_size: int) -> "Tokenizer":
+        """Give ids to the most frequent words, the most frequent first; of equally frequent ones, the earlier first."""
+        counts = collections.Counter(word for text in texts for word in _words_of(text))
+        kept_words = [word for word, _ in counts.most_common(vocabulary_size - 2)]
+        if len(kept_words) < len(counts):
+            logger.warning(
+                "%d of %d words are not in the vocabulary of %d and become %s",
+                len(counts) - len(kept_words), len(counts), vocabulary_size, _UNKNOWN_WORD,
+            )  # fmt: skip
+        return cls(("", _UNKNOWN_WORD, *kept_words))
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text."""
+        return [self._ids.get(word, UNKNOWN) for word in _words_of(text)]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of token ids, without padding; an id that no word has reads `<UNK>`."""
+        known = len(self.words)
+        return " ".join(self.words[token] if token < known else _UNKNOWN_WORD for token in tokens if token != PADDING)
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {word: token for token, word in enumerate(self.words) if token > UNKNOWN}
+
+
+class Batch(NamedTuple):
+    """Sequences of one step."""
+
+    tokens_BT: TokenArray
+    characters_B: TokenArray
+    scenes_B: TokenArray
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Training sequences, padded in front.
+
+    Attributes:
+        tokens_NT: token ids.
+        characters_N: who speaks the line that the sequence leads to.
+        scenes_N: where.
+
+    """
+
+    tokens_NT: TokenArray
+    characters_N: TokenArray
+    scenes_N: TokenArray
+
+    @classmethod
+    def none(cls, sequence_length: int) -> "Sequences":
+        """Make a set of no sequences."""
+        return cls(np.zeros((0, sequence_length), np.int32), np.zeros(0, np.int32), np.zeros(0, np.int32))
+
+    def __len__(self) -> int:
+        """Count the sequences."""
+        return len(self.tokens_NT)
+
+    def take(self, rows: NDArray[np.int64]) -> "Sequences":
+        """Pick some of them."""
+        return Sequences(self.tokens_NT[rows], self.characters_N[rows], self.scenes_N[rows])
+
+    def batch(self, rows: NDArray[np.int64] | slice) -> Batch:
+        """Put some of them into a batch."""
+        return Batch(self.tokens_NT[rows], self.characters_N[rows], self.scenes_N[rows])
+
+
+@dataclass(frozen=True)
+class DialogueData:
+    """One text, ready to train on.
+
+    Attributes:
+        train: sequences to train on.
+        val: sequences to validate with.
+        tokenizer: of the text.
+        characters: names by id.
+        scenes: descriptions by id.
+
+    """
+
+    train: Sequences
+    val: Sequences
+    tokenizer: Tokenizer
+    characters: tuple[str, ...]
+    scenes: tuple[str, ...]
+
+    def num_batches(self, batch_size: int) -> int:
+        """Batches of an epoch; the last one may be smaller."""
+        return math.ceil(len(self.train) / batch_size)
+
+    def batches_of_epoch(self, batch_size: int, seed: int, epoch: int, num_done: int = 0) -> Iterator[Batch]:
+        """Batches of one epoch in an order that depends on the seed and the epoch alone, without the first ones.
+
+        Args:
+            batch_size: sequences a batch.
+            seed: of the training.
+            epoch: counted from 0.
+            num_done: batches to leave out.
+
+        """
+        order_N = np.random.default_rng(derived_seed(seed, epoch)).permutation(len(self.train))
+        for start in range(num_done * batch_size, len(order_N), batch_size):
+            yield self.train.batch(order_N[start : start + batch_size])
+
+    def val_batches(self, batch_size: int) -> Iterator[Batch]:
+        """Batches of the validation sequences, in their order."""
+        for start in range(0, len(self.val), batch_size):
+            yield self.val.batch(slice(start, start + batch_size))
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all that a training sees, to tell whether two hold the same."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.val):
+            for array in (part.tokens_NT, part.characters_N, part.scenes_N):
+                digest.update(repr(array.shape).encode() + array.astype("<i4").tobytes())
+        digest.update(repr((self.tokenizer.words, self.characters, self.scenes)).encode())
+        return digest.hexdigest()
+
+
+def load_dialogue(path: Path, config: DialogueConfig) -> DialogueData:
+    """Read a text file and make sequences of it.
+
+    Raises:
+        BadInput: the file cannot be read, is no UTF-8 text, or holds too little dialogue to train on.
+
+    """
+    return prepare(_read_lines(path), config, str(path))
+
+
+def _read_lines(path: Path) -> tuple[Line, ...]:
+    mend = "give a text file with lines of the form Name: words"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"cannot be read ({error.strerror or error})", str(path), mend) from error
+    if not content.strip():
+        raise BadInput("is empty", str(path), mend)
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise BadInput("is UTF-16 text", str(path), "save it as UTF-8")
+    if b"\0" in content:
+        raise BadInput("is no text, it holds zero bytes", str(path), mend)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"is no UTF-8 text (byte {error.start})", str(path), "save it as UTF-8") from error
+    lines = parse_dialogue(text)
+    if not lines:
+        raise BadInput("holds no line of dialogue", str(path), "write lines of the form Name: words")
+    return lines
+
+
+def prepare(lines: Sequence[Line], config: DialogueConfig, where: str) -> DialogueData:
+    """Make sequences of lines: every prefix of "previous line + this line", a damaged copy of each, and the split.
+
+    Raises:
+        BadInput: there are not enough for a training and a validation part; `where` is what the message calls them.
+
+    """
+    tokenizer = Tokenizer.of((line.words for line in lines), config.vocabulary_size)
+    characters = tuple(dict.fromkeys(line.character for line in lines))
+    scenes = tuple(dict.fromkeys(line.scene for line in lines))
+    for kind, names in (("speaker", characters), ("scene", scenes)):
+        if len(names) == 1:
+            logger.warning("there is only one %s, %s: the generator learns nothing from being told", kind, names[0])
+    prefixes, owners = _prefixes([tokenizer.encode(line.words) for line in lines], config.sequence_length)
+    whole = Sequences(
+        tokens_NT=_padded(prefixes, config.sequence_length),
+        characters_N=np.array([characters.index(lines[owner].character) for owner in owners], np.int32),
+        scenes_N=np.array([scenes.index(lines[owner].scene) for owner in owners], np.int32),
+    )
+    rng = np.random.default_rng(config.split_seed)
+    everything = _augmented(whole, config.augmentation, rng)
+    order_N = rng.permutation(len(everything))
+    num_val = round(config.val_split * len(everything))
+    if not 0 < num_val < len(everything):
+        what = f"gives {len(everything)} sequence(s), too few for training and validation"
+        raise BadInput(what, where, "give more lines of dialogue, of two words or more")
+    return DialogueData(
+        train=everything.take(order_N[num_val:]),
+        val=everything.take(order_N[:num_val]),
+        tokenizer=tokenizer,
+        characters=characters,
+        scenes=scenes,
+    )
+
+
+def _prefixes(encoded: Sequence[list[int]], sequence_length: int) -> tuple[list[list[int]], list[int]]:
+    """Prefixes of 2 to T tokens of every line with the line before it, and the number of the line each leads to."""
+    prefixes, owners, num_cut = [], [], 0
+    previous: list[int] = []
+    for number, tokens in enumerate(encoded):
+        together = previous + tokens
+        num_cut += len(together) > sequence_length
+        for length in range(2, min(len(together), sequence_length) + 1):
+            prefixes.append(together[:length])
+            owners.append(number)
+        previous = tokens
+    if num_cut:
+        logger.info(
+            "%d of %d lines, with the line before them, are longer than %d tokens; what is beyond is left out",
+            num_cut, len(encoded), sequence_length,
+        )  # fmt: skip
+    return prefixes, owners
+
+
+def _padded(prefixes: Sequence[list[int]], sequence_length: int) -> TokenArray:
+    tokens_NT = np.full((len(prefixes), sequence_length), PADDING, np.int32)
+    for row, prefix in enumerate(prefixes):
+        tokens_NT[row, sequence_length - len(prefix) :] = prefix
+    return tokens_NT
+
+
+def _augmented(whole: Sequences, fraction: float, rng: np.random.Generator) -> Sequences:
+    """Sequences, then a copy of each in which some tokens are set to 0."""
+    lost_NT = rng.random(whole.tokens_NT.shape) < fraction
+    return Sequences(
+        tokens_NT=np.concatenate([whole.tokens_NT, np.where(lost_NT, np.int32(PADDING), whole.tokens_NT)]),
+        characters_N=np.tile(whole.characters_N, 2),
+        scenes_N=np.tile(whole.scenes_N, 2),
+    )
+
+
+def make_data(path: Path, config: DialogueConfig) -> None:
+    """Write the offline data's text.
+
+    Raises:
+        BadInput: the file cannot be written.
+
+    """
+    checkpoint.make_folder(path.parent)
+    checkpoint.write(path, write_dialogue(config).encode())
+
+
+def offline_data_path(config: DialogueConfig) -> Path:
+    """Find the offline data of a configuration, made at the first call and then kept.
+
+    Raises:
+        BadInput: there is no place to keep it.
+
+    """
+    sizes = (config.num_lines, config.num_characters, config.num_scenes, config.num_words, config.data_seed)
+    name = f"v{_GENERATOR_VERSION}-{'-'.join(map(str, sizes))}.txt"
+    return kept("dialogue_gan", name, lambda path: make_data(path, config))

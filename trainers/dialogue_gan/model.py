@@ -1,0 +1,272 @@
+"""Generator, discriminator, losses and sampler of the dialogue GAN.
+
+All that is random takes an explicit seed: two integers, of which the first is drawn anew for every use and the second
+counts draws within it. The draws are counter-based (Philox), so they are the same eagerly and in a graph.
+
+Shape suffixes: B sequences, T tokens, V token ids, E embedding, H hidden, F filters, 2 the two words of a seed.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainers.dialogue_gan.config import DialogueConfig
+from trainers.dialogue_gan.data import UNKNOWN
+from trainers.seeds import derived_seed
+
+__all__ = [
+    "Discriminator", "Generator", "discriminator_loss", "draw_tokens", "network_values", "num_parameters",
+    "policy_loss", "policy_rewards", "sample_sequences", "seed_words", "set_values", "target_log_probabilities",
+    "teacher_forcing_loss",
+]  # fmt: skip
+
+_LEAST_PROBABILITY = 1e-7  # Keras' epsilon: keeps the logarithm of a probability finite
+_KERNEL_WIDTHS = (3, 4, 5)
+
+
+def seed_words(*words: int) -> tf.Tensor:
+    """Seed of one use of randomness, from integers that name it: the training's seed, phase, epoch, step and purpose.
+
+    Returns:
+        Two int64 numbers; the second is 0 and for the user to count with.
+
+    """
+    return tf.constant((derived_seed(*words), 0), tf.int64)
+
+
+def _numbered(seed_2: tf.Tensor, number: int) -> tf.Tensor:
+    return seed_2 + tf.constant((0, number), tf.int64)
+
+
+def _dropped(values: tf.Tensor, rate: float, seed_2: tf.Tensor | None, number: int, *, by_time: bool) -> tf.Tensor:
+    """Apply the dropout mask that `seed_2` and `number` give, or none without a seed; see `Generator.call`."""
+    if seed_2 is None or rate == 0:
+        return values
+    shape = None if by_time else tf.concat([tf.shape(values)[:1], [1], tf.shape(values)[2:]], 0)
+    numbered_2 = _numbered(seed_2, number)
+    return tf.nn.experimental.stateless_dropout(values, rate, numbered_2, rng_alg="philox", noise_shape=shape)
+
+
+class _Initializers:
+    """Keras' usual initializers, each with a seed of its own."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed, self._num_made = seed, 0
+
+    def _next_seed(self) -> int:
+        self._num_made += 1
+        return derived_seed(self._seed, self._num_made) % 2**31
+
+    def embedding(self, num_ids: int, size: int, name: str) -> keras.layers.Embedding:
+        draw = keras.initializers.RandomUniform(seed=self._next_seed())
+        return keras.layers.Embedding(num_ids, size, embeddings_initializer=draw, name=name)
+
+    def lstm(self, size: int, name: str) -> keras.layers.LSTM:
+        return keras.layers.LSTM(
+            size,
+            return_sequences=True,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=self._next_seed()),
+            recurrent_initializer=keras.initializers.Orthogonal(seed=self._next_seed()),
+            name=name,
+        )
+
+    def dense(self, size: int, activation: str | None, name: str) -> keras.layers.Dense:
+        draw = keras.initializers.GlorotUniform(seed=self._next_seed())
+        return keras.layers.Dense(size, activation=activation, kernel_initializer=draw, name=name)
+
+    def convolution(self, num_filters: int, width: int, name: str) -> keras.layers.Conv1D:
+        draw = keras.initializers.GlorotUniform(seed=self._next_seed())
+        return keras.layers.Conv1D(
+            num_filters, width, padding="same", activation="relu", kernel_initializer=draw, name=name
+        )
+
+
+class Generator(keras.Model):  # type: ignore[misc] # Keras has no types
+    """Two LSTMs over the tokens so far, told at every step who speaks and where; gives logits of the next token.
+
+    7.65 million parameters at the original's sizes.
+
+    Args:
+        config: sizes.
+        num_characters: speakers.
+        num_scenes: scenes.
+        seed: of the weights.
+
+    """
+
+    def __init__(self, config: DialogueConfig, num_characters: int, num_scenes: int, seed: int) -> None:
+        """Make the weights, so that the first call is like every other."""
+        super().__init__(name="generator")
+        make = _Initializers(seed)
+        self._dropout, self._conditional = config.dropout, config.conditional
+        self.token_embedding = make.embedding(config.vocabulary_size, config.embedding_size, "token_embedding")
+        self.character_embedding = make.embedding(num_characters, config.condition_size, "character_embedding")
+        self.scene_embedding = make.embedding(num_scenes, config.condition_size, "scene_embedding")
+        self.lstm_1 = make.lstm(config.hidden_size, "lstm_1")
+        self.lstm_2 = make.lstm(config.hidden_size, "lstm_2")
+        self.logits = make.dense(config.vocabulary_size, None, "logits")
+        self(tf.zeros((1, 2), tf.int32), tf.zeros(1, tf.int32), tf.zeros(1, tf.int32))
+
+    def call(
+        self, tokens_BT: tf.Tensor, characters_B: tf.Tensor, scenes_B: tf.Tensor, seed_2: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Logits (B, T, V) of the token that follows each of the tokens.
+
+        The LSTMs run over the padding too: the original's mask does not survive its concatenation.
+
+        Args:
+            tokens_BT: token ids.
+            characters_B: who speaks.
+            scenes_B: where.
+            seed_2: of the dropout masks, which an LSTM's input shares over all its tokens; without it, no dropout.
+
+        """
+        conditions_BC = tf.concat([self.character_embedding(characters_B), self.scene_embedding(scenes_B)], -1)
+        if not self._conditional:
+            conditions_BC *= 0.0
+        conditions_BTC = tf.repeat(conditions_BC[:, tf.newaxis], tf.shape(tokens_BT)[1], axis=1)
+        values_BTE = tf.concat([self.token_embedding(tokens_BT), conditions_BTC], -1)
+        values_BTH = self.lstm_1(_dropped(values_BTE, self._dropout, seed_2, 1, by_time=False))
+        values_BTH = self.lstm_2(_dropped(values_BTH, self._dropout, seed_2, 2, by_time=False))
+        return self.logits(values_BTH)
+
+
+class Discriminator(keras.Model):  # type: ignore[misc] # Keras has no types
+    """Convolutions of three widths over a sequence; gives the probability that it is real.
+
+    1.51 million parameters at the original's sizes.
+
+    Args:
+        config: sizes.
+        seed: of the weights.
+
+    """
+
+    def __init__(self, config: DialogueConfig, seed: int) -> None:
+        """Make the weights, so that the first call is like every other."""
+        super().__init__(name="discriminator")
+        make = _Initializers(seed)
+        self._dropout = config.dropout
+        self.token_embedding = make.embedding(config.vocabulary_size, config.embedding_size, "token_embedding")
+        self.convolutions = [
+            make.convolution(config.num_filters, width, f"convolution_{width}") for width in _KERNEL_WIDTHS
+        ]
+        self.dense_1 = make.dense(128, "relu", "dense_1")
+        self.dense_2 = make.dense(64, "relu", "dense_2")
+        self.probability = make.dense(1, "sigmoid", "probability")
+        self(tf.zeros((1, config.sequence_length), tf.int32))
+
+    def call(self, tokens_BT: tf.Tensor, seed_2: tf.Tensor | None = None) -> tf.Tensor:
+        """Probability (B) of each sequence; `seed_2` is that of the dropout masks, without it there is no dropout."""
+        values_BTE = self.token_embedding(tokens_BT)
+        pooled_BF = [tf.reduce_max(convolution(values_BTE), 1) for convolution in self.convolutions]
+        values_BH = self.dense_1(tf.concat(pooled_BF, -1))
+        values_BH = self.dense_2(_dropped(values_BH, self._dropout, seed_2, 1, by_time=True))
+        return self.probability(_dropped(values_BH, self._dropout, seed_2, 2, by_time=True))[:, 0]
+
+
+def target_log_probabilities(logits_BTV: tf.Tensor, targets_BT: tf.Tensor) -> tf.Tensor:
+    """Log-probability (B, T) that logits give to the targets."""
+    return -tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets_BT, logits=logits_BTV)
+
+
+def teacher_forcing_loss(logits_BTV: tf.Tensor, targets_BT: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy, the mean over all places: padding counts too, as everywhere in the original."""
+    return -tf.reduce_mean(target_log_probabilities(logits_BTV, targets_BT))
+
+
+def discriminator_loss(
+    real_B: tf.Tensor, fake_B: tf.Tensor, smoothing: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Binary cross-entropy on probabilities, with labels that stay `smoothing` away from 0 and 1.
+
+    Returns:
+        The mean of both sides, that of the real side, that of the fake side, and the accuracy.
+
+    """
+    loss_real = _cross_entropy(real_B, 1.0 - smoothing)
+    loss_fake = _cross_entropy(fake_B, smoothing)
+    accuracy = (
+        tf.reduce_mean(tf.cast(real_B > 0.5, tf.float32)) + tf.reduce_mean(tf.cast(fake_B < 0.5, tf.float32))
+    ) / 2
+    return (loss_real + loss_fake) / 2, loss_real, loss_fake, accuracy
+
+
+def _cross_entropy(probabilities_B: tf.Tensor, label: float) -> tf.Tensor:
+    inside_B = tf.clip_by_value(probabilities_B, _LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY)
+    return -tf.reduce_mean(label * tf.math.log(inside_B) + (1.0 - label) * tf.math.log(1.0 - inside_B))
+
+
+def policy_rewards(discriminator: Discriminator, tokens_BT: tf.Tensor) -> tf.Tensor:
+    """Reward (B) of every sequence: how real the discriminator holds it, without dropout and without gradient."""
+    return tf.stop_gradient(discriminator(tokens_BT))
+
+
+def policy_loss(logits_BTV: tf.Tensor, targets_BT: tf.Tensor, rewards_B: tf.Tensor) -> tf.Tensor:
+    """-mean_B( sum_T log p(target) * (reward - mean_B reward) )."""
+    log_probabilities_B = tf.reduce_sum(target_log_probabilities(logits_BTV, targets_BT), -1)
+    return -tf.reduce_mean(log_probabilities_B * (rewards_B - tf.reduce_mean(rewards_B)))
+
+
+def draw_tokens(logits_BV: tf.Tensor, seed_2: tf.Tensor) -> tf.Tensor:
+    """One token id (B) from each row's distribution: the largest of logits plus Gumbel noise.
+
+    `tf.random.categorical` draws differently eagerly and in a graph; this does not.
+    """
+    uniform_BV = tf.random.stateless_uniform(tf.shape(logits_BV), seed_2, alg="philox")
+    # A uniform number may be exactly 0: its Gumbel number is then minus infinity, and the token is not drawn.
+    gumbel_BV = -tf.math.log(-tf.math.log(uniform_BV))
+    return tf.argmax(logits_BV + gumbel_BV, -1, tf.int32)
+
+
+def sample_sequences(  # noqa: PLR0913, PLR0917 - what a sample depends on
+    generator: Generator,
+    characters_B: tf.Tensor,
+    scenes_B: tf.Tensor,
+    num_tokens: int,
+    temperature: float,
+    seed_2: tf.Tensor,
+) -> tf.Tensor:
+    """Fake sequences (B, T), token by token, each by a forward pass over the whole prefix.
+
+    Args:
+        generator: gives the logits.
+        characters_B: who speaks.
+        scenes_B: where.
+        num_tokens: T; the first token is `<UNK>`, as in the original.
+        temperature: divides the logits.
+        seed_2: of the draws; token number t draws with (seed, t).
+
+    """
+    tokens_BT = tf.fill((tf.shape(characters_B)[0], 1), tf.constant(UNKNOWN, tf.int32))
+    for position in range(1, num_tokens):
+        logits_BTV = generator(tokens_BT, characters_B, scenes_B)
+        next_B = draw_tokens(logits_BTV[:, -1] / temperature, _numbered(seed_2, position))
+        # A drawn padding token stays in the prefix like any other, as in the original.
+        tokens_BT = tf.concat([tokens_BT, next_B[:, tf.newaxis]], 1)
+    return tokens_BT
+
+
+def num_parameters(network: keras.Model) -> int:
+    """Trainable numbers of a network."""
+    return sum(int(np.prod(weight.shape)) for weight in network.trainable_variables)
+
+
+def network_values(network: keras.Model) -> dict[str, Any]:
+    """Weights by name, as arrays of their own."""
+    return {_name(weight): np.array(weight.numpy()) for weight in network.weights}
+
+
+def set_values(network: keras.Model, values: Mapping[str, Any]) -> None:
+    """Take weights by name, into the variables that are there."""
+    for weight in network.weights:
+        weight.assign(values[_name(weight)])
+
+
+def _name(weight: keras.Variable) -> str:
+    """Name of a weight inside its network: `lstm_1/lstm_cell/kernel`."""
+    name: str = weight.path.partition("/")[2]
+    return name
