@@ -103,7 +103,7 @@ def text_to_image(pair: object, preset: str, device: str) -> Iterator[ImageBench
 
 
 @pytest.fixture
-def dialogue_gan(pair: object, preset: str, tensorflow_device: str) -> Iterator[Bench]:
+def dialogue_gan(tensorflow_device: str, preset: str, pair: object) -> Iterator[Bench]:
     """Pairs of dialogue GANs, documents 000 to 002, in the adversarial phase."""
     from trainers import dialogue_gan as family  # noqa: PLC0415
 

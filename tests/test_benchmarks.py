@@ -198,3 +198,30 @@ def test_every_benchmark_runs_and_its_equivalence_holds(tmp_path):
     assert verdicts <= {"passed", "different_by_design"}
     assert {row["status"] for row in section["pairs"]} == {"not_measured"}
     assert {row["family"] for row in section["pairs"]} == {"dialogue_gan", "tabular_regressor", "text_to_image"}
+
+
+WITHOUT_TENSORFLOW = """
+import importlib.util, sys, pytest
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name.startswith("tensorflow") else find(name, *rest)
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
+
+def test_without_tensorflow_its_claims_say_so_and_the_rest_is_measured(tmp_path):
+    chosen = ["-k", "(dialogue and interval) or test_adversarial_batch or (tabular and test_restructured)"]
+    options = ["--preset=tiny", "--device=cpu", "--speedup-max-time=0.5", f"--speedup-report={tmp_path}"]
+    environment = {key: value for key, value in os.environ.items() if "XDIST" not in key}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TENSORFLOW, "bench", *chosen, *options, "-pno:xdist", "-pno:cacheprovider"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    section = json.loads((tmp_path / "record.json").read_text())["speedclaims"]
+    assert [row["name"] for row in section["pairs"]] == ["test_restructured"]
+    (claim,) = (claim for claim in section["claims"] if claim["id"] == "dialogue-gan.batch")
+    assert (claim["verdict"], claim["reason"]) == ("not_measured", "tensorflow is not installed")
