@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.images import ImageBench, ImageSide
-from bench.sides import Bench, Builder
+from bench.sides import PARITY_STEPS, Bench, Builder
 
 if TYPE_CHECKING:
     from trainers.contract import Trainer
@@ -97,7 +97,11 @@ def text_to_image(pair: object, preset: str, device: str) -> Iterator[ImageBench
     # The lines that training prints would cost what the terminal costs; here they cost what a file costs.
     with TemporaryFile("w+", encoding="utf-8") as file:
         build = partial(_builder(family, preset, device), log=partial(print, file=file, flush=True))
-        bench = ImageBench(pair=pair, build=build, switches=_switches(family), device=device, kind=ImageSide)
+        bench = ImageBench(
+            pair=pair, build=build, switches=_switches(family), device=device, kind=ImageSide,
+            # At full size twenty steps take minutes; the tests compare as many at the small ones.
+            parity_steps=3 if preset == "default" else PARITY_STEPS,
+        )  # fmt: skip
         yield bench
         bench.close()
 
