@@ -71,6 +71,15 @@ def test_document_003_on_the_same_work(text_to_image, num_images):
     )
 
 
+def test_document_003_on_the_same_work_at_64x64(text_to_image, preset):
+    """The same at the original's 64x64 pixels and its networks, eight images a batch from 640x480 JPEGs."""
+    original = {"image_size": 64, "width": 64, "text_size": 1024, "text_hidden_size": 128, "batch_size": 8}
+    bench = text_to_image.built_with(**({} if preset == "tiny" else original))
+    bench.images(
+        before=bench.reference(), after=bench.restructured(mixed_precision=True, sparse_logging=True), num_images=8
+    )
+
+
 @pytest.mark.claim("text-to-image.epochs")
 def test_fewer_epochs(text_to_image, num_images, epochs):
     """100 epochs against 250, nothing else changed: what is left out is saved, to the epoch."""

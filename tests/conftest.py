@@ -1,6 +1,7 @@
 """Hypothesis profiles, and what tests of every folder share."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,6 +11,11 @@ settings.register_profile("thorough", max_examples=1000, deadline=None, suppress
 # Derandomized, so that a red build is about the change and not about the draw.
 settings.register_profile("ci", max_examples=50, deadline=None, derandomize=True, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "fast"))
+
+
+# Whoever starts the tests in the background may have had Ctrl-C ignored, which they and their children would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

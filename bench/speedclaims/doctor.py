@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
-from importlib.util import find_spec
 from typing import IO, Any
 
 from speedclaims import __version__
@@ -81,34 +80,8 @@ answer(version=str(tf.__version__), cuda=cuda, gpus=gpus, gpu_reason=reason,
 """
 
 _NVML = """
-nvml = importing("pynvml")
-def text(value):
-    return value.decode() if isinstance(value, bytes) else value
-def can(question, device):
-    try:
-        question(device)
-        return {"possible": True, "reason": None}
-    except Exception as error:
-        return {"possible": False, "reason": told(error)}
-def mig(device):
-    try:
-        return bool(nvml.nvmlDeviceGetMigMode(device)[0])
-    except Exception:
-        return False
-try:
-    nvml.nvmlInit()
-    cuda = nvml.nvmlSystemGetCudaDriverVersion()
-    devices = []
-    for index in range(nvml.nvmlDeviceGetCount()):
-        device = nvml.nvmlDeviceGetHandleByIndex(index)
-        devices.append({"index": index, "name": text(nvml.nvmlDeviceGetName(device)),
-                        "memory_bytes": nvml.nvmlDeviceGetMemoryInfo(device).total, "mig": mig(device),
-                        "utilization": can(nvml.nvmlDeviceGetUtilizationRates, device),
-                        "power": can(nvml.nvmlDeviceGetPowerUsage, device),
-                        "energy": can(nvml.nvmlDeviceGetTotalEnergyConsumption, device)})
-    answer(driver=text(nvml.nvmlSystemGetDriverVersion()), cuda=f"{cuda // 1000}.{cuda % 1000 // 10}", devices=devices)
-except Exception as error:
-    answer(reason=told(error))
+from speedclaims.recorders import nvml
+answer(**nvml.describe())
 """
 
 _TRAINERS = """
@@ -293,9 +266,10 @@ def _passes(frameworks: Mapping[str, Any], nvml: Mapping[str, Any], benchmark: M
         "memory_cuda": state(timed, _not_offered("memory"), frameworks["torch"]["devices"]["cuda"]["reason"]),
         "syncs": state(timed, _not_offered("syncs"), no_framework),
         "profile": state(timed, _not_offered("profile"), no_framework),
-        "utilization": state(timed, _no_recorder("nvml"), _no_figure(nvml, "utilization")),
-        "power": state(timed, _no_recorder("nvml"), _no_figure(nvml, "power")),
-        "energy": state(timed, _no_recorder("nvml"), _no_figure(nvml, "energy")),
+        "gpu": state(timed, _not_offered("gpu"), _no_figure(nvml, "utilization")),
+        "utilization": state(timed, _not_offered("gpu"), _no_figure(nvml, "utilization")),
+        "power": state(timed, _not_offered("gpu"), _no_figure(nvml, "power")),
+        "energy": state(timed, _not_offered("gpu"), _no_figure(nvml, "energy")),
     }
 
 
@@ -304,11 +278,6 @@ def _not_offered(name: str) -> str | None:
     from speedclaims.fixtures import PASSES  # noqa: PLC0415 - it imports pytest
 
     return None if name in PASSES else f"speedclaims {__version__} has no pass {name}"
-
-
-def _no_recorder(name: str) -> str | None:
-    found = find_spec(f"speedclaims.recorders.{name}")
-    return None if found else f"speedclaims {__version__} has no recorder {name}"
 
 
 def _no_figure(nvml: Mapping[str, Any], figure: str) -> str | None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from speedclaims.session import SpeedSession
 
 WORKS = ("same", "less", "different")
-PASSES = ("time", "cold", "memory")
+PASSES = ("time", "cold", "memory", "syncs", "gpu")
 CONTROL_PROCESSES = 3
 PASS_PROCESSES = 3
 """Fresh processes for each side of the cold and the memory pass: the figure is their median, with its range."""
@@ -102,7 +102,7 @@ class Pair:
             setup: runs before each side outside the clock; it may take the side's name, ``"before"`` or ``"after"``.
             synchronize: waits for the device inside the clock; by default of PyTorch and TensorFlow whatever is
                 imported already.
-            passes: of ``time``, ``cold`` and ``memory`` what to measure instead of ``--speedup-passes``.
+            passes: of ``time``, ``cold``, ``memory`` and ``syncs`` what to measure instead of ``--speedup-passes``.
             calls: how many calls of each side make the whole that is compared, for example ``(250, 100)`` epochs: the
                 speedup is that of 250 calls before against 100 after, reckoned from the ratio of one to one.
             stages: parts of the work to measure alone, outside the pair, for their rates in units per second: a name
@@ -236,6 +236,18 @@ class Pair:
             found["memory"] = both(
                 *(spread([self._child("memory", side) for _ in range(PASS_PROCESSES)]) for side in SIDES)
             )
+        if "syncs" in passes:
+            # Once a side: what is counted does not scatter as times do.
+            counts = {side: self._child("syncs", side) for side in SIDES}
+            found["syncs"] = both(*(counts[side]["figure"] for side in SIDES))
+            found["sync_lines"] = {
+                **{side: counts[side]["lines"] for side in SIDES},
+                "internal": {side: counts[side]["internal"] for side in SIDES},
+            }
+        if "gpu" in passes and (self._labels.get("device") or "cpu").startswith("cuda"):
+            # Once a side too: it is a window of seconds, in which the side runs again and again.
+            seen = {side: self._child("gpu", side) for side in SIDES}
+            found["gpu"] = {name: both(*(seen[side][name] for side in SIDES)) for name in seen["before"]}
         return found
 
     def _serve(self, job: processes.Job, sides: Work) -> NoReturn:
@@ -244,7 +256,7 @@ class Pair:
         if job.task == "time":
             done = asdict(measure(sides, self._settings))
         else:
-            done = _alone(job, sides, self._labels.get("device") or "cpu")
+            done = _alone(job, sides, self._labels.get("device") or "cpu", self._config.invocation_params.dir)
         Path(job.out).write_text(json.dumps(done, allow_nan=False), encoding="utf-8")
         pytest.skip("figures left for the process that asked for them")
 
@@ -372,7 +384,7 @@ def _check_figure(value: float | None, low: float | None, high: float | None, wo
         raise ValueError(msg)
 
 
-def _alone(job: processes.Job, sides: Work, device: str) -> dict[str, Any]:
+def _alone(job: processes.Job, sides: Work, device: str, root: Path) -> dict[str, Any]:
     from speedclaims.record import figure  # noqa: PLC0415
     from speedclaims.recorders.memory import peak_bytes  # noqa: PLC0415
 
@@ -380,6 +392,22 @@ def _alone(job: processes.Job, sides: Work, device: str) -> dict[str, Any]:
     first_call_s = time_side(sides, name, 1)
     if job.task == "cold":
         return figure(first_call_s, "s")
+    if job.task == "syncs":
+        from speedclaims.recorders.syncs import count_call  # noqa: PLC0415
+
+        sides.setup(name)  # what it asks of a device belongs to no side
+        sides.synchronize()
+        return count_call(sides.side(name), root)
+    if job.task == "gpu":
+        from speedclaims.recorders.nvml import gpu_figures  # noqa: PLC0415
+
+        sides.setup(name)  # once: between the calls it would make the device look idle
+
+        def call() -> None:
+            sides.side(name)()
+            sides.synchronize()
+
+        return gpu_figures(call, device=device)
     return peak_bytes(device, partial(time_side, sides, name, 1))
 
 

@@ -115,7 +115,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAMES",
         type=_passes,
         default=("time",),
-        help="what to measure, separated by commas: time, cold (first call), memory (peak) (default: time)",
+        help="what to measure, separated by commas: time, cold (first call), memory (peak), syncs (how often the "
+        "processor waits for the device, and in which lines), gpu (what NVML says of it) (default: time)",
     )
     add(
         "--speedup-strict",

@@ -48,7 +48,8 @@ class Job:
 
     Attributes:
         nodeid: the test.
-        task: ``time`` (both sides, in alternation), ``cold`` (first call of one side) or ``memory`` (peak of one side).
+        task: ``time`` (both sides, in alternation), or of one side ``cold`` (its first call), ``memory`` (its peak) or
+            ``syncs`` (its synchronizations).
         side: ``before`` or ``after``; for ``time`` neither.
         out: file for the figures.
     """

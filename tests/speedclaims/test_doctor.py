@@ -40,11 +40,12 @@ FAKE_NVML = """
 class NVMLError(Exception): pass
 class _Memory: total = 1 << 30
 def _no(device): raise NVMLError("Not Supported")
-nvmlInit = lambda: None
+nvmlInit = nvmlShutdown = lambda: None
 nvmlSystemGetCudaDriverVersion = lambda: 13010
 nvmlSystemGetDriverVersion = lambda: b"580.65"
 nvmlDeviceGetCount = lambda: 1
 nvmlDeviceGetHandleByIndex = lambda index: index
+nvmlDeviceGetUUID = lambda device: "GPU-0123"
 nvmlDeviceGetName = lambda device: "Test GPU"
 nvmlDeviceGetMemoryInfo = lambda device: _Memory
 nvmlDeviceGetMigMode = lambda device: [1, 1]
@@ -63,7 +64,8 @@ def examine(folder, *arguments, **modules):
     in_the_way.mkdir(exist_ok=True)
     for name, text in modules.items():
         (in_the_way / f"{name}.py").write_text(text)
-    environment = {**os.environ, "PYTHONPATH": str(in_the_way)}
+    paths = [str(in_the_way), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(
         [sys.executable, "-P", "-m", "speedclaims", "doctor", *arguments],
         cwd=folder,
@@ -205,8 +207,14 @@ def test_a_gpu_that_answers_is_described_and_what_it_cannot_do_has_its_reason(tm
     ("text", "words"),
     [
         (FAKE_NVML.replace("Count = lambda: 1", "Count = lambda: 0"), "NVML finds no GPU"),
-        (FAKE_NVML.replace("nvmlInit = lambda: None", "nvmlInit = lambda: _no(0)"), "NVMLError: Not Supported"),
+        (
+            FAKE_NVML.replace(
+                "nvmlInit = nvmlShutdown = lambda: None", "nvmlShutdown = None\nnvmlInit = lambda: _no(0)"
+            ),
+            "NVMLError: Not Supported",
+        ),
         ("raise ModuleNotFoundError(\"No module named 'pynvml'\", name='pynvml')", "pynvml: it is not installed"),
+        ("nvml = None", "another module of this name shadows that of nvidia-ml-py"),
     ],
 )
 def test_without_a_gpu_nvml_has_a_reason(text, words, tmp_path):

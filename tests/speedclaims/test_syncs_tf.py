@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+from speedclaims.recorders import syncs as recorder
 from speedclaims.recorders.syncs_tf import counting_syncs
 from trainers.contract import BadInput
 from trainers.tensorflow_runtime import require_tensorflow
@@ -28,8 +29,30 @@ import tensorflow as tf
         lambda tensor: np.array([tensor.numpy()]),
         lambda tensor: 1 if tensor else 2,
         lambda tensor: [0, 1, 2][tensor],
+        np.asarray,
+        np.array,
+        np.mean,
+        np.isnan,
+        memoryview,
+        lambda tensor: np.asarray(memoryview(tensor)),
+        bytes,
+        lambda tensor: tensor.__array__(),
+        lambda tensor: tensor.__dlpack__(),
+        np.from_dlpack,
+        tf.experimental.dlpack.to_dlpack,
+        lambda tensor: tensor.cpu(),
+        lambda tensor: tf.Variable(tensor).numpy(),
+        lambda tensor: float(tf.Variable(tensor)),
+        lambda tensor: np.asarray(tf.Variable(tensor)),
+        lambda tensor: np.asarray(tf.cast([tensor], tf.bfloat16)),
+        lambda tensor: print(tensor, file=sys.stderr),  # noqa: T201 - one of the hidden ways
     ],
-    ids=["numpy", "float", "int", "bool", "format", "range", "array", "if", "index"],
+    ids=[
+        *("numpy", "float", "int", "bool", "format", "range", "array", "if", "index", "np.asarray", "np.array"),
+        *("np.mean", "np.isnan", "memoryview", "array of memoryview", "bytes", "__array__", "__dlpack__"),
+        *("from_dlpack", "to_dlpack", "cpu", "variable", "float of variable", "array of variable"),
+        *("array of bfloat16", "print"),
+    ],
 )
 def test_every_way_to_a_value_counts_once(ask):
     tensor = tf.constant(1)
@@ -68,15 +91,39 @@ def test_what_the_framework_asks_itself_is_counted_apart():
 def test_after_the_count_everything_is_as_before():
     tensor = tf.constant(1.0)
     before = type(tensor)._numpy
-    with pytest.raises(ZeroDivisionError), counting_syncs():
+    with pytest.raises(ZeroDivisionError), counting_syncs() as syncs:
         _ = 1 / 0
     assert type(tensor)._numpy is before
+    np.asarray(tensor)
+    assert syncs.own.total() == 0
+
+
+def test_a_tensor_taken_by_its_buffer_outlives_the_count():
+    with counting_syncs():
+        view, array = memoryview(tf.constant([1, 2])), np.asarray(tf.constant([3, 4]))
+    assert (view.tolist(), array.tolist()) == ([1, 2], [3, 4])
+
+
+def test_where_the_buffer_protocol_cannot_be_watched_nothing_is_counted(monkeypatch):
+    from speedclaims.recorders import syncs_tf
+
+    monkeypatch.setattr(syncs_tf, "_FIELDS_BEFORE", syncs_tf._FIELDS_BEFORE + 3)
+    with pytest.raises(RuntimeError, match="cannot be watched"), counting_syncs():
+        pass
 
 
 def test_without_tensorflow_the_count_says_so(monkeypatch):
     monkeypatch.delitem(sys.modules, "tensorflow.python.framework.ops")
     with pytest.raises(RuntimeError, match="not imported"), counting_syncs():
         pass
+
+
+def test_where_both_frameworks_are_imported_both_are_counted():
+    torch = pytest.importorskip("torch")
+    with recorder.counting_syncs() as counted:
+        float(tf.constant(1.0))
+        float(torch.tensor(1.0))
+    assert (counted.own.total(), len(counted.own), counted.internal) == (2, 2, 0)
 
 
 @pytest.mark.parametrize("num_batches", [1, 9, 10, 13])

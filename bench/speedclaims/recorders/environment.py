@@ -8,7 +8,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("torch", "tensorflow", "numpy", "scipy", "h5py", "pillow", "pytest", "pytest-benchmark", "speedclaims")
+from speedclaims.recorders import nvml
+
+LIBRARIES = (
+    "torch",
+    "tensorflow",
+    "numpy",
+    "scipy",
+    "h5py",
+    "pillow",
+    "nvidia-ml-py",
+    "pytest",
+    "pytest-benchmark",
+    "speedclaims",
+)
 """Distributions whose versions a record holds."""
 
 VARIABLES = (
@@ -99,15 +112,22 @@ def settings() -> dict[str, Any]:
 
 
 def gpus() -> list[dict[str, Any]]:
-    """Return the GPUs that PyTorch sees, empty where it was not imported or sees none."""
+    """Return the GPUs: those that PyTorch sees, else those that NVML says CUDA may use; empty where there are none.
+
+    What NVML knows of a GPU (UUID, driver, power limit, MIG, other processes) stands with it, matched by UUID.
+    """
+    known = nvml.gpu_environment()
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
-        return []
+        return known
     found = []
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
+        uuid = getattr(properties, "uuid", None)
+        same = [gpu for gpu in known if uuid is not None and gpu["uuid"] == f"GPU-{uuid}"]
         found.append(
-            {
+            (same[0] if same else {})
+            | {
                 "index": index,
                 "name": properties.name,
                 "memory_bytes": properties.total_memory,
@@ -118,11 +138,16 @@ def gpus() -> list[dict[str, Any]]:
     return found
 
 
-def device_name(devices: Sequence[str]) -> str:
-    """Return the machine in words: the GPU where one did the work, and the processor with its cores."""
+def device_name(devices: Sequence[str], found: Sequence[dict[str, Any]] = ()) -> str:
+    """Return the machine in words: the GPU where one did the work, and the processor with its cores.
+
+    Args:
+        devices: devices of the pairs.
+        found: the GPUs.
+    """
     cores = num_cores()
     processor = f"{_cpu_model()}, {cores} core{'s' if cores != 1 else ''}"
-    names = sorted({gpu["name"] for gpu in gpus()})
+    names = sorted({gpu["name"] for gpu in found})
     if names and any(device.startswith("cuda") for device in devices):
         return f"{', '.join(names)} ({processor})"
     return processor
@@ -139,9 +164,10 @@ def environment(
         command: the command line.
         options: the measuring options in force.
     """
+    found = gpus()
     return {
         "device": ", ".join(sorted(set(devices))) or "cpu",
-        "device_name": device_name(devices),
+        "device_name": device_name(devices, found),
         "os": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "cpu": cpu(),
@@ -149,7 +175,7 @@ def environment(
         "libraries": versions(),
         "threads": threads(),
         "settings": settings(),
-        "gpus": gpus(),
+        "gpus": found,
         "commit": {"id": commit.get("id"), "dirty": commit.get("dirty")},
         "command": command,
         "options": options,

@@ -1,66 +1,107 @@
 """Host-device synchronizations of TensorFlow: how often Python asks for the value of a tensor, and from where.
 
-Every way to a value but the buffer protocol goes through one method of eager tensors: ``numpy()``, ``float()``,
-``bool()``, ``format()``, ``np.array()``. It is wrapped while the count runs, so what runs then must not be timed.
+Nearly every way to a value goes through one method of eager tensors: ``numpy()``, ``float()``, ``bool()``,
+``format()``. Three go round it and are watched too: the buffer protocol (``np.asarray(tensor)``, ``np.mean(tensor)``,
+``memoryview(tensor)``), DLPack and ``cpu()``. What runs meanwhile must not be timed.
 """
 
+import ctypes
 import sys
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
 from typing import Any
 from unittest.mock import patch
 
+from speedclaims.recorders.syncs import NothingToCountError, Syncs
 
-@dataclass
-class Syncs:
-    """What was counted.
+_OPS = "tensorflow.python.framework.ops"
+_DOORS = (_OPS, "tensorflow.python.dlpack.dlpack")
 
-    Attributes:
-        own: calls whose nearest caller is no part of TensorFlow, Keras or NumPy, by ``file:line``.
-        internal: calls that the frameworks make inside themselves.
-    """
 
-    own: Counter[str] = field(default_factory=Counter)
-    internal: int = 0
+def is_imported() -> bool:
+    """Whether this process has imported TensorFlow."""
+    return _OPS in sys.modules
 
 
 @contextmanager
-def counting_syncs() -> Iterator[Syncs]:
+def counting_syncs(syncs: Syncs | None = None) -> Iterator[Syncs]:
     """Count while the block runs.
 
+    Args:
+        syncs: what to add to; a new one by default.
+
     Raises:
-        RuntimeError: TensorFlow is not imported in this process.
+        NothingToCountError: TensorFlow is not imported in this process.
     """
-    ops = sys.modules.get("tensorflow.python.framework.ops")
-    if ops is None:
+    if not is_imported():
         msg = "TensorFlow is not imported: import it before counting its synchronizations"
-        raise RuntimeError(msg)
-    tensor, syncs, folders = ops._EagerTensorBase, Syncs(), _framework_folders()  # noqa: SLF001 - the one door
-    real, door = tensor._numpy, str(ops.__file__)  # noqa: SLF001 - the same
+        raise NothingToCountError(msg)
+    syncs = Syncs() if syncs is None else syncs
+    tensor = sys.modules[_OPS]._EagerTensorBase  # noqa: SLF001 - the one door
+    doors = frozenset(str(sys.modules[name].__file__) for name in _DOORS if name in sys.modules)
 
-    def counted(self: Any) -> Any:
-        frame = _outside_of(door, sys._getframe(1))  # noqa: SLF001 - the cheapest way to the caller
-        if frame is None or frame.f_code.co_filename.startswith(folders):
-            syncs.internal += 1
-        else:
-            syncs.own[f"{frame.f_code.co_filename}:{frame.f_lineno}"] += 1
-        return real(self)
+    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(real)
+        def ask(*args: Any, **options: Any) -> Any:
+            syncs.note(sys._getframe(1), doors)  # noqa: SLF001 - the cheapest way to the caller
+            return real(*args, **options)
 
-    with patch.object(tensor, "_numpy", counted):
+        return ask
+
+    with ExitStack() as stack:
+        for owner, name in ((tensor, "_numpy"), (tensor, "cpu"), (_capsules(), "TFE_ToDlpackCapsule")):
+            stack.enter_context(patch.object(owner, name, counted(getattr(owner, name))))
+        for kind in tensor.__subclasses__():
+            stack.enter_context(_watching_buffers(kind, syncs, doors))
         yield syncs
 
 
-def _outside_of(file: str, frame: FrameType | None) -> FrameType | None:
-    """Return the nearest frame that is not in a file: who called a tensor's own methods."""
-    while frame is not None and frame.f_code.co_filename == file:
-        frame = frame.f_back
-    return frame
+def _capsules() -> Any:
+    return sys.modules["tensorflow.python.pywrap_tfe"]
 
 
-def _framework_folders() -> tuple[str, ...]:
-    modules = (sys.modules.get(name) for name in ("tensorflow", "keras", "numpy"))
-    return tuple(str(Path(module.__file__).parent) for module in modules if module is not None and module.__file__)
+class _BufferProcs(ctypes.Structure):
+    """CPython's ``PyBufferProcs``."""
+
+    _fields_ = (("getbuffer", ctypes.c_void_p), ("releasebuffer", ctypes.c_void_p))
+
+
+_GETBUFFER = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_void_p, ctypes.c_int)
+_SLOT_OF_GETBUFFER = 1  # Py_bf_getbuffer
+_FIELDS_BEFORE = 18  # pointers in a PyTypeObject between its ob_size and its tp_as_buffer
+
+
+@contextmanager
+def _watching_buffers(kind: type, syncs: Syncs, doors: frozenset[str]) -> Iterator[None]:
+    """Count what takes a tensor's memory by the buffer protocol, which no method of Python's leads to before 3.12.
+
+    Raises:
+        NothingToCountError: this Python keeps the entry elsewhere; a count without it would be too low.
+    """
+    entry = ctypes.c_void_p.from_address(
+        id(kind) + object.__basicsize__ + _FIELDS_BEFORE * ctypes.sizeof(ctypes.c_void_p)
+    )
+    get_slot = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_int)(("PyType_GetSlot", ctypes.pythonapi))
+    known = get_slot(kind, _SLOT_OF_GETBUFFER)
+    real_entry = entry.value
+    if not real_entry or not known or _BufferProcs.from_address(real_entry).getbuffer != known:
+        msg = "the buffer protocol of TensorFlow's tensors cannot be watched in this Python"
+        raise NothingToCountError(msg)
+    real = _GETBUFFER(known)
+
+    def counted(tensor: Any, view: int, flags: int) -> int:
+        try:
+            status = int(real(tensor, view, flags))
+        except Exception:  # noqa: BLE001 - nothing may be raised into C; NumPy then takes another way, counted there
+            return -1
+        syncs.note(sys._getframe(1), doors)  # noqa: SLF001 - the cheapest way to the caller
+        return status
+
+    entrance = _GETBUFFER(counted)
+    procs = _BufferProcs(ctypes.cast(entrance, ctypes.c_void_p), _BufferProcs.from_address(real_entry).releasebuffer)
+    entry.value = ctypes.addressof(procs)
+    try:
+        yield
+    finally:
+        entry.value = real_entry

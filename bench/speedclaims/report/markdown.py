@@ -128,6 +128,9 @@ def _figures(view: View) -> Iterator[str]:
         header = ("Pair", "Before", "After", "Before / after")[: 4 if kind.has_ratio else 3]
         rows = [(row.name, *row.cells(has_ratio=kind.has_ratio)) for row in kind.rows]
         yield from table(header, [[escape_markdown(cell) for cell in row] for row in rows], right=(1, 2, 3))
+        if kind.details:
+            yield from (f"- {escape_markdown(detail)}" for detail in kind.details)
+            yield ""
         if kind.missing:
             yield escape_markdown(kind.missing)
             yield ""

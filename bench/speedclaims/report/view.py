@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from .formatting import (
@@ -14,6 +14,7 @@ from .formatting import (
     Json,
     Verdict,
     clean,
+    format_count,
     format_estimate,
     format_figure,
     format_percent,
@@ -32,6 +33,8 @@ _DECISIVE: Final = ("confirmed", "below", "above")
 _WORST_FIRST: Final = ("inconsistent", "below", "above", "ambiguous", "confirmed", "consistent", "not_measured")
 _RANGE_WORDS: Final = {"below": "below", "above": "above"}
 _DEFAULT_CONFIDENCE: Final = 0.95
+_SYNCS: Final = "Host-device synchronizations"
+_MOST_LINES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +128,17 @@ class FigureRow:
 
 @dataclass(frozen=True, slots=True)
 class FigureTable:
-    """One kind of figure over the pairs that have it; ``missing`` says in one line which pairs have none and why."""
+    """One kind of figure over the pairs that have it.
+
+    ``missing`` says in one line which pairs have none and why; ``details`` are sentences about those that have one.
+    """
 
     title: str
     note: str
     rows: tuple[FigureRow, ...]
     has_ratio: bool
     missing: str
+    details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -519,6 +526,8 @@ def _figures(pairs: Sequence[Json], rows: Sequence[PairRow]) -> tuple[tuple[Figu
             figure_rows = tuple(_figure_row(rows[i], side) for i, side in present.items())
             has_ratio = any("ratio" in side for side in present.values())
             tables.append(FigureTable(title, note, figure_rows, has_ratio, _absent_line(absent, rows)))
+            if title == _SYNCS:
+                tables[-1] = _with_lines(tables[-1], pairs)
         elif pairs:
             missing.append(f"{title}: {_reasons(absent.values()) or 'no GPU took part'}")
     pace = _pace(pairs, rows)
@@ -548,6 +557,39 @@ def _pace(pairs: Sequence[Json], rows: Sequence[PairRow]) -> FigureTable:
     return FigureTable("Pace", note, tuple(figure_rows), has_ratio=False, missing="")
 
 
+def _with_lines(table: FigureTable, pairs: Sequence[Json]) -> FigureTable:
+    """Return the table of synchronizations with their rates by the unit, and below it the lines that cause them."""
+    figure_rows, details = [], []
+    for row in table.rows:
+        pair = pairs[row.pair]
+        before, after = (_with_rate(pair["syncs"][side], pair["units"]) for side in ("before", "after"))
+        figure_rows.append(replace(row, before=before, after=after))
+        lines = pair.get("sync_lines")
+        if lines is not None:
+            details += [f"{row.name}, {side}: {_lines_told(lines, side)}" for side in ("before", "after")]
+    return replace(table, rows=tuple(figure_rows), details=tuple(details))
+
+
+def _with_rate(figure: Json, units: float) -> str:
+    told = format_figure(figure)
+    if figure["value"] is None or units == 1:
+        return told
+    return f"{told} ({format_count(figure['value'] / units)} a unit)"
+
+
+def _lines_told(lines: Json, side: str) -> str:
+    counts: Mapping[str, int] = lines[side]
+    internal = lines["internal"][side]
+    if internal is None:
+        return "nothing was counted"
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    parts = [f"{clean(place)} ({count})" for place, count in ordered[:_MOST_LINES]]
+    rest = ordered[_MOST_LINES:]
+    if rest:
+        parts.append(f"{plural(len(rest), 'more line')} ({sum(count for _, count in rest)})")
+    return f"{', '.join(parts) or 'no line of its own'}; inside the frameworks {internal}"
+
+
 def _has_value(side: Json) -> bool:
     return any(figure["value"] is not None for figure in side.values())
 
@@ -575,8 +617,9 @@ def _figure_kinds(pairs: Sequence[Json]) -> Iterable[tuple[str, str, dict[int, J
     )
     yield "Peak memory", "The highest memory in use during one call.", {i: p["memory"] for i, p in enumerate(pairs)}
     yield (
-        "Host-device synchronizations",
-        "How often one call makes the processor wait for the device.",
+        _SYNCS,
+        "How often a side's own lines make the processor wait for the device in one call. Counted, so without an "
+        "interval.",
         {i: p["syncs"] for i, p in enumerate(pairs)},
     )
     names = list(dict.fromkeys(name for pair in pairs for name in pair["gpu"]))

@@ -1,0 +1,77 @@
+"""The pass that asks NVML; on a machine without a GPU its recorder is replaced."""
+
+from pathlib import Path
+
+import pytest
+import torch  # here, and not in a test of a project's: those forget what they imported, and it cannot come twice
+
+from speedclaims import fixtures
+from speedclaims.fixtures import Pair
+from speedclaims.pairing import Work, setup_for
+from speedclaims.processes import Job
+from speedclaims.recorders import nvml
+
+TEST = """
+import pytest
+
+@pytest.fixture
+def pair_labels():
+    return {"family": None, "preset": None, "device": "cpu"}
+
+def test_side(pair):
+    pair(before=lambda: sum(range(1000)), after=lambda: sum(range(1000)), passes=["time", "gpu"])
+"""
+
+
+def test_the_side_runs_alone_set_up_once_and_waited_for(monkeypatch):
+    seen = []
+    monkeypatch.setattr(nvml, "gpu_figures", lambda call, device: [call(), call(), {"device": device}][-1])
+    sides = Work(
+        lambda: seen.append("before"), lambda: seen.append("after"), setup_for(lambda: seen.append("setup")),
+        lambda: seen.append("wait"), resets=True,
+    )  # fmt: skip
+    found = fixtures._alone(Job("id", "gpu", "after", "out"), sides, "cuda:0", Path())
+    assert found == {"device": "cuda:0"}
+    window = seen[len(seen) - seen[::-1].index("setup") - 1 :]
+    assert window == ["setup", "after", "wait", "after", "wait"]
+    assert "before" not in seen
+
+
+class Stub:
+    """As much of a pair as its passes need."""
+
+    def __init__(self):
+        self._labels = {"device": "cuda"}
+
+    def _child(self, task, side):
+        assert task == "gpu"
+        value = {"before": 40.0, "after": 80.0}[side]
+        known = {"value": value, "unit": "percent", "status": "measured", "reason": None}
+        lost = {"value": None, "unit": "J", "status": "not_measured", "reason": "NVMLError_NotSupported"}
+        return {"utilization": known, "energy_j": lost}
+
+
+def test_the_row_holds_each_figure_of_both_sides_or_its_reason():
+    gpu = Pair._other_passes(Stub(), ["time", "gpu"])["gpu"]
+    assert [gpu["utilization"][side]["value"] for side in ("before", "after", "ratio")] == [40.0, 80.0, 0.5]
+    assert {gpu["energy_j"][side]["reason"] for side in ("before", "after", "ratio")} == {"NVMLError_NotSupported"}
+
+
+def test_a_pair_that_no_gpu_works_for_has_no_figures_of_one(project):
+    project.write(test_t_py=TEST)
+    assert project.run("--speedup-report=out").ret == 0
+    (row,) = project.record()["speedclaims"]["pairs"]
+    assert row["gpu"] == {}
+    assert "no GPU took part" in (project.path / "out" / "speedups.md").read_text()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_the_pass_fills_the_row(project):
+    work = "lambda: torch.ones(2048, 2048, device='cuda') @ torch.ones(2048, 2048, device='cuda')"
+    test = TEST.replace('"cpu"', '"cuda"').replace("lambda: sum(range(1000))", work)
+    project.write(test_t_py=f"import torch\n{test}")
+    assert project.run("--speedup-report=out").ret == 0
+    (row,) = project.record()["speedclaims"]["pairs"]
+    assert set(row["gpu"]) == set(nvml.UNITS)
+    assert row["gpu"]["energy_j"]["before"]["value"] > 0
