@@ -210,6 +210,17 @@ def test_100_epochs_are_enough(text_to_image, figure):
     figure(None, unit="sd", work="less", reason="needs the original data, and a measure of the pictures' quality")
 
 
+@pytest.fixture
+def ctrl_c_is_heard():
+    """Undo what a shell does to what it runs in the background: Ctrl-C is ignored there."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 @pytest.mark.claim("text-to-image.saved")
 def test_interruptions_and_errors_are_saved(text_to_image, figure, tmp_path):
     """Trainings stopped by Ctrl-C or by an error at two moments each, and resumed to the same weights, to the bit."""
