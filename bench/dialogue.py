@@ -1,6 +1,5 @@
 """Sides of the dialogue GAN that are no single phase, and faults for its gradients."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -22,16 +21,6 @@ class PhasesSide(Side):
         """Train them, phase by phase."""
         for phase, num_batches in zip(self.trainer.phases, self.num_batches, strict=True):
             self.trainer.train_steps(num_batches, phase)
-
-
-def continuing(side: Side) -> Callable[[], None]:
-    """Return a side that trains on from epoch to epoch, instead of the first one again and again."""
-
-    def train() -> None:
-        side()
-
-    train.label = side.label  # type: ignore[attr-defined]
-    return train
 
 
 def poisoned_steps(trainer: Any, phase: str, value: float) -> None:

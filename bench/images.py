@@ -109,19 +109,13 @@ class ImageBench(Bench):
         """
         for side in (before, after):
             side.num_images, side.is_held = num_images, is_held
-        stages = (
-            None
-            if is_held
-            else {
-                "loader alone": (before.loader_alone, after.loader_alone),
-                "step alone": (before.step_alone, after.step_alone),
-            }
-        )
-        return self.epochs(before, after, units=num_images or self._images_an_epoch(before), stages=stages, **options)
+        stages = {
+            "loader alone": (before.loader_alone, after.loader_alone),
+            "step alone": (before.step_alone, after.step_alone),
+        }
+        units = num_images or before.trainer.data.num_items("train")
+        return self.epochs(before, after, units=units, stages=None if is_held else stages, **options)
 
     def held_epoch(self) -> HeldLoader:
         """Return the batches of one epoch, in memory."""
         return HeldLoader(list(self.restructured().trainer.make_loader("train")))
-
-    def _images_an_epoch(self, side: ImageSide) -> int:
-        return int(side.trainer.data.num_items("train"))

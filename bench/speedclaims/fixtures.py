@@ -102,7 +102,8 @@ class Pair:
             setup: runs before each side outside the clock; it may take the side's name, ``"before"`` or ``"after"``.
             synchronize: waits for the device inside the clock; by default of PyTorch and TensorFlow whatever is
                 imported already.
-            passes: of ``time``, ``cold``, ``memory`` and ``syncs`` what to measure instead of ``--speedup-passes``.
+            passes: of ``time``, ``cold``, ``memory``, ``syncs`` and ``gpu`` what to measure instead of
+                ``--speedup-passes``.
             calls: how many calls of each side make the whole that is compared, for example ``(250, 100)`` epochs: the
                 speedup is that of 250 calls before against 100 after, reckoned from the ratio of one to one.
             stages: parts of the work to measure alone, outside the pair, for their rates in units per second: a name

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -60,6 +61,16 @@ class Syncs:
                 return
             caller = caller.f_back
         self.internal += 1
+
+    def counted(self, real: Callable[..., Any], doors: frozenset[str]) -> Callable[..., Any]:
+        """Return a function that does the same as `real` and counts each call; see `note` for the doors."""
+
+        @wraps(real)
+        def ask(*args: Any, **options: Any) -> Any:
+            self.note(sys._getframe(1), doors)  # noqa: SLF001 - the cheapest way to the caller
+            return real(*args, **options)
+
+        return ask
 
 
 @contextmanager

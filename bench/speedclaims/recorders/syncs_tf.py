@@ -7,9 +7,8 @@ Nearly every way to a value goes through one method of eager tensors: ``numpy()`
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import wraps
 from typing import Any
 from unittest.mock import patch
 
@@ -41,17 +40,9 @@ def counting_syncs(syncs: Syncs | None = None) -> Iterator[Syncs]:
     tensor = sys.modules[_OPS]._EagerTensorBase  # noqa: SLF001 - the one door
     doors = frozenset(str(sys.modules[name].__file__) for name in _DOORS if name in sys.modules)
 
-    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(real)
-        def ask(*args: Any, **options: Any) -> Any:
-            syncs.note(sys._getframe(1), doors)  # noqa: SLF001 - the cheapest way to the caller
-            return real(*args, **options)
-
-        return ask
-
     with ExitStack() as stack:
         for owner, name in ((tensor, "_numpy"), (tensor, "cpu"), (_capsules(), "TFE_ToDlpackCapsule")):
-            stack.enter_context(patch.object(owner, name, counted(getattr(owner, name))))
+            stack.enter_context(patch.object(owner, name, syncs.counted(getattr(owner, name), doors)))
         for kind in tensor.__subclasses__():
             stack.enter_context(_watching_buffers(kind, syncs, doors))
         yield syncs

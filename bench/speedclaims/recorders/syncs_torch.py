@@ -14,7 +14,7 @@ import gc
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -83,7 +83,7 @@ def counting_syncs(syncs: Syncs | None = None) -> Iterator[Syncs]:
     with ExitStack() as stack:
         stack.enter_context(watch.noting_optimizers())
         for owner, name in _unseen(torch):
-            stack.enter_context(patch.object(owner, name, watch.counted(getattr(owner, name))))
+            stack.enter_context(patch.object(owner, name, watch.syncs.counted(getattr(owner, name), watch.doors)))
         if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
             # A compiled function would be compiled anew with the mode in it, which one without graph breaks cannot be.
             stack.enter_context(torch.compiler.set_stance("force_eager"))
@@ -109,7 +109,7 @@ class _Watch:
         """Find the optimizers that exist already."""
         self.syncs = syncs
         self._torch, self._tensor = torch, torch.Tensor
-        self._doors = frozenset(str(sys.modules[name].__file__) for name in _DOORS if name in sys.modules)
+        self.doors = frozenset(str(sys.modules[name].__file__) for name in _DOORS if name in sys.modules)
         optimizer = torch.optim.Optimizer
         # By type and not by isinstance, which asks lazy modules for their class and thereby imports them.
         self._optimizers = {id(one): one for one in gc.get_objects() if issubclass(type(one), optimizer)}
@@ -128,15 +128,6 @@ class _Watch:
         finally:
             handle.remove()
 
-    def counted(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that does the same and counts each call."""
-
-        def ask(*args: Any, **options: Any) -> Any:
-            self.syncs.note(sys._getframe(1), self._doors)  # noqa: SLF001 - the cheapest way to the caller
-            return real(*args, **options)
-
-        return ask
-
     def called(self, func: Any, args: Sequence[Any], options: Mapping[str, Any], caller: Any) -> Any:
         """Call a function of PyTorch's and count it if it waits for the device.
 
@@ -145,7 +136,7 @@ class _Watch:
         result = func(*args, **options)
         name = getattr(func, "__name__", "")
         if self._asks(name, args, options) or (name in _MOVES and self._has_moved(name, args, options, result)):
-            self.syncs.note(caller, self._doors)
+            self.syncs.note(caller, self.doors)
         return result
 
     def _asks(self, name: str, args: Sequence[Any], options: Mapping[str, Any]) -> bool:
