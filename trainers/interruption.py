@@ -1,11 +1,13 @@
 """How a training is asked to stop: between two steps, where its state is whole."""
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-__all__ = ["StopSignals"]
+__all__ = ["StopSignals", "at_once", "deaf"]
 
 
 class StopSignals:
@@ -59,3 +61,39 @@ class StopSignals:
         """Raise KeyboardInterrupt if a signal came."""
         if self.received is not None:
             raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """Let a signal that would be asked for later break into the block; what is done about it then stays the same."""
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        before[signal.Signals(number)](number, frame)
+        raise KeyboardInterrupt
+
+    for number, handler in before.items():
+        if callable(handler):  # neither the system's own nor ignored
+            signal.signal(number, receive)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def deaf() -> Iterator[None]:
+    """Let no signal break into the block: not a third Ctrl-C, nor the end of a worker, which PyTorch raises for."""
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+            before[number] = signal.signal(number, lambda *_: None)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -3,8 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
+
+from trainers.configuration import Configuration
 
 __all__ = ["TrainOptions"]
+
+Config = TypeVar("Config", bound=Configuration)
 
 
 @dataclass(frozen=True)
@@ -33,3 +38,23 @@ class TrainOptions:
     seed: int | None = None
     resume: Path | None = None
     switches: Mapping[str, bool] = field(default_factory=dict)
+
+    def tier_over(self, resumed: Mapping[str, Any] | None) -> str:
+        """Tier to train: the one chosen, else that of the checkpoint that goes on, else `optimized`."""
+        return self.tier or (resumed["tier"] if resumed else "optimized")
+
+    def config_over(self, resumed: Mapping[str, Any] | None, kind: type[Config]) -> Config:
+        """Configuration to begin with: the chosen preset's, else that of the checkpoint, else that of `smoke`.
+
+        Raises:
+            BadInput: the checkpoint's is none of this family, by name.
+
+        """
+        if self.preset is None and resumed is not None:
+            return kind.from_dict(resumed["config"])
+        return kind.preset(self.preset or "smoke")
+
+    def switches_over(self, resumed: Mapping[str, Any] | None, tier: str) -> dict[str, bool]:
+        """Switches of the checkpoint, if its tier goes on, and over them those that were chosen."""
+        before = resumed["switches"] if resumed is not None and resumed["tier"] == tier else {}
+        return {**before, **self.switches}

@@ -204,10 +204,10 @@ def test_batches_cross_process_boundaries(one_hundred):
 
 def test_a_checkpoint_can_embed_captions_without_the_data(tmp_path, one_hundred):
     data = load_data(one_hundred, TINY)
-    checkpoint.save(tmp_path / "encoder", data.text_encoder().to_dict())
+    checkpoint.save(tmp_path / "encoder", data.encoder.to_dict())
     encoder = TextEncoder.from_dict(checkpoint.load(tmp_path / "encoder"))
     for text in ("a red circle", "A blue thing", ""):
-        assert torch.equal(encoder.encode(text), data.encode_caption(text))
+        assert torch.equal(encoder.encode(text), data.encoder.encode(text))
     assert encoder.knows("RED")
     assert not encoder.knows("blue"), "no caption has it"
     assert not encoder.encode("blue").any()
@@ -488,9 +488,9 @@ def test_captions_without_a_known_word_are_counted_and_get_zeros(tmp_path, caplo
     captions = [(10, ""), (10, "?!"), (10, "zzz"), (20, "a"), (20, "a zzz"), (30, "red")]
     data = load_data(write_coco(tmp_path, good(3), captions), TINY)
     assert "3 of 6 captions have no word" in caplog.text
-    assert not data.encode_caption("zzz").any()
-    assert torch.equal(data.encode_caption("a zzz"), data.encode_caption("a"))
-    assert data.encode_caption("a").any()
+    assert not data.encoder.encode("zzz").any()
+    assert torch.equal(data.encoder.encode("a zzz"), data.encoder.encode("a"))
+    assert data.encoder.encode("a").any()
 
 
 # Word vectors that cannot be used

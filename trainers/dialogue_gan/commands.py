@@ -52,12 +52,12 @@ def train(options: TrainOptions) -> None:
 
     resumed = None if options.resume is None else training.read_training(options.resume)
     config = _chosen_config(options, resumed)
-    tier = options.tier or (resumed["tier"] if resumed else "optimized")
+    tier = options.tier_over(resumed)
     folder = options.out or (options.resume.parent if options.resume else Path("runs") / training.FAMILY)
     if options.resume is None or options.resume.parent.resolve() != folder.resolve():
         _refuse_used_folder([training.checkpoint_path(folder, kind) for kind in training.KINDS])
     data = find_data(config, options.data)
-    switches = _chosen_switches(options, tier, resumed)
+    switches = options.switches_over(resumed, tier)
     seed = options.seed or 0
     trainer = assemble(tier, config, data=data, device=None, seed=seed, switches=switches, log=_say)
     with contextlib.closing(trainer):
@@ -128,19 +128,10 @@ def _names_only(content: Mapping[str, Any], config: DialogueConfig) -> DialogueD
 
 def _chosen_config(options: TrainOptions, resumed: Mapping[str, Any] | None) -> DialogueConfig:
     """Take the preset's configuration or, without a preset, the resumed checkpoint's; then what else was chosen."""
-    if options.preset is None and resumed is not None:
-        config = DialogueConfig.from_dict(resumed["config"])
-    else:
-        config = DialogueConfig.preset(options.preset or "smoke")
+    config = options.config_over(resumed, DialogueConfig)
     if options.config is not None:
         config = config.changed_by(options.config)
     return config if options.epochs is None else config.replace(adversarial_epochs=options.epochs)
-
-
-def _chosen_switches(options: TrainOptions, tier: str, resumed: Mapping[str, Any] | None) -> dict[str, bool]:
-    """Take the resumed checkpoint's settings, if its tier goes on, and over them what was chosen."""
-    before = resumed.get("switches", {}) if resumed is not None and resumed["tier"] == tier else {}
-    return {**before, **options.switches}
 
 
 def _refuse_used_folder(paths: Sequence[Path]) -> None:

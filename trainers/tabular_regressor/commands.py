@@ -66,10 +66,10 @@ def train(options: TrainOptions) -> None:
     warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
     resumed = None if options.resume is None else read_training(options.resume)
     config = _chosen_config(options, resumed)
-    tier = options.tier or (resumed["tier"] if resumed else "optimized")
+    tier = options.tier_over(resumed)
     model_files = _chosen_files(options)
     data = find_data(config, options.data)
-    switches = _chosen_switches(options, tier, resumed)
+    switches = options.switches_over(resumed, tier)
     trainer = assemble(tier, config, data=data, device=best_device(), seed=options.seed or 0, switches=switches)
     with contextlib.closing(trainer):
         metrics = TrainingMetrics()
@@ -152,19 +152,10 @@ def _errors(scaled_NK: files.FloatArray, data: RegressionData, rows: Rows) -> st
 
 def _chosen_config(options: TrainOptions, resumed: Mapping[str, Any] | None) -> RegressorConfig:
     """Take the preset's configuration or, without a preset, the resumed checkpoint's; then what else was chosen."""
-    if options.preset is None and resumed is not None:
-        config = RegressorConfig.from_dict(resumed["config"])
-    else:
-        config = RegressorConfig.preset(options.preset or "smoke")
+    config = options.config_over(resumed, RegressorConfig)
     if options.config is not None:
         config = load_training_config(options.config).regressor_config(config)
     return config if options.epochs is None else config.replace(num_epochs=options.epochs)
-
-
-def _chosen_switches(options: TrainOptions, tier: str, resumed: Mapping[str, Any] | None) -> dict[str, bool]:
-    """Take the resumed checkpoint's settings, if its tier goes on, and over them what was chosen."""
-    before = resumed.get("switches", {}) if resumed is not None and resumed["tier"] == tier else {}
-    return {**before, **options.switches}
 
 
 def _chosen_files(options: TrainOptions) -> ModelFiles:

@@ -5,7 +5,6 @@ Beside the switches it recovers from running out of memory, always: a batch that
 Shape suffixes: B rows of a batch, F features, K targets.
 """
 
-import copy
 import logging
 import math
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader
 from trainers.clipping import clip_by_global_norm
 from trainers.contract import BadInput
 from trainers.loading import stop_workers
+from trainers.mixed_precision import automatic_dtype, renewed
 from trainers.switches import resolve
 from trainers.tabular_regressor.config import SWITCHES, RegressorConfig
 from trainers.tabular_regressor.data import Batch, Feed
@@ -68,8 +68,7 @@ class OptimizedTrainer(ReferenceTrainer):
         }
         self.switches = resolve(SWITCHES, {**documented, **(switches or {})})
 
-        # float16 is what a GPU is fast at, and what document 004's autocast takes there; a CPU has bfloat16.
-        self._autocast_dtype = torch.float16 if device.type == "cuda" else torch.bfloat16
+        self._autocast_dtype = automatic_dtype(device)
 
         # --- The switches, bound here and read nowhere else ---
         self._num_workers = config.num_workers if self.switches["loader_workers"] else 0
@@ -123,7 +122,6 @@ class OptimizedTrainer(ReferenceTrainer):
                 return self._train_batch(features_BF, targets_BK)
             return self._batch_in_parts(features_BF, targets_BK)
         except BaseException:
-            # Between unscaling and updating, a scaler remembers what would make the next step fail.
             self._renew_scaler(self._scaler.state_dict())
             raise
 
@@ -187,9 +185,7 @@ class OptimizedTrainer(ReferenceTrainer):
         logger.warning("memory ran out; from here on every batch is taken in %d parts", self.num_parts)
 
     def _renew_scaler(self, state: dict[str, Any]) -> None:
-        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._scaler.is_enabled())
-        if self._scaler.is_enabled():
-            self._scaler.load_state_dict(state)
+        self._scaler = renewed(self._scaler, self.device, state)
 
     def _count_applied_step(self, *_: object) -> None:
         # Counted where the optimizer steps: asking the scaler whether it did would wait for the device once more.
@@ -220,7 +216,7 @@ class OptimizedTrainer(ReferenceTrainer):
         """As the reference's; a state without a loss scale starts with a fresh one."""
         super().load_state(state)
         # A new scaler, because the old one may have been left between unscaling and updating by an exception.
-        self._renew_scaler(copy.copy(state["scaler"] or self._fresh_scaler_state))
+        self._renew_scaler(state["scaler"] or self._fresh_scaler_state)
         # A tier that has no scaler skips no step.
         num_applied = state["scaler"].get("num_applied", self.step)
         self._num_applied_before_epoch = self._num_applied - num_applied

@@ -51,11 +51,10 @@ def train(options: TrainOptions) -> None:
     """
     resumed = None if options.resume is None else read_training(options.resume)
     config = _chosen_config(options, resumed)
-    tier = options.tier or (resumed["tier"] if resumed else "optimized")
+    tier = options.tier_over(resumed)
     files = _chosen_files(options, resumed)
     data = find_data(config, options.data)
-    before = resumed["switches"] if resumed is not None and resumed["tier"] == tier else {}
-    switches = {**before, **options.switches}
+    switches = options.switches_over(resumed, tier)
     log = TrainingLog(files.log)
     trainer = assemble(
         tier, config, data=data, device=best_device(), seed=options.seed or 0, switches=switches, log=log
@@ -123,10 +122,7 @@ def _encoded(encoder: TextEncoder, caption: str) -> Tensor:
 
 def _chosen_config(options: TrainOptions, resumed: Mapping[str, Any] | None) -> TextToImageConfig:
     """Take the preset's configuration or, without a preset, the resumed checkpoint's; then what else was chosen."""
-    if options.preset is None and resumed is not None:
-        config = TextToImageConfig.from_dict(resumed["config"])
-    else:
-        config = TextToImageConfig.preset(options.preset or "smoke")
+    config = options.config_over(resumed, TextToImageConfig)
     if options.config is not None:
         config = config.changed_by(options.config)
     # An epoch count that somebody asks for holds whichever switch would have chosen another.

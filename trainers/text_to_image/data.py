@@ -41,6 +41,7 @@ __all__ = [
     "join_items",
     "load_data",
     "split_images",
+    "without_single",
     "words_of",
 ]
 
@@ -237,14 +238,6 @@ class CaptionData:
             what = f"none of the images can be decoded, for example {batch.damaged[0]}"
             raise BadInput(what, str(self.folder), "copy or download them again")
 
-    def encode_caption(self, text: str) -> Tensor:
-        """Embed a text as captions are, (E,)."""
-        return self.encoder.encode(text)
-
-    def text_encoder(self) -> TextEncoder:
-        """Give what embeds captions; it needs nothing else of the data."""
-        return self.encoder
-
     def fingerprint(self) -> str:
         """SHA-256 of the captions used, their images' names and sizes and the word vectors; not of where they lie."""
         used = [self.file_names, self.file_sizes, self.captions_N, self.image_of_N.tolist(), self.encoder.words]
@@ -286,7 +279,7 @@ class PairItems(Dataset[Item]):
             except _IMAGE_ERRORS as error:
                 damaged[image] = f"{path}: {_reason(error)}"
                 continue
-            return Item(image_CHW, data.encode_caption(data.captions_N[item]), item, image, tuple(damaged.values()))
+            return Item(image_CHW, data.encoder.encode(data.captions_N[item]), item, image, tuple(damaged.values()))
         # An error of ours would reach the training process as another one, so `note_damaged` raises it there.
         nothing_CHW = torch.zeros(3, self._image_size, self._image_size)
         return Item(nothing_CHW, torch.zeros(data.encoder.text_size), -1, -1, tuple(damaged.values()))
@@ -321,7 +314,12 @@ class TrainSampler(EpochSampler):
         return self._without_single(self._num_items)
 
     def _without_single(self, num_items: int) -> int:
-        return num_items - (num_items % self._batch_size == 1)
+        return without_single(num_items, self._batch_size)
+
+
+def without_single(num_items: int, batch_size: int) -> int:
+    """Count the items without a last batch of one, which BatchNorm, having no variance of one value, cannot take."""
+    return num_items - (num_items % batch_size == 1)
 
 
 def join_items(items: Sequence[Item]) -> Batch:

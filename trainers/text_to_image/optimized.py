@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader
 
 from trainers.contract import BadInput
+from trainers.mixed_precision import automatic_dtype, renewed
 from trainers.switches import resolve
 from trainers.text_to_image.config import SWITCHES, TextToImageConfig
 from trainers.text_to_image.data import Batch, CaptionData
@@ -133,7 +134,6 @@ class OptimizedTrainer(ReferenceTrainer):
         try:
             return self._update(batches)
         except BaseException:
-            # Between unscaling and updating, a scaler remembers what would make the next step fail.
             self._renew_scaler(self._scaler.state_dict())
             raise
 
@@ -274,16 +274,12 @@ class OptimizedTrainer(ReferenceTrainer):
         self._num_applied[name] += 1
 
     def _renew_scaler(self, state: Mapping[str, Any]) -> None:
-        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._scaler.is_enabled())
-        if self._scaler.is_enabled():
-            self._scaler.load_state_dict(dict(state))
+        self._scaler = renewed(self._scaler, self.device, state)
 
 
 def _autocast_dtype(config: TextToImageConfig, device: torch.device) -> torch.dtype:
-    # float16 is what a GPU is fast at, and what document 003's autocast takes there; a CPU has bfloat16.
-    automatic = "float16" if device.type == "cuda" else "bfloat16"
-    name = automatic if config.mixed_precision_dtype == "auto" else config.mixed_precision_dtype
-    return {"float16": torch.float16, "bfloat16": torch.bfloat16}[name]
+    named = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+    return named.get(config.mixed_precision_dtype, automatic_dtype(device))
 
 
 def _do_nothing() -> None:

@@ -21,6 +21,7 @@ Shape suffixes: B items of a batch, C channels, H and W rows and columns of pixe
 """
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
@@ -34,7 +35,7 @@ from trainers.contract import BadInput
 from trainers.loading import EpochSampler
 from trainers.randomness import RandomStream, derived_seed
 from trainers.text_to_image.config import TextToImageConfig
-from trainers.text_to_image.data import Batch, CaptionData
+from trainers.text_to_image.data import Batch, CaptionData, without_single
 from trainers.text_to_image.model import (
     Discriminator,
     Generator,
@@ -320,8 +321,7 @@ class ReferenceTrainer:
         }
 
     def _batches_of(self, num_items: int) -> int:
-        num_whole, rest = divmod(num_items, self.config.batch_size)
-        return num_whole + (rest > 1)
+        return math.ceil(without_single(num_items, self.config.batch_size) / self.config.batch_size)
 
     def _noise(self, num_items: int, *words: int) -> Tensor:
         """Noise (B, Z) of one batch: of an explicit seed, so that every tier draws the same."""

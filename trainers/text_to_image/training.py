@@ -6,14 +6,13 @@ import importlib.util
 import logging
 import signal
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType, ModuleType, TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, NoReturn, Self
 
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from trainers import checkpoint
 from trainers.contract import BadInput, Interrupted
-from trainers.interruption import StopSignals
+from trainers.interruption import StopSignals, at_once, deaf
 from trainers.progress import EpochProgress
 from trainers.text_to_image.data import CaptionData
 from trainers.text_to_image.model import draw_samples
@@ -108,8 +107,7 @@ class TrainingRun:
     Whatever breaks into it, a checkpoint holds the training between two steps and loses at most the step that was
     broken off, which the resumed training takes again with the same noise: it ends with the same bits as if nothing
     had happened. For that a copy of the state is kept while a step runs, because a step that fails halfway has moved
-    the discriminator and not the generator. Copying networks and Adam's moments takes 3 to 7% of a step of the smoke
-    preset on a CPU, and less than 1% of one with 512 items. The end of an epoch (validation, schedules, checkpoints,
+    the discriminator and not the generator. The end of an epoch (validation, schedules, checkpoints,
     samples) is kept whole in the same way: it is done to its end or done again.
 
     Attributes:
@@ -183,7 +181,7 @@ class TrainingRun:
         with self._whole_or_not_at_all():
             speed, started = self._speed(), time.perf_counter()
             # What validation has seen so far is not needed, and it may take longer than whoever asks to stop will wait.
-            with _at_once(), warnings.catch_warnings():
+            with at_once(), warnings.catch_warnings():
                 self.stop.check()
                 # Of a schedule that goes on before the optimizer's first step: that was taken before an interruption.
                 warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step", UserWarning)
@@ -253,7 +251,7 @@ class TrainingRun:
 
     def _interrupt(self, error: BaseException) -> NoReturn:
         path = self.files.checkpoint("interrupted")
-        with _deaf():
+        with deaf():
             checkpoint.save(path, self._kept or self._content())
             with contextlib.suppress(BadInput):
                 self.log(f"interrupted; saved in {path}")
@@ -262,7 +260,7 @@ class TrainingRun:
     def _save_error(self, error: Exception) -> None:
         """Save what there is; an error in doing so must not hide the one that it is about."""
         path = self.files.checkpoint("error")
-        with _deaf():
+        with deaf():
             with contextlib.suppress(BadInput):
                 self.log(f"failed: {type(error).__name__}: {error}")
             try:
@@ -391,39 +389,3 @@ class _Scalars:
         except (ImportError, OSError) as error:
             self._writer = None
             logger.warning("no more scalars for TensorBoard: %s", error)
-
-
-@contextlib.contextmanager
-def _at_once() -> Iterator[None]:
-    """Let a signal that would be asked for later break into the block; what is done about it then stays the same."""
-    before: dict[signal.Signals, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def receive(number: int, frame: FrameType | None) -> None:
-        before[signal.Signals(number)](number, frame)
-        raise KeyboardInterrupt
-
-    for number, handler in before.items():
-        if callable(handler):  # neither the system's own nor ignored
-            signal.signal(number, receive)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if callable(handler):
-                signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """Let no signal break into the block: not a third Ctrl-C, nor the end of a worker, which PyTorch raises for."""
-    before: dict[signal.Signals, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
-            before[number] = signal.signal(number, lambda *_: None)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
