@@ -75,3 +75,16 @@ def memory_runs_out(trainer, point, times=1, *, after=False):
     }[point]
     error = torch.cuda.OutOfMemoryError(f"CUDA out of memory in {point}")
     return error_at(owner, name, error, times=times, after=after)
+
+
+def build_faulty(build, kind, plant=lambda trainer: None):
+    """Return a `build` whose optimized tier has a fault: it is of `kind`, and `plant` is done to it."""
+
+    def faulty(tier, **arguments):
+        trainer = build(tier, **arguments)
+        if tier == "optimized":
+            trainer.__class__ = kind
+            plant(trainer)
+        return trainer
+
+    return faulty

@@ -15,7 +15,8 @@ import pytest
 
 import trainers
 from tests import strategies
-from tests.properties.controls import fails, holds
+from tests.properties.controls import build_faulty, fails, holds
+from tests.states import assert_same_tree
 from trainers import checkpoint
 from trainers.contract import BadInput
 
@@ -34,19 +35,6 @@ CLOSE = 1e-5  # in one process TensorFlow does not even repeat itself to the bit
 NUM_STEPS = 5  # of each phase; 20 adversarial ones are compared between fresh processes
 QUIET = {"preset": "tiny", "log": lambda _: None}
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-
-
-def build_faulty(kind):
-    """A `build` whose optimized tier has a fault: it takes `kind` instead of what was asked for."""
-
-    def faulty(tier, **arguments):
-        trainer = build(tier, **arguments)
-        if tier == "optimized":
-            trainer.__class__ = kind
-            trainer.compile_steps()
-        return trainer
-
-    return faulty
 
 
 class SharpenedTrainer(OptimizedTrainer):
@@ -154,7 +142,7 @@ def test_36_notices_a_fault(kind):
     fixed = strategies.st.just({"sequence_length": 4, "learning_rate_g": 0.01, "learning_rate_d": 0.01, **promised})
     here = holds(check_agreement, fixed, all_on, strategies.seeds(), max_examples=1)
     here(build)
-    assert fails(here, build_faulty(kind))
+    assert fails(here, build_faulty(build, kind, lambda trainer: trainer.compile_steps()))
 
 
 FRESH = """
@@ -214,24 +202,6 @@ def check_state_travels(make, num_steps, num_more):
         assert checkpoint.dumps(state) == kept, "a snapshot that was loaded belongs to whoever took it"
 
 
-def assert_same_tree(left, right, where="state"):
-    """Key for key and bit for bit."""
-    assert type(left) is type(right), where
-    if isinstance(left, dict):
-        assert list(left) == list(right), where
-        for key in left:
-            assert_same_tree(left[key], right[key], f"{where}[{key!r}]")
-    elif isinstance(left, list | tuple):
-        assert len(left) == len(right), where
-        for index, (one, other) in enumerate(zip(left, right, strict=True)):
-            assert_same_tree(one, other, f"{where}[{index}]")
-    elif isinstance(left, np.ndarray):
-        assert left.dtype == right.dtype, where
-        assert left.tobytes() == right.tobytes(), where
-    else:
-        assert left == right, where
-
-
 state_travels = holds(check_state_travels, strategies.few(6), strategies.few(6), max_examples=2)
 
 
@@ -241,7 +211,7 @@ def test_37_the_state_of_any_tier_loads_into_any_other_key_for_key():
 
 @pytest.mark.parametrize("kind", [ForgetfulTrainer, RenamingTrainer])
 def test_37_notices_a_fault(kind):
-    assert fails(state_travels, build_faulty(kind))
+    assert fails(state_travels, build_faulty(build, kind, lambda trainer: trainer.compile_steps()))
 
 
 def test_37_a_state_of_another_architecture_is_refused_by_name():

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tests import strategies
-from tests.properties.controls import fails, holds
+from tests.properties.controls import build_faulty, fails, holds
+from tests.states import assert_same_tree
 from trainers.switches import weakest_parity
 from trainers.tabular_regressor import SWITCHES, TIERS, build
 from trainers.tabular_regressor.optimized import OptimizedTrainer
@@ -16,18 +17,6 @@ pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 
 NUM_STEPS = 20
 EXAMPLES = 10
-
-
-def build_faulty(kind):
-    """A `build` whose optimized tier has a fault: it takes `kind` instead of what was asked for."""
-
-    def faulty(tier, **arguments):
-        trainer = build(tier, **arguments)
-        if tier == "optimized":
-            trainer.__class__ = kind
-        return trainer
-
-    return faulty
 
 
 class MisscaledTrainer(OptimizedTrainer):
@@ -123,7 +112,7 @@ def test_36_any_subset_of_the_parity_keeping_switches_agrees_with_the_reference(
 
 @pytest.mark.parametrize("kind", [MisscaledTrainer, IdleTrainer, ReshuffledTrainer])
 def test_36_notices_a_fault(kind):
-    assert fails(agreement, build_faulty(kind))
+    assert fails(agreement, build_faulty(build, kind))
 
 
 def check_state_travels(make, overrides, settings, seed, num_steps, num_more):
@@ -150,24 +139,6 @@ def check_state_travels(make, overrides, settings, seed, num_steps, num_more):
             target.close()
 
 
-def assert_same_tree(left, right, where="state"):
-    """Key for key and bit for bit."""
-    assert type(left) is type(right), where
-    if isinstance(left, dict):
-        assert list(left) == list(right), where
-        for key in left:
-            assert_same_tree(left[key], right[key], f"{where}[{key!r}]")
-    elif isinstance(left, list | tuple):
-        assert len(left) == len(right), where
-        for index, (one, other) in enumerate(zip(left, right, strict=True)):
-            assert_same_tree(one, other, f"{where}[{index}]")
-    elif isinstance(left, torch.Tensor):
-        assert left.dtype is right.dtype, where
-        assert torch.equal(left, right), where
-    else:
-        assert left == right, where
-
-
 state_travels = holds(
     check_state_travels,
     strategies.tiny_regressor_overrides(),
@@ -185,4 +156,4 @@ def test_37_the_state_of_any_tier_loads_into_any_other_key_for_key():
 
 @pytest.mark.parametrize("kind", [ForgetfulTrainer, RenamingTrainer])
 def test_37_notices_a_fault(kind):
-    assert fails(state_travels, build_faulty(kind))
+    assert fails(state_travels, build_faulty(build, kind))

@@ -14,6 +14,7 @@ import torch
 import trainers
 from tests import strategies
 from tests.properties.controls import fails, holds, memory_runs_out
+from tests.states import same
 from trainers import checkpoint
 from trainers.contract import BadInput
 from trainers.tabular_regressor import SWITCHES, TrainingConfig, build
@@ -33,10 +34,6 @@ def make(kind=OptimizedTrainer, *, mixed=True, **arguments):
     trainer = build("optimized", switches={**OFF, "mixed_precision": mixed}, **arguments)
     trainer.__class__ = kind
     return trainer
-
-
-def same(left, right):
-    return checkpoint.dumps(left) == checkpoint.dumps(right)
 
 
 class AlikeParts(OptimizedTrainer):

@@ -9,6 +9,7 @@ import torch
 
 from tests import strategies
 from tests.properties.controls import error_at, fails, holds
+from tests.states import same
 from trainers import checkpoint
 from trainers.configuration import read_settings
 from trainers.contract import BadInput
@@ -34,10 +35,6 @@ def make(tier="optimized", kind=OptimizedTrainer, **arguments):
     if tier == "optimized":
         trainer.__class__ = kind
     return trainer
-
-
-def same(left, right):
-    return checkpoint.dumps(left) == checkpoint.dumps(right)
 
 
 def losses(trainer):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.states import differences, leaves
 from trainers import checkpoint
 from trainers.contract import BadInput
 from trainers.tabular_regressor import SWITCHES, TIERS, build
@@ -31,28 +32,6 @@ def make():
     yield build_tiny
     for trainer in made:
         trainer.close()
-
-
-def leaves(tree):
-    """Every value of a nested state, with its path."""
-    match tree:
-        case dict():
-            return [(f"[{key!r}]{path}", leaf) for key, value in tree.items() for path, leaf in leaves(value)]
-        case list() | tuple():
-            return [(f"[{index}]{path}", leaf) for index, value in enumerate(tree) for path, leaf in leaves(value)]
-        case _:
-            return [("", tree)]
-
-
-def differences(left, right):
-    """Paths at which two states do not agree bit for bit."""
-    left, right = leaves(left), leaves(right)
-    assert [path for path, _ in left] == [path for path, _ in right]
-    return [
-        path
-        for (path, one), (_, other) in zip(left, right, strict=True)
-        if not (torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other)
-    ]
 
 
 def train(trainer, epochs):
