@@ -248,7 +248,9 @@ class Pair:
         if "gpu" in passes and (self._labels.get("device") or "cpu").startswith("cuda"):
             # Once a side too: it is a window of seconds, in which the side runs again and again.
             seen = {side: self._child("gpu", side) for side in SIDES}
-            found["gpu"] = {name: both(*(seen[side][name] for side in SIDES)) for name in seen["before"]}
+            names = seen["before"]["figures"]
+            found["gpu"] = {name: both(*(seen[side]["figures"][name] for side in SIDES)) for name in names}
+            found["gpu_timeline"] = {side: seen[side]["timeline"] for side in SIDES}
         return found
 
     def _serve(self, job: processes.Job, sides: Work) -> NoReturn:
@@ -400,7 +402,7 @@ def _alone(job: processes.Job, sides: Work, device: str, root: Path) -> dict[str
         sides.synchronize()
         return count_call(sides.side(name), root)
     if job.task == "gpu":
-        from speedclaims.recorders.nvml import gpu_figures  # noqa: PLC0415
+        from speedclaims.recorders.nvml_window import watch  # noqa: PLC0415
 
         sides.setup(name)  # once: between the calls it would make the device look idle
 
@@ -408,7 +410,7 @@ def _alone(job: processes.Job, sides: Work, device: str, root: Path) -> dict[str
             sides.side(name)()
             sides.synchronize()
 
-        return gpu_figures(call, device=device)
+        return asdict(watch(call, device=device))
     return peak_bytes(device, partial(time_side, sides, name, 1))
 
 

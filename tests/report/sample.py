@@ -431,6 +431,11 @@ def empty_record() -> Row:
     return record
 
 
+def timeline(seconds: list[float], percent: list[float], reason: str | None = None) -> Row:
+    """Return one side's utilization over time."""
+    return {"seconds": seconds, "percent": percent, "reason": reason}
+
+
 def gpu_record() -> Row:
     """Return a later record of a machine with a GPU, with every figure measured."""
     record = copy.deepcopy(sample_record())
@@ -447,7 +452,16 @@ def gpu_record() -> Row:
             row["cold_before_s"], row["cold_after_s"] = figure(2.1, "s"), figure(11.4, "s")
             row["memory"] = sides(8_241_000_000, 4_870_000_000, "bytes")
             row["syncs"] = sides(640, 4, "1")
-            row["gpu"] = {"energy_j": sides(412.0, 255.5, "J"), "utilization": sides(55.0, 91.0, "percent")}
+            row["gpu"] = {
+                "energy_j": sides(412.0, 255.5, "J"),
+                "utilization": sides(55.0, 91.0, "percent"),
+                "temperature_c": sides(41.0, 63.0, "°C"),
+                "other_processes": sides(0, 0, "1"),
+            }
+            row["gpu_timeline"] = {
+                "before": timeline([0.17, 0.33, 0.5, 0.67], [51.0, 62.0, 55.0, 52.0]),
+                "after": timeline([0.17, 0.33, 0.5], [88.0, 93.0, 92.0]),
+            }
     return record
 
 

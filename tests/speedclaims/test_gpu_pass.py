@@ -9,7 +9,8 @@ from speedclaims import fixtures
 from speedclaims.fixtures import Pair
 from speedclaims.pairing import Work, setup_for
 from speedclaims.processes import Job
-from speedclaims.recorders import nvml
+from speedclaims.recorders import nvml_window
+from speedclaims.recorders.nvml_window import Reading
 
 TEST = """
 import pytest
@@ -25,13 +26,15 @@ def test_side(pair):
 
 def test_the_side_runs_alone_set_up_once_and_waited_for(monkeypatch):
     seen = []
-    monkeypatch.setattr(nvml, "gpu_figures", lambda call, device: [call(), call(), {"device": device}][-1])
+    reading = Reading({"utilization": {}}, {})
+    monkeypatch.setattr(nvml_window, "watch", lambda call, device: [call(), call(), seen.append(device), reading][-1])
     sides = Work(
         lambda: seen.append("before"), lambda: seen.append("after"), setup_for(lambda: seen.append("setup")),
         lambda: seen.append("wait"), resets=True,
     )  # fmt: skip
     found = fixtures._alone(Job("id", "gpu", "after", "out"), sides, "cuda:0", Path())
-    assert found == {"device": "cuda:0"}
+    assert found == {"figures": {"utilization": {}}, "timeline": {}}
+    assert seen.pop() == "cuda:0"
     window = seen[len(seen) - seen[::-1].index("setup") - 1 :]
     assert window == ["setup", "after", "wait", "after", "wait"]
     assert "before" not in seen
@@ -48,11 +51,14 @@ class Stub:
         value = {"before": 40.0, "after": 80.0}[side]
         known = {"value": value, "unit": "percent", "status": "measured", "reason": None}
         lost = {"value": None, "unit": "J", "status": "not_measured", "reason": "NVMLError_NotSupported"}
-        return {"utilization": known, "energy_j": lost}
+        timeline = {"seconds": [0.2, 0.4], "percent": [value, value], "reason": None}
+        return {"figures": {"utilization": known, "energy_j": lost}, "timeline": timeline}
 
 
 def test_the_row_holds_each_figure_of_both_sides_or_its_reason():
-    gpu = Pair._other_passes(Stub(), ["time", "gpu"])["gpu"]
+    found = Pair._other_passes(Stub(), ["time", "gpu"])
+    gpu = found["gpu"]
+    assert [found["gpu_timeline"][side]["percent"] for side in ("before", "after")] == [[40.0, 40.0], [80.0, 80.0]]
     assert [gpu["utilization"][side]["value"] for side in ("before", "after", "ratio")] == [40.0, 80.0, 0.5]
     assert {gpu["energy_j"][side]["reason"] for side in ("before", "after", "ratio")} == {"NVMLError_NotSupported"}
 
@@ -73,5 +79,6 @@ def test_on_a_gpu_the_pass_fills_the_row(project):
     project.write(test_t_py=f"import torch\n{test}")
     assert project.run("--speedup-report=out").ret == 0
     (row,) = project.record()["speedclaims"]["pairs"]
-    assert set(row["gpu"]) == set(nvml.UNITS)
+    assert set(row["gpu"]) == set(nvml_window.UNITS)
     assert row["gpu"]["energy_j"]["before"]["value"] > 0
+    assert len(row["gpu_timeline"]["after"]["seconds"]) > 5

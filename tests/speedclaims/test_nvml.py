@@ -14,12 +14,14 @@ import sys
 import time
 import types
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from speedclaims.recorders import environment
 from speedclaims.recorders import nvml as recorder
+from speedclaims.recorders import nvml_window as window
 
 pynvml = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
 
@@ -243,7 +245,7 @@ class FakeLibrary:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(recorder, "perf_counter", clock)
+    monkeypatch.setattr(window, "perf_counter", clock)
     return clock
 
 
@@ -293,10 +295,10 @@ def assert_missing(figures, reason, *names):
 
 def assert_honest(figures, *library):
     """Every figure is there, with a value or a reason; none is NaN, and nothing is left open in NVML."""
-    assert list(figures) == list(recorder.UNITS)
+    assert list(figures) == list(window.UNITS)
     json.dumps(figures, allow_nan=False)
     for name, one in figures.items():
-        assert one["unit"] == recorder.UNITS[name]
+        assert one["unit"] == window.UNITS[name]
         assert (one["value"] is None) == bool(one["reason"]), (name, one)
         if name not in {"throttle_s", "other_processes"}:  # these may be nought
             assert one["value"] != 0, name
@@ -309,7 +311,7 @@ def assert_honest(figures, *library):
 
 def test_an_h200_gives_every_figure(load, side):
     library = load(Board())
-    found = recorder.gpu_figures(side)
+    found = window.watch(side).figures
     assert_honest(found, library)
     assert value(found, "utilization") == pytest.approx(91)  # neither the idle time before nor the sample across counts
     assert [value(found, name) for name in ACTIVITIES] == list(HOPPER.values())
@@ -327,9 +329,25 @@ def test_an_h200_gives_every_figure(load, side):
     assert value(found, "other_processes") == 0
 
 
+def test_the_timeline_has_each_sample_that_began_in_the_window(load, side):
+    load(Board())
+    timeline = window.watch(side).timeline
+    assert timeline["reason"] is None
+    steps = [later - earlier for earlier, later in pairwise([0.0, *timeline["seconds"]])]
+    assert steps == pytest.approx([SAMPLE_S] * len(steps), abs=1e-4)
+    assert set(timeline["percent"]) == {91}
+    assert len(steps) == pytest.approx(2.5 / SAMPLE_S, abs=1)
+
+
+def test_a_timeline_that_cannot_be_had_says_why(load, side):
+    load(Board(mig=1))
+    timeline = window.watch(side, device=INSTANCE).timeline
+    assert timeline == {"seconds": [], "percent": [], "reason": "mig: NVML knows no utilization of an instance"}
+
+
 def test_a_driver_that_hands_out_old_samples_too_changes_nothing(load, side):
     load(Board()).ignores_since = True
-    assert value(recorder.gpu_figures(side), "utilization") == pytest.approx(91)
+    assert value(window.watch(side).figures, "utilization") == pytest.approx(91)
 
 
 def test_nothing_is_asked_while_the_side_runs(load, clock):
@@ -340,7 +358,7 @@ def test_nothing_is_asked_while_the_side_runs(load, clock):
         asked.append(len(library.asked))
         clock.now += 0.5
 
-    recorder.gpu_figures(call)
+    window.watch(call)
     assert len(asked) == 5
     assert len(set(asked)) == 1
     assert asked[0] < len(library.asked)
@@ -348,7 +366,7 @@ def test_nothing_is_asked_while_the_side_runs(load, clock):
 
 def test_an_a100_has_all_but_gpm(load, side):
     library = load(Board(name="NVIDIA A100-SXM4-80GB", uuid=A100, gpm=None, power_w=350))
-    found = recorder.gpu_figures(side)
+    found = window.watch(side).figures
     assert_honest(found, library)
     assert_missing(found, "gpm_not_supported", *ACTIVITIES)
     assert value(found, "utilization") == pytest.approx(91)
@@ -358,7 +376,7 @@ def test_an_a100_has_all_but_gpm(load, side):
 def test_a_driver_that_is_older_than_gpm_names_the_error(load, side):
     library = load(Board(uuid=A100))
     library.absent = {"nvmlGpmQueryDeviceSupport"}
-    found = recorder.gpu_figures(side)
+    found = window.watch(side).figures
     assert_honest(found, library)
     assert_missing(found, "NVMLError_FunctionNotFound", *ACTIVITIES)
     assert value(found, "utilization") == pytest.approx(91)
@@ -366,7 +384,7 @@ def test_a_driver_that_is_older_than_gpm_names_the_error(load, side):
 
 def test_a_mig_instance_has_its_own_activity_and_none_of_the_whole_gpu(load, side):
     library = load(Board(mig=1))
-    found = recorder.gpu_figures(side, device=INSTANCE)
+    found = window.watch(side, device=INSTANCE).figures
     assert_honest(found, library)
     assert_missing(found, "mig: NVML knows no utilization", "utilization")
     assert_missing(found, "mig: NVML counts the whole GPU", "energy_j", "power_w", "throttle_s")
@@ -377,14 +395,14 @@ def test_a_mig_instance_has_its_own_activity_and_none_of_the_whole_gpu(load, sid
 
 def test_a_divided_gpu_without_a_named_instance_has_no_figures_of_the_whole(load, side):
     library = load(Board(mig=1))
-    found = recorder.gpu_figures(side)
+    found = window.watch(side).figures
     assert_honest(found, library)
     assert_missing(found, "mig: ", "utilization", *ACTIVITIES, "energy_j", "power_w", "throttle_s", "memory_bytes")
     assert value(found, "temperature_c") == 63
 
 
 def test_wsl_is_polled_where_the_driver_keeps_no_samples(load, clock, monkeypatch):
-    monkeypatch.setattr(recorder, "POLL_S", 0.005)
+    monkeypatch.setattr(window, "POLL_S", 0.005)
     library = load(Board(name="NVIDIA GeForce RTX 4090", gpm=None, mig=None, utilization=77))
     for name in ("Samples", "TotalEnergyConsumption", "FieldValues", "ComputeRunningProcesses_v3"):
         library.errors[f"nvmlDeviceGet{name}"] = NOT_SUPPORTED
@@ -393,9 +411,12 @@ def test_wsl_is_polled_where_the_driver_keeps_no_samples(load, clock, monkeypatc
         clock.now += 0.5
         time.sleep(0.05)
 
-    found = recorder.gpu_figures(call)
+    reading = window.watch(call)
+    found = reading.figures
     assert_honest(found, library)
     assert value(found, "utilization") == 77
+    assert set(reading.timeline["percent"]) == {77}
+    assert min(reading.timeline["seconds"]) >= 1
     assert value(found, "sm_clock_mhz") == 1980
     assert_missing(found, "NVMLError_NotSupported", "energy_j", "power_w", "throttle_s", "other_processes")
     assert_missing(found, "gpm_not_supported", *ACTIVITIES)
@@ -409,7 +430,7 @@ def test_without_permission_each_refused_metric_says_so(load, side):
         library.errors[name] = NO_PERMISSION
     library.errors["nvmlDeviceGetUtilizationRates"] = NO_PERMISSION
     library.errors["nvmlDeviceGetFieldValues", 270] = NO_PERMISSION
-    found = recorder.gpu_figures(side)
+    found = window.watch(side).figures
     assert_honest(found, library)
     refused = ("utilization", *ACTIVITIES, "energy_j", "power_w", "throttle_s")
     assert_missing(found, "NVMLError_NoPermission: Insufficient Permissions", *refused)
@@ -419,15 +440,15 @@ def test_without_permission_each_refused_metric_says_so(load, side):
 def test_where_the_driver_may_not_be_spoken_to_the_side_is_not_even_run(load, side):
     library = load(Board())
     library.errors["nvmlInitWithFlags"] = NO_PERMISSION
-    found = recorder.gpu_figures(side)
+    found = window.watch(side).figures
     assert_honest(found, library)
-    assert_missing(found, "pynvml: NVMLError_NoPermission", *recorder.UNITS)
+    assert_missing(found, "pynvml: NVMLError_NoPermission", *window.UNITS)
     assert side.num_calls == 0
 
 
 @pytest.mark.parametrize("polled", [False, True])
 def test_a_gpu_that_is_lost_in_mid_run_gives_the_reason_for_every_figure(polled, load, clock, monkeypatch):
-    monkeypatch.setattr(recorder, "POLL_S", 0.005)
+    monkeypatch.setattr(window, "POLL_S", 0.005)
     library = load(Board())
     library.lost_at = clock.now + 1.2
     if polled:
@@ -437,17 +458,17 @@ def test_a_gpu_that_is_lost_in_mid_run_gives_the_reason_for_every_figure(polled,
         clock.now += 0.5
         time.sleep(0.03 if polled else 0)
 
-    found = recorder.gpu_figures(call)
+    found = window.watch(call).figures
     assert_honest(found, library)
-    assert_missing(found, "NVMLError_GpuIsLost: GPU is lost", *recorder.UNITS)
+    assert_missing(found, "NVMLError_GpuIsLost: GPU is lost", *window.UNITS)
 
 
 def test_a_gpu_that_is_lost_before_gives_the_reason(load, side):
     library = load(Board())
     library.lost_at = 0
-    found = recorder.gpu_figures(side)
+    found = window.watch(side).figures
     assert_honest(found, library)
-    assert_missing(found, "NVMLError_GpuIsLost", *recorder.UNITS)
+    assert_missing(found, "NVMLError_GpuIsLost", *window.UNITS)
     described = recorder.describe()
     assert "NVMLError_GpuIsLost" in described.get("reason", "")
 
@@ -459,9 +480,9 @@ def test_without_a_driver_every_figure_says_that_the_library_is_not_there(monkey
     monkeypatch.setattr(pynvml, "nvmlLib", None)
     monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
     monkeypatch.setattr(pynvml, "CDLL", no_library)
-    found = recorder.gpu_figures(side)
+    found = window.watch(side).figures
     assert_honest(found)
-    assert_missing(found, "pynvml: NVMLError_LibraryNotFound", *recorder.UNITS)
+    assert_missing(found, "pynvml: NVMLError_LibraryNotFound", *window.UNITS)
     assert recorder.gpu_environment() == []
     assert "NVMLError_LibraryNotFound" in recorder.describe()["reason"]
 
@@ -471,9 +492,9 @@ def test_without_a_driver_every_figure_says_that_the_library_is_not_there(monkey
 
 def test_a_window_under_two_seconds_is_too_short(load, side):
     library = load(Board())
-    found = recorder.gpu_figures(side, min_seconds=1.0)
+    found = window.watch(side, min_seconds=1.0).figures
     assert_honest(found, library)
-    assert_missing(found, "window_too_short", *recorder.UNITS)
+    assert_missing(found, "window_too_short", *window.UNITS)
 
 
 def test_a_counter_that_goes_backwards_is_no_figure(load, clock):
@@ -485,7 +506,7 @@ def test_a_counter_that_goes_backwards_is_no_figure(load, clock):
         library.boards[0].throttle[270] = 0.1
 
     library.boards[0].throttle[270] = 0.5
-    found = recorder.gpu_figures(call)
+    found = window.watch(call).figures
     assert_honest(found, library)
     assert_missing(found, "counter_went_backwards", "energy_j", "power_w", "throttle_s")
     assert value(found, "utilization") == pytest.approx(91)
@@ -493,14 +514,14 @@ def test_a_counter_that_goes_backwards_is_no_figure(load, clock):
 
 def test_an_energy_counter_that_stands_still_is_not_nought(load, side):
     library = load(Board(power_w=0))
-    assert_missing(recorder.gpu_figures(side), "counter_did_not_move", "energy_j", "power_w")
+    assert_missing(window.watch(side).figures, "counter_did_not_move", "energy_j", "power_w")
     assert library.samples == {}
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -1.0, 250.0])
 def test_an_activity_that_is_no_percentage_is_no_figure(wrong, load, side):
     library = load(Board(gpm={**HOPPER, 5: wrong}))
-    found = recorder.gpu_figures(side)
+    found = window.watch(side).figures
     assert_honest(found, library)
     assert_missing(found, "out_of_range", "tensor_activity")
     assert value(found, "sm_activity") == HOPPER[2]
@@ -510,7 +531,7 @@ def test_one_metric_that_fails_takes_no_other_with_it(load, side):
     library = load(Board())
     library.errors["nvmlGpmMetricsGet", 10] = NOT_SUPPORTED
     library.errors["nvmlDeviceGetTemperature"] = pynvml.NVML_ERROR_UNKNOWN
-    found = recorder.gpu_figures(side)
+    found = window.watch(side).figures
     assert_honest(found, library)
     assert [name for name in found if found[name]["value"] is None] == ["dram_activity", "temperature_c"]
     assert_missing(found, "NVMLError_NotSupported", "dram_activity")
@@ -518,12 +539,12 @@ def test_one_metric_that_fails_takes_no_other_with_it(load, side):
 
 def test_throttling_for_longer_than_the_window_is_no_figure(load, side):
     load(Board(throttle={74: 1e3, 269: 0.0, 270: 0.0, 271: 0.0}))  # a driver that counts in other units
-    assert_missing(recorder.gpu_figures(side), "out_of_range", "throttle_s")
+    assert_missing(window.watch(side).figures, "out_of_range", "throttle_s")
 
 
 def test_a_buffer_that_is_too_small_for_the_window_is_no_figure(load, clock):
     load(Board())
-    assert_missing(recorder.gpu_figures(Side(clock, seconds=90)), "samples_missing", "utilization")
+    assert_missing(window.watch(Side(clock, seconds=90)).figures, "samples_missing", "utilization")
 
 
 def test_an_error_of_the_side_goes_through_and_leaves_nothing_open(load):
@@ -533,20 +554,20 @@ def test_an_error_of_the_side_goes_through_and_leaves_nothing_open(load):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        recorder.gpu_figures(call)
+        window.watch(call)
     assert (library.samples, library.started) == ({}, 0)
 
 
 def test_other_processes_on_the_gpu_are_counted_and_its_own_family_is_not(load, side):
     parent = os.getppid()
     load(Board(pids=[os.getpid(), parent, 4_111_111, 4_222_222]))
-    assert value(recorder.gpu_figures(side), "other_processes") == 2
+    assert value(window.watch(side).figures, "other_processes") == 2
 
 
 @pytest.mark.parametrize("pids", [[], [4_111_111]])
 def test_a_container_that_hides_process_ids_gives_no_count(pids, load, side):
     load(Board(pids=pids))
-    assert_missing(recorder.gpu_figures(side), "process_ids_hidden", "other_processes")
+    assert_missing(window.watch(side).figures, "process_ids_hidden", "other_processes")
 
 
 # -- which device --------------------------------------------------------------------------------------------------
@@ -569,7 +590,7 @@ def test_devices_are_counted_as_cuda_does(setting, device, power_w, load, side, 
     load(Board(power_w=600), Board(uuid=A100, power_w=350))
     if setting is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", setting)
-    assert value(recorder.gpu_figures(side, device=device), "power_w") == pytest.approx(power_w)
+    assert value(window.watch(side, device=device).figures, "power_w") == pytest.approx(power_w)
 
 
 @pytest.mark.parametrize(
@@ -594,18 +615,18 @@ def test_a_device_that_does_not_exist_is_said_plainly(setting, device, words, lo
     library = load(Board(), Board(uuid=A100))
     if setting is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", setting)
-    found = recorder.gpu_figures(side, device=device)
+    found = window.watch(side, device=device).figures
     assert_honest(found, library)
-    assert_missing(found, "device_not_found", *recorder.UNITS)
-    assert_missing(found, words, *recorder.UNITS)
+    assert_missing(found, "device_not_found", *window.UNITS)
+    assert_missing(found, words, *window.UNITS)
     assert side.num_calls == 0
 
 
 def test_unlike_gpus_are_not_guessed_at(load, side, monkeypatch):
     load(Board(), Board(name="NVIDIA T4", uuid=A100, power_w=70))
-    assert_missing(recorder.gpu_figures(side, device="cuda:1"), "device_order_unknown", *recorder.UNITS)
+    assert_missing(window.watch(side, device="cuda:1").figures, "device_order_unknown", *window.UNITS)
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    assert value(recorder.gpu_figures(side, device="cuda:1"), "power_w") == pytest.approx(70)
+    assert value(window.watch(side, device="cuda:1").figures, "power_w") == pytest.approx(70)
 
 
 def fake_torch(*uuids):
@@ -625,15 +646,15 @@ def fake_torch(*uuids):
 def test_what_pytorch_says_of_its_device_comes_first(load, side, monkeypatch):
     load(Board(), Board(name="NVIDIA T4", uuid=A100, power_w=70))
     monkeypatch.setitem(sys.modules, "torch", fake_torch(A100, H200))
-    assert value(recorder.gpu_figures(side), "power_w") == pytest.approx(70)
-    assert value(recorder.gpu_figures(side, device="cuda:1"), "power_w") == pytest.approx(600)
+    assert value(window.watch(side).figures, "power_w") == pytest.approx(70)
+    assert value(window.watch(side, device="cuda:1").figures, "power_w") == pytest.approx(600)
 
 
 def test_nvml_without_a_device_is_a_reason(load, side):
     library = load()
-    found = recorder.gpu_figures(side)
+    found = window.watch(side).figures
     assert_honest(found, library)
-    assert_missing(found, "no_device: NVML finds no GPU", *recorder.UNITS)
+    assert_missing(found, "no_device: NVML finds no GPU", *window.UNITS)
     assert recorder.gpu_environment() == []
     assert recorder.describe()["devices"] == []
 
@@ -643,9 +664,9 @@ def test_nvml_without_a_device_is_a_reason(load, side):
 
 def test_another_module_called_pynvml_is_told(monkeypatch, side):
     monkeypatch.setitem(sys.modules, "pynvml", types.ModuleType("pynvml"))
-    found = recorder.gpu_figures(side)
+    found = window.watch(side).figures
     assert_honest(found)
-    assert_missing(found, "pynvml: another module of this name shadows that of nvidia-ml-py", *recorder.UNITS)
+    assert_missing(found, "pynvml: another module of this name shadows that of nvidia-ml-py", *window.UNITS)
     assert recorder.gpu_environment() == []
 
 
@@ -654,7 +675,7 @@ def test_an_older_pynvml_in_the_way_costs_only_what_it_lacks(load, monkeypatch, 
     older = types.ModuleType("pynvml")
     older.__dict__.update({name: thing for name, thing in vars(pynvml).items() if "Gpm" not in name})
     monkeypatch.setitem(sys.modules, "pynvml", older)
-    found = recorder.gpu_figures(side)
+    found = window.watch(side).figures
     assert_honest(found, library)
     assert_missing(found, "AttributeError: module 'pynvml' has no attribute 'nvmlGpm", *ACTIVITIES)
     assert value(found, "utilization") == pytest.approx(91)
@@ -664,14 +685,14 @@ def test_an_error_that_is_no_nvml_error_is_a_reason_too(load, monkeypatch, side)
     """``NVMLLibraryMismatchError`` is not a subclass of ``NVMLError``."""
     library = load(Board())
     library.absent = {"nvmlDeviceGetComputeRunningProcesses_v3"}
-    found = recorder.gpu_figures(side)
+    found = window.watch(side).figures
     assert_honest(found, library)
     assert_missing(found, "NVMLLibraryMismatchError", "other_processes")
 
 
 def test_without_pynvml_the_extra_is_named(monkeypatch, side):
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert_missing(recorder.gpu_figures(side), "pynvml: ", *recorder.UNITS)
+    assert_missing(window.watch(side).figures, "pynvml: ", *window.UNITS)
 
 
 def test_loading_the_plugin_and_the_recorder_loads_no_pynvml():
@@ -751,8 +772,9 @@ int nvmlDeviceGetTotalEnergyConsumption(device one, unsigned long long *millijou
 """
 ASKS = """
 import json, time
-from speedclaims.recorders.nvml import gpu_environment, gpu_figures
-print(json.dumps([gpu_figures(lambda: time.sleep(0.25), min_seconds=2.1), gpu_environment()]))
+from speedclaims.recorders.nvml import gpu_environment
+from speedclaims.recorders.nvml_window import watch
+print(json.dumps([watch(lambda: time.sleep(0.25), min_seconds=2.1).figures, gpu_environment()]))
 """
 
 
@@ -797,7 +819,7 @@ def test_a_real_gpu_that_multiplies_matrices_is_busy_and_uses_energy():
         torch.cuda.synchronize()
 
     call()
-    found = recorder.gpu_figures(call)
+    found = window.watch(call).figures
     assert_honest(found)
     for name in ("utilization", *ACTIVITIES[:2], "tensor_activity", "energy_j"):
         one = found[name]

@@ -270,7 +270,7 @@ def drift_svg(log_ratios: Sequence[float], *, title: str, low: float | None, hig
         band = f'<rect class="band" x="0" y="{top:.1f}" width="{width:.0f}" height="{max(1.0, bottom - top):.1f}"/>'
     middle = f'<line class="middle" x1="0" x2="{width:.0f}" y1="{height / 2:.1f}" y2="{height / 2:.1f}"/>'
     body = f'{band}{middle}<polyline points="{line}"/><g class="dots">{dots}</g>'
-    return _hand_drawn("drift", width, height, title, body)
+    return hand_drawn("drift", width, height, title, body)
 
 
 def thin(values: Sequence[float]) -> list[float]:
@@ -318,7 +318,7 @@ def strip_svg(strip: Strip, limits: tuple[float, float], *, title: str) -> str:
         body += f'<line class="whisker" x1="{begin:.1f}" x2="{max(begin + 1, stop):.1f}" y1="11" y2="11"/>'
     if is_drawable(strip.measured):
         body += f'<circle cx="{place(strip.measured):.1f}" cy="11" r="4"/>'
-    return _hand_drawn(f"strip {strip.tone}", width, height, title, body)
+    return hand_drawn(f"strip {strip.tone}", width, height, title, body)
 
 
 def strip_limits(strips: Iterable[Strip]) -> tuple[float, float]:
@@ -327,7 +327,8 @@ def strip_limits(strips: Iterable[Strip]) -> tuple[float, float]:
     return axis_limits(value for value in values if is_drawable(value))
 
 
-def _hand_drawn(style: str, width: float, height: float, title: str, body: str) -> str:
+def hand_drawn(style: str, width: float, height: float, title: str, body: str) -> str:
+    """Return a small drawing as an element of a page; its colours are those of the class in the page's style sheet."""
     name = escape(clean(title))
     size = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}"'
     return f'<svg class="{style}" {size} role="img" aria-label="{name}"><title>{name}</title>{body}</svg>'

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .formatting import VERDICTS, Json, clean
 from .markdown import markdown_report
 from .plots import ForestRow, Strip, drift_svg, forest_svg, spread_text, strip_limits, strip_svg
+from .timeline import timeline_svg
 from .view import ClaimRow, PairRow, View, view_record
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def render_html(records: Sequence[Mapping[str, Any]], *, sources: Sequence[str] 
             has_ranges=any(row.claimed for row in view.pairs),
             strips=_strips(view.claims),
             drifts=_drifts((*view.pairs, *view.controls)),
+            timelines=_timelines((*view.pairs, *view.controls)),
             style=_style(),
             verdicts=list(VERDICTS.values()),
             sources=[clean(source) for source in sources],
@@ -176,6 +178,16 @@ def _drifts(rows: Sequence[PairRow]) -> list[tuple[PairRow, str, str]]:
         for row in rows
         if len(row.log_ratios) >= _MIN_DRIFT and (spread := spread_text(row.log_ratios))
     ]
+
+
+def _timelines(rows: Sequence[PairRow]) -> list[tuple[PairRow, str, str]]:
+    drawn = []
+    for row in rows:
+        if row.timelines:
+            missing = (f"{one.side}: not measured: {one.reason}" for one in row.timelines if one.reason)
+            drawing = _safe(timeline_svg(row.timelines, title=f"GPU utilization of {row.name}"))
+            drawn.append((row, drawing, "; ".join(missing) or f"{row.before} → {row.after}"))
+    return drawn
 
 
 def _strict_json(record: Json) -> str:

@@ -26,6 +26,7 @@ from .formatting import (
     without_unit,
     words,
 )
+from .timeline import Timeline, timelines
 
 _HOLDS: Final = ("confirmed", "consistent")
 _DECISIVE: Final = ("confirmed", "below", "above")
@@ -35,6 +36,17 @@ _RANGE_WORDS: Final = {"below": "below", "above": "above"}
 _DEFAULT_CONFIDENCE: Final = 0.95
 _SYNCS: Final = "Host-device synchronizations"
 _MOST_LINES: Final = 8
+_WITH_RATIO: Final = ("energy_j", "power_w", "memory_bytes")
+_GPU_NOTES: Final = {
+    "utilization": "The share of time with at least one kernel running; a tiny kernel in a loop reads 100 %.",
+    "sm_activity": "The share of the multiprocessors with at least one warp on them, over time.",
+    "occupancy": "Resident warps as a share of those that the multiprocessors can hold.",
+    "tensor_activity": "The share of time in which the tensor cores worked.",
+    "dram_activity": "The share of the memory bandwidth that was used.",
+    "energy_j": "Of one call, of the whole GPU, its idle power included.",
+    "throttle_s": "How long the clocks were held down in the window, by the reason that did so longest.",
+    "other_processes": "Where there are any, the pair's figures are not its own alone.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +112,7 @@ class PairRow:
     status: str
     problem: str
     log_ratios: tuple[float, ...]
+    timelines: tuple[Timeline, ...]
     claimed: tuple[tuple[float | None, float | None], ...]
     claims: tuple[str, ...]
 
@@ -493,6 +506,7 @@ def _pair_row(index: int, pair: Json, claims: Sequence[Json]) -> PairRow:
         status=words(pair["status"]),
         problem=_problem(pair),
         log_ratios=tuple(pair["log_ratios"]),
+        timelines=timelines(pair),
         claimed=ranges,
         claims=tuple(dict.fromkeys(clean(claim["id"]) for claim in judging)),
     )
@@ -507,13 +521,20 @@ def _reckoning(pair: Json) -> tuple[str, ...]:
 
 
 def _problem(pair: Json) -> str:
-    reason = clean(pair["reason"] or "")
+    reason = "; ".join(part for part in (clean(pair["reason"] or ""), _contention(pair)) if part)
     if pair["status"] != "measured":
         status = words(pair["status"])
         return reason if reason.startswith(status) else f"{status}: {reason}" if reason else status
     if pair["reached_precision"] is False:
         return reason or "time limit before the precision asked for"
     return reason
+
+
+def _contention(pair: Json) -> str:
+    """Return that others used the GPU beside a side, empty where none did or nobody knows."""
+    sides = pair["gpu"].get("other_processes", {})
+    most = max((figure["value"] or 0 for side, figure in sides.items() if side != "ratio"), default=0)
+    return f"{most:.0f} other {'process' if most == 1 else 'processes'} used the GPU meanwhile" if most else ""
 
 
 def _figures(pairs: Sequence[Json], rows: Sequence[PairRow]) -> tuple[tuple[FigureTable, ...], tuple[str, ...]]:
@@ -622,11 +643,40 @@ def _figure_kinds(pairs: Sequence[Json]) -> Iterable[tuple[str, str, dict[int, J
         "interval.",
         {i: p["syncs"] for i, p in enumerate(pairs)},
     )
+    yield from _gpu_kinds(pairs)
+
+
+def _gpu_kinds(pairs: Sequence[Json]) -> Iterable[tuple[str, str, dict[int, Json]]]:
     names = list(dict.fromkeys(name for pair in pairs for name in pair["gpu"]))
     for name in names:
-        yield f"GPU: {without_unit(name)}", "", {i: p["gpu"][name] for i, p in enumerate(pairs) if name in p["gpu"]}
+        sides = {i: pair["gpu"][name] for i, pair in enumerate(pairs) if name in pair["gpu"]}
+        # what uses less of two things is told by a ratio; by that of two temperatures or shares nothing is
+        kept = sides if name in _WITH_RATIO else {i: _without_ratio(both) for i, both in sides.items()}
+        yield f"GPU: {without_unit(name)}", _GPU_NOTES.get(name, ""), kept
+        if name == "energy_j":
+            yield (
+                "GPU: units per joule",
+                "Batches, images or rows for a joule of the whole GPU, its idle power included.",
+                {i: _per_joule(both, pairs[i]["units"]) for i, both in sides.items()},
+            )
     if not names:
         yield "GPU figures", "", {}
+
+
+def _without_ratio(sides: Json) -> Json:
+    return {side: sides[side] for side in ("before", "after")}
+
+
+def _per_joule(sides: Json, units: float) -> Json:
+    def rate(energy: Json) -> Json:
+        joules = energy["value"]
+        return {**energy, "unit": "1/J"} if not joules else {**_bare(energy), "unit": "1/J", "value": units / joules}
+
+    return {side: rate(sides[side]) for side in ("before", "after")}
+
+
+def _bare(figure: Json) -> Json:
+    return {key: figure[key] for key in ("value", "unit", "status", "reason")}
 
 
 def _figure_row(row: PairRow, sides: Json) -> FigureRow:
