@@ -13,6 +13,8 @@ import pytest
 
 from bench.dialogue import PhasesSide, poisoned_steps, weights_are_finite
 from bench.figures import paired_difference
+from speedclaims.recorders.memory import peak_bytes
+from speedclaims.recorders.nvml import gpu_environment
 from speedclaims.recorders.syncs_tf import counting_syncs
 
 PRETRAINING_STEPS = 8
@@ -41,7 +43,9 @@ def short(dialogue_gan, preset):
 
 
 @pytest.mark.long_pair(3)
-@pytest.mark.claim("dialogue-gan.batch", "dialogue-gan.overall")
+@pytest.mark.claim(
+    "dialogue-gan.batch", "dialogue-gan.overall", "dialogue-gan.utilization-before", "dialogue-gan.utilization"
+)
 def test_adversarial_batch(dialogue_gan):
     """An adversarial batch with all six changes against one as the documents show it before them."""
     dialogue_gan.steps(before=dialogue_gan.reference(), after=dialogue_gan.optimized(), num_steps=1)
@@ -216,6 +220,24 @@ def test_synchronizations(quick, figure, tier):
         f"made inside the frameworks: {syncs.internal} an epoch",
     ]
     figure(value, exact=True, unit="a batch", details=details)
+
+
+@pytest.mark.claim("dialogue-gan.gpu-memory")
+def test_peak_memory_as_a_share_of_the_gpus(dialogue_gan, tensorflow_device, figure):
+    """The memory at the peak of an adversarial batch with all six changes, as a share of the GPU's."""
+    if tensorflow_device == "cpu":
+        figure(None, unit="% of the GPU's memory", reason="no GPU took part")
+        return
+    side = dialogue_gan.optimized()
+    side.num_steps = 1
+    side()
+    gpus = gpu_environment()
+    if not gpus:
+        figure(None, unit="% of the GPU's memory", reason="NVML does not say how much memory the GPU has")
+        return
+    peak = peak_bytes(tensorflow_device, side)["value"]
+    details = ["TensorFlow's own count, without what its allocator keeps in reserve"]
+    figure(100 * peak / gpus[0]["memory_bytes"], exact=True, unit="% of the GPU's memory", details=details)
 
 
 @pytest.mark.claim("dialogue-gan.syncs")

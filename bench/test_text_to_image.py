@@ -116,7 +116,7 @@ def test_smaller_images_in_memory(text_to_image, num_images):
     )  # fmt: skip
 
 
-@pytest.mark.claim("text-to-image.amp-speed", "text-to-image.amp-memory")
+@pytest.mark.claim("text-to-image.amp-speed", "text-to-image.amp-memory", "text-to-image.tensor-cores")
 def test_mixed_precision(text_to_image, num_images):
     """Training in mixed precision against float32, nothing else changed."""
     text_to_image.images(

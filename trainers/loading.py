@@ -2,7 +2,9 @@
 
 import itertools
 import os
+import sys
 from collections.abc import Callable, Iterator
+from types import TracebackType
 from typing import Any, cast
 
 import torch
@@ -10,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset
 
 from trainers.randomness import derived_seed
 
-__all__ = ["EpochSampler", "leave_process_group", "make_loader", "stop_workers"]
+__all__ = ["EpochSampler", "make_loader", "prepare_worker", "stop_workers"]
 
 
 class EpochSampler(RandomSampler):
@@ -63,14 +65,24 @@ def make_loader(  # noqa: PLR0913 - what a loader consists of
         # The loader draws a seed for its workers at every epoch. From the global generator, which it takes
         # otherwise, that draw would shift the dropout masks; no worker here draws anything.
         generator=torch.Generator(),
-        worker_init_fn=leave_process_group,
+        worker_init_fn=prepare_worker,
         collate_fn=collate,
     )
 
 
-def leave_process_group(_: int) -> None:
-    """Let a worker process out of the group that a Ctrl-C goes to: the training process says when to stop."""
+def prepare_worker(_: int) -> None:
+    """Let a worker process out of the group that a Ctrl-C goes to: the training process says when to stop.
+
+    One that stops while it takes a batch hangs up on its workers in the middle of a word, and the thread in them that
+    hands batches over would tell the terminal about it.
+    """
     os.setpgid(0, 0)
+    sys.excepthook = _unless_hung_up
+
+
+def _unless_hung_up(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if not issubclass(kind, EOFError | ConnectionError):
+        sys.__excepthook__(kind, error, traceback)
 
 
 def stop_workers(loader: DataLoader[Any]) -> None:

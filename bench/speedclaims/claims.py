@@ -13,8 +13,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-Metric = Literal["speedup", "memory_ratio", "sync_ratio", "utilization", "energy_ratio", "quality"]
+Metric = Literal[
+    "speedup",
+    "memory_ratio",
+    "sync_ratio",
+    "utilization",
+    "utilization_before",
+    "sm_activity",
+    "tensor_activity",
+    "energy_ratio",
+    "quality",
+]
 Work = Literal["same", "less", "different"]
+
+
+_IN_PERCENT = ("utilization", "utilization_before", "sm_activity", "tensor_activity")
 
 
 class LedgerError(ValueError):
@@ -29,8 +42,9 @@ class Claim(BaseModel):
         source: the document.
         text: the sentence, quoted.
         kind: ``measured`` by a pair, or ``arithmetic``: recomputed from the document's own figures.
-        metric: which figure judges it; ratios are before / after, so that above 1 is better.
-        unit: unit of the bounds, 1 for ratios.
+        metric: which figure judges it; ratios are before / after, so that above 1 is better. ``utilization`` and the
+            activities are those of the after side, in percent; ``utilization_before`` is that of the before side.
+        unit: unit of the bounds, 1 for ratios, percent for utilizations and activities.
         work: which work the claim is about.
         low, high: the bounds of what is claimed, at least one of them.
         requires: what the judging pair must have, for example ``{ device = "cuda" }``.
@@ -50,6 +64,13 @@ class Claim(BaseModel):
     high: float | None = None
     requires: dict[Literal["device", "preset", "family"], str] = Field(default_factory=dict)
     audit: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unit_of_shares(cls, table: Any) -> Any:
+        if isinstance(table, dict) and table.get("metric") in _IN_PERCENT:
+            return {"unit": "percent", **table}
+        return table
 
     @model_validator(mode="after")
     def _bounds(self) -> "Claim":
@@ -211,7 +232,14 @@ def _straddles(claim: Claim, low: float, high: float) -> str:
 
 
 _SIDES = {"memory_ratio": "memory", "sync_ratio": "syncs"}
-_GPU = {"utilization": "utilization", "energy_ratio": "energy_j"}
+_GPU = {
+    "utilization": ("utilization", "after"),
+    "utilization_before": ("utilization", "before"),
+    "sm_activity": ("sm_activity", "after"),
+    "tensor_activity": ("tensor_activity", "after"),
+    "energy_ratio": ("energy_j", "ratio"),
+}
+"""For each metric that NVML tells, the figure and whose it is."""
 
 
 def _figure(claim: Claim, row: Mapping[str, Any]) -> tuple[float | None, float | None, float | None, str | None]:
@@ -223,10 +251,10 @@ def _figure(claim: Claim, row: Mapping[str, Any]) -> tuple[float | None, float |
     if claim.metric == "quality":
         return None, None, None, "a quality claim is judged by a figure, not by a pair"
     if claim.metric in _SIDES:
-        sides = row[_SIDES[claim.metric]]
+        figure = row[_SIDES[claim.metric]]["ratio"]
     else:
-        sides = row["gpu"].get(_GPU[claim.metric])
-        if sides is None:
-            return None, None, None, f"no {claim.metric} was recorded on {row['device']}"
-    figure = sides["after"] if claim.metric == "utilization" else sides["ratio"]
+        name, side = _GPU[claim.metric]
+        if name not in row["gpu"]:
+            return None, None, None, f"no {claim.metric.replace('_', ' ')} was recorded on {row['device']}"
+        figure = row["gpu"][name][side]
     return figure["value"], figure.get("low", figure["value"]), figure.get("high", figure["value"]), figure["reason"]

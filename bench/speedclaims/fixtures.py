@@ -74,6 +74,7 @@ class Pair:
         self._session = session
         self._labels = labels
         self._used = False
+        self._share_s = session.share_s
 
     def __call__(  # noqa: PLR0913 - the public signature
         self,
@@ -158,10 +159,19 @@ class Pair:
         return float(marker.args[0])
 
     @property
+    def _max_time(self) -> float:
+        """Seconds that the pair may take: what its options say, and no more than its share of the run's."""
+        job = processes.job_of(self._config)
+        if job is not None and job.max_time is not None:
+            return job.max_time
+        asked: float = self._config.getoption("speedup_max_time") * self._times_longer
+        return min(asked, self._share_s)
+
+    @property
     def _settings(self) -> Settings:
         option = self._config.getoption
         return Settings(
-            max_time=option("speedup_max_time") * self._times_longer,
+            max_time=self._max_time,
             precision=option("speedup_precision"),
             confidence=option("speedup_confidence"),
             disable_gc=rows.garbage_collector_off(self._benchmark),

@@ -83,11 +83,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write index.html, speedups.md and record.json there",
     )
     add(
+        "--speedup-record",
+        metavar="DIR",
+        type=Path,
+        help="keep the record and its tables there too, as <machine>/<date>-<commit>.json and .md",
+    )
+    add(
         "--speedup-max-time",
         metavar="S",
         type=_described(_positive, "a positive number of seconds"),
         default=10.0,
         help="seconds a pair may take; at least one double round is measured (default: %(default)s)",
+    )
+    add(
+        "--speedup-total-time",
+        metavar="S",
+        type=_described(_positive, "a positive number of seconds"),
+        help="seconds the whole run may take: each pair gets a share, and what has not begun by then is skipped",
     )
     add(
         "--speedup-precision",
@@ -135,19 +147,20 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _LONG_HELP)
     if processes.job_of(config) is not None:
         processes.silence(config)
-    _refuse_report_folder(config.getoption("speedup_report"))
+    for option in ("report", "record"):
+        _refuse_folder(f"--speedup-{option}", config.getoption(f"speedup_{option}"))
     config.stash[KEY] = SpeedSession(config)
     config.pluginmanager.register(_Run(config), "speedclaims-run")
 
 
-def _refuse_report_folder(folder: Path | None) -> None:
-    """Refuse a report folder that cannot be written before anything is measured, not after."""
+def _refuse_folder(option: str, folder: Path | None) -> None:
+    """Refuse a folder that cannot be written before anything is measured, not after."""
     if folder is None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        msg = f"--speedup-report {folder}: not a folder that can be written ({error.strerror}): name another"
+        msg = f"{option} {folder}: not a folder that can be written ({error.strerror}): name another"
         raise pytest.UsageError(msg) from None
 
 
@@ -160,6 +173,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     processes.forget_cache(config)
     items[:] = [item for item in items if item.nodeid == job.nodeid]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what has not begun when the run's time is up."""
+    session = item.config.stash[KEY]
+    if measures(item) and session.seconds_left <= 0:
+        pytest.skip(f"not_measured: the run's time was up (--speedup-total-time {session.total_s:g})")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    """Say a pair's speedup, with ``-v``, where pytest says PASSED."""
+    row: dict[str, Any] | None = getattr(report, ATTRIBUTE, None)
+    if report.when != "call" or not report.passed or row is None or row.get("speedup") is None:
+        return None
+    from speedclaims.report.formatting import format_estimate  # noqa: PLC0415
+
+    return "passed", ".", (f"PASSED {format_estimate(row['speedup'], row['low'], row['high'])}", {"green": True})
 
 
 @pytest.fixture
@@ -224,8 +255,19 @@ class _Run:
         return self.config.pluginmanager.has_plugin("benchmark")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take what a test measured."""
+        """Take what a test measured, and keep what there is so far: a run may be cut off."""
         self.session.take(report)
+        folder: Path | None = self.config.getoption("speedup_report")
+        if folder is not None and self._speaks and report.when == "teardown" and report.nodeid in self.session.rows:
+            self._save_so_far(folder)
+
+    def _save_so_far(self, folder: Path) -> None:
+        from speedclaims import filing, record  # noqa: PLC0415
+
+        try:
+            record.write_text(folder / filing.SO_FAR, record.dumps(self.session.record()))
+        except (OSError, record.RecordError) as error:
+            self.problem = f"{folder / filing.SO_FAR}: {error}"
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:
@@ -245,9 +287,8 @@ class _Run:
         """Write the report and set the exit code where nothing was measured or a claim is refuted."""
         if not self._speaks:
             return
-        folder: Path | None = self.config.getoption("speedup_report")
-        if folder is not None and self.session.rows:
-            self._write(folder)
+        if self.session.rows:
+            self._write(self.config.getoption("speedup_report"), self.config.getoption("speedup_record"))
             if self.problem is not None:
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
         if session.exitstatus != pytest.ExitCode.OK:
@@ -263,14 +304,23 @@ class _Run:
         quiet = hasattr(self.config, "workerinput") or self.config.getoption("collectonly")
         return self._has_benchmark and not quiet and processes.job_of(self.config) is None
 
-    def _write(self, folder: Path) -> None:
+    def _write(self, report: Path | None, records: Path | None) -> None:
+        from speedclaims import filing  # noqa: PLC0415
         from speedclaims.record import RecordError  # noqa: PLC0415
-        from speedclaims.report.render import ReportError, write_report  # noqa: PLC0415
+        from speedclaims.report.render import ReportError, render_markdown, write_report  # noqa: PLC0415
 
+        self.problem = None
         try:
-            self.written = write_report([self.session.record()], folder)
+            if report is not None:
+                self.written = write_report([self.session.record()], report)
+                (report / filing.SO_FAR).unlink(missing_ok=True)
+            if records is not None:
+                found = self.session.record()
+                self.written.append(filing.file(found, render_markdown([found]), records))
         except (RecordError, ReportError) as error:
             self.problem = str(error)
+        except OSError as error:
+            self.problem = f"--speedup-record {records}: {error.strerror}: name a folder that can be written"
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
@@ -294,3 +344,5 @@ class _Run:
         for path in self.written:
             if path.suffix == ".html":
                 terminalreporter.write_line(f"report: {path}")
+            elif path.name != "record.json" and path.suffix == ".json":
+                terminalreporter.write_line(f"record: {path}")

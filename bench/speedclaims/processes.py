@@ -28,6 +28,8 @@ _OUTPUT_OPTIONS: dict[str, Any] = {
     "benchmark_cprofile": None,
     "benchmark_cprofile_dump": None,
     "speedup_report": None,
+    "speedup_record": None,
+    "speedup_total_time": None,
     "xmlpath": None,
     "usepdb": False,
 }
@@ -52,12 +54,14 @@ class Job:
             ``syncs`` (its synchronizations).
         side: ``before`` or ``after``; for ``time`` neither.
         out: file for the figures.
+        max_time: seconds that it may measure; None for what the options say.
     """
 
     nodeid: str
     task: str
     side: str
     out: str
+    max_time: float | None = None
 
 
 def job_of(config: "pytest.Config") -> Job | None:
@@ -88,7 +92,7 @@ def run(config: "pytest.Config", nodeid: str, task: str, side: str = "", *, max_
     """
     with tempfile.TemporaryDirectory(prefix="speedclaims-") as folder:
         out = Path(folder, "figures.json")
-        job = Job(nodeid, task, side, str(out))
+        job = Job(nodeid, task, side, str(out), max_time)
         arguments = [str(argument) for argument in config.invocation_params.args]
         command = [sys.executable, "-m", "pytest", *arguments, f"{OPTION}={json.dumps(asdict(job))}"]
         limit = _SPARE_S + 2 * max_time

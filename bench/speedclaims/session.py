@@ -1,8 +1,10 @@
 """One run's pairs, claims and record: what the hooks of the plugin collect and write."""
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,6 +30,7 @@ class SpeedSession:
         self.reasons: dict[str, str] = {}
         self.num_others_passed = 0
         self.wanted: set[str] = set()
+        self._began = perf_counter()
         self._ledgers: dict[Path, Ledger] = {}
         self._judges: dict[tuple[Path, str], list[str]] = {}
         self._audits: dict[Path, list[dict[str, Any]]] = {}
@@ -39,6 +42,29 @@ class SpeedSession:
         """The passes that ``--speedup-passes`` asks for."""
         passes: Sequence[str] = self.config.getoption("speedup_passes")
         return passes
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    @property
+    def seconds_left(self) -> float:
+        """What is left of ``--speedup-total-time``, infinite without that option."""
+        return math.inf if self.total_s is None else self.total_s - (perf_counter() - self._began)
+
+    @property
+    def total_s(self) -> float | None:
+        """``--speedup-total-time``."""
+        total: float | None = self.config.getoption("speedup_total_time")
+        return total
+
+    @property
+    def share_s(self) -> float:
+        """What is left of it for each of the tests that have not ended."""
+        return max(0.0, self.seconds_left) / max(1, len(self.open_tests))
+
+    @property
+    def open_tests(self) -> list[str]:
+        """The tests with a pair or a figure that have not ended, or never ran."""
+        return sorted(self.wanted - self.rows.keys() - self.reasons.keys())
 
     # -- collection ----------------------------------------------------------------------------------------------
 
@@ -153,6 +179,7 @@ class SpeedSession:
 
     def take(self, report: pytest.TestReport) -> None:
         """Take a finished test's row and outcome from its report."""
+        self._record = self._section = None
         row: dict[str, Any] | None = getattr(report, ATTRIBUTE, None)
         if row is not None:
             (self.figures if "value" in row else self.pairs)[report.nodeid] = row
@@ -184,7 +211,7 @@ class SpeedSession:
         return any(claim["verdict"] in ("below", "inconsistent") for claim in self.section()["claims"])
 
     def section(self) -> dict[str, Any]:
-        """Return the record's ``speedclaims`` section, made once, when all tests have ended."""
+        """Return the record's ``speedclaims`` section, of the tests that have ended."""
         if self._section is None:
             self._section = self._make_section()
         return self._section
@@ -195,7 +222,13 @@ class SpeedSession:
 
         option = self.config.getoption
         pairs = list(self.pairs.values())
-        names = ("speedup_max_time", "speedup_precision", "speedup_confidence", "speedup_processes")
+        names = (
+            "speedup_max_time",
+            "speedup_total_time",
+            "speedup_precision",
+            "speedup_confidence",
+            "speedup_processes",
+        )
         options = {name.removeprefix("speedup_"): option(name) for name in names}
         return {
             "schema_version": record.SCHEMA_VERSION,
@@ -208,6 +241,7 @@ class SpeedSession:
             "noise_floor": noise_floor(pairs),
             "pairs": pairs,
             "figures": list(self.figures.values()),
+            "not_run": self.open_tests,
             "claims": self.claim_rows(),
             "audit": [row for rows in self._audits.values() for row in rows],
         }

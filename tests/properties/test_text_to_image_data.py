@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, RandomSampler
 
 from tests import strategies
 from tests.properties.controls import fails, holds
-from trainers.loading import leave_process_group, stop_workers
+from trainers.loading import prepare_worker, stop_workers
 from trainers.text_to_image import TextToImageConfig
 from trainers.text_to_image.data import CaptionData, PairItems, TrainSampler, join_items, load_data
 from trainers.text_to_image.renderer import offline_data
@@ -59,7 +59,7 @@ def loader_of(*, items=PairItems, sampler=TrainSampler, join=join_items, shared_
             num_workers=num_workers,
             persistent_workers=persistent_workers and num_workers > 0,
             generator=order.generator if shared_generator else torch.Generator(),
-            worker_init_fn=leave_process_group,
+            worker_init_fn=prepare_worker,
             collate_fn=join,
         )
 

@@ -95,6 +95,28 @@ def test_memory_is_judged_by_the_ratio_of_the_memory_pass():
     assert (found["verdict"], found["reason"]) == ("not_measured", "the memory pass did not run")
 
 
+@pytest.mark.parametrize(
+    ("metric", "name", "side"),
+    [
+        ("utilization", "utilization", "after"),
+        ("utilization_before", "utilization", "before"),
+        ("sm_activity", "sm_activity", "after"),
+        ("tensor_activity", "tensor_activity", "after"),
+        ("energy_ratio", "energy_j", "ratio"),
+    ],
+)
+def test_what_nvml_tells_is_judged_by_its_own_side(metric, name, side):
+    found = {"value": 85.0, "unit": "percent", "status": "measured", "reason": None}
+    other = {"value": 7.0, "unit": "percent", "status": "measured", "reason": None}
+    gpu = {name: {"before": other, "after": other, "ratio": other, side: found}}
+    judged = judge(claim(80.0, 95.0, metric=metric), row(gpu=gpu))
+    assert (judged["measured"], judged["verdict"]) == (85.0, "confirmed")
+    assert judged["unit"] == ("1" if metric == "energy_ratio" else "percent")
+    absent = judge(claim(80.0, 95.0, metric=metric), row())
+    assert absent["verdict"] == "not_measured"
+    assert absent["reason"] == f"no {metric.replace('_', ' ')} was recorded on cpu"
+
+
 BAD = {
     "an unknown key": (GOOD + 'colour = "red"\n', "claim loop.thrice: unknown key colour"),
     "low above high": (GOOD.replace("1.1", "9e9"), "claim loop.thrice: low (9e+09) is greater than high (1e+06)"),

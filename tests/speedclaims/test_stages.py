@@ -102,7 +102,10 @@ def test_parts_stand_beside_the_whole_in_record_and_report(project):
     assert project.run("--speedup-report=out").ret == 0
     (row,) = project.record()["speedclaims"]["pairs"]
     assert list(row["stages"]) == ["loader alone", "step alone"]
-    assert row["stages"]["loader alone"]["before"]["value"] == pytest.approx(8 / 0.002, rel=0.3)
+    # two milliseconds of sleep may take longer on a busy machine, but never less
+    rates = {name: row["stages"][name]["after"]["value"] for name in row["stages"]}
+    assert 0 < rates["loader alone"] <= 8 / 0.002
+    assert 0 < rates["step alone"] <= 8 / 0.004
     for name in ("index.html", "speedups.md"):
         text = (project.path / "out" / name).read_text()
         assert "Pace" in text

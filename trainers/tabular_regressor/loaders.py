@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler, Subset, TensorDataset
 
 from trainers.contract import BadInput
-from trainers.loading import EpochSampler, leave_process_group
+from trainers.loading import EpochSampler, prepare_worker
 from trainers.tabular_regressor.config import RegressorConfig
 from trainers.tabular_regressor.data import Batch, data_fingerprint, split_rows
 
@@ -146,7 +146,7 @@ class GivenLoaders:
         if num_workers == 0:
             settings |= {"prefetch_factor": None, "timeout": 0, "multiprocessing_context": None}
         dataset = cast("Dataset[Batch]", given.dataset)
-        settings["worker_init_fn"] = given.worker_init_fn or leave_process_group
+        settings["worker_init_fn"] = given.worker_init_fn or prepare_worker
         sampler = EpochSampler(dataset) if shuffled else None
         return DataLoader(dataset, sampler=sampler, generator=torch.Generator(), **settings)
 

@@ -17,8 +17,9 @@ _RESET_PEAK = "5"  # proc(5): resets the peak resident set size to the current o
 def peak_bytes(device: str, call: Callable[[], object]) -> dict[str, Any]:
     """Run a call and return its peak memory in bytes as a figure of the record.
 
-    On CUDA it is PyTorch's ``max_memory_allocated``; on a CPU the peak resident set size of this process, which
-    holds the interpreter and the libraries too: the same for both sides.
+    On CUDA it is PyTorch's ``max_memory_allocated`` or the peak of TensorFlow's ``get_memory_info``, neither with what
+    the allocator keeps in reserve; on a CPU the peak resident set size of this process, which holds the interpreter and
+    the libraries too: the same for both sides.
 
     Args:
         device: where the work happens, ``cpu`` or ``cuda``.
@@ -39,13 +40,17 @@ def peak_bytes(device: str, call: Callable[[], object]) -> dict[str, Any]:
 
 
 def _cuda_peak(call: Callable[[], object]) -> dict[str, Any]:
-    torch = sys.modules.get("torch")
-    if torch is None:
+    torch, tf = sys.modules.get("torch"), sys.modules.get("tensorflow")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
         call()
-        return figure(None, "bytes", "device memory is read through PyTorch, which this side does not use")
-    torch.cuda.reset_peak_memory_stats()
+        return figure(float(torch.cuda.max_memory_allocated()), "bytes")
+    if tf is not None and tf.config.list_logical_devices("GPU"):
+        tf.config.experimental.reset_memory_stats("GPU:0")
+        call()
+        return figure(float(tf.config.experimental.get_memory_info("GPU:0")["peak"]), "bytes")
     call()
-    return figure(float(torch.cuda.max_memory_allocated()), "bytes")
+    return figure(None, "bytes", "device memory is read through PyTorch or TensorFlow, of which this side uses neither")
 
 
 def current_bytes(device: str) -> dict[str, Any]:

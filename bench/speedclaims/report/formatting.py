@@ -65,6 +65,9 @@ METRICS: Final[Mapping[str, str]] = {
     "sync_ratio": "synchronizations",
     "energy_ratio": "energy",
     "utilization": "utilization",
+    "utilization_before": "utilization before",
+    "sm_activity": "SM activity",
+    "tensor_activity": "tensor activity",
     "quality": "quality",
 }
 

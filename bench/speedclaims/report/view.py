@@ -373,7 +373,12 @@ def _commit(environment: Json) -> str:
 
 def certainty(run: Json) -> tuple[str, ...]:
     """Return how sure the run is of itself: the intervals, the noise floor and what chance alone gets wrong."""
-    parts = [f"Intervals at {_confidence(run['pairs'])}."] if run["pairs"] else []
+    parts = []
+    if run.get("not_run"):
+        told = plural(len(run["not_run"]), "test")
+        parts.append(f"The run was cut off: {told} never ran, and what follows is of those that had ended.")
+    if run["pairs"]:
+        parts.append(f"Intervals at {_confidence(run['pairs'])}.")
     parts.append(_noise_short(run["noise_floor"]))
     confidence_of = {pair["nodeid"]: pair["confidence"] for pair in run["pairs"]}
     wrong = [
