@@ -1,7 +1,7 @@
 """One run's pairs, claims and record: what the hooks of the plugin collect and write."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ class SpeedSession:
         self.reasons: dict[str, str] = {}
         self.num_others_passed = 0
         self.wanted: set[str] = set()
+        self.ceilings: dict[tuple[str | None, str], dict[str, Any]] = {}
         self._ledgers: dict[Path, Ledger] = {}
         self._judges: dict[tuple[Path, str], list[str]] = {}
         self._audits: dict[Path, list[dict[str, Any]]] = {}
@@ -145,6 +146,12 @@ class SpeedSession:
         """Leave a pair's or figure's row on its test, from where the report carries it to an xdist controller."""
         item.stash[ROW] = row
 
+    def ceilings_of(self, framework: str | None, device: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return what the machine does at most, measured once in a run for each framework and device."""
+        if (framework, device) not in self.ceilings:
+            self.ceilings[framework, device] = measure()
+        return self.ceilings[framework, device]
+
     def judge(self, claim: "Claim", row: Mapping[str, Any]) -> dict[str, Any]:
         """Return the verdict row of a claim for a pair."""
         from speedclaims.claims import judge  # noqa: PLC0415
@@ -206,6 +213,7 @@ class SpeedSession:
                 options={**options, "passes": ",".join(self.passes)},
             ),
             "noise_floor": noise_floor(pairs),
+            **({"ceilings": list(self.ceilings.values())} if self.ceilings else {}),
             "pairs": pairs,
             "figures": list(self.figures.values()),
             "claims": self.claim_rows(),

@@ -122,9 +122,7 @@ class Phases:
 
         return door
 
-    def timed_if(
-        self, real: Callable[..., Any], phase: str, *, happened: Callable[..., bool]
-    ) -> Callable[..., Any]:
+    def timed_if(self, real: Callable[..., Any], phase: str, *, happened: Callable[..., bool]) -> Callable[..., Any]:
         """Return a function that does the same as `real`, in a phase if ``happened(result, *args)`` says so after."""
 
         @wraps(real)
@@ -145,7 +143,8 @@ class Phases:
 def owners(base: type, name: str) -> list[type]:
     """Return the classes that define a method: a base's own or inherited one, and every subclass that overrides it."""
     inherited = next((kind for kind in base.__mro__ if name in vars(kind)), None)
-    found, waiting = [] if inherited is None else [inherited], list(base.__subclasses__())
+    found = [] if inherited is None else [inherited]
+    waiting = [base]
     while waiting:
         kind = waiting.pop()
         waiting += type.__subclasses__(kind)

@@ -33,9 +33,12 @@ from speedclaims.recorders.profile import (
 _OPS = "tensorflow.python.framework.ops"
 _FUNCTION = "tensorflow.python.eager.polymorphic_function.polymorphic_function"
 _CONCRETE = "tensorflow.python.eager.polymorphic_function.concrete_function"
-_ITERATORS = ("tensorflow.python.data.ops.iterator_ops", "OwnedIterator"), (
-    "tensorflow.python.data.ops.dataset_ops",
-    "NumpyIterator",
+_ITERATORS = (
+    ("tensorflow.python.data.ops.iterator_ops", "OwnedIterator"),
+    (
+        "tensorflow.python.data.ops.dataset_ops",
+        "NumpyIterator",
+    ),
 )
 _PLANES = "tensorflow.tsl.profiler.protobuf.xplane_pb2"
 _GPU_PLANE = "/device:GPU:"
@@ -144,7 +147,7 @@ def read_profile(folder: Path) -> Any:
 
 
 def kernel_intervals(space: Any, plane_prefix: str = _GPU_PLANE, line_prefix: str = _STREAM) -> list[Interval]:
-    """Return the intervals in seconds of the kernels of a profile: what ran on the streams of its GPUs, copies left out.
+    """Return the intervals in seconds of a profile's kernels: what ran on the streams of its GPUs, but copies.
 
     Args:
         space: the profile.
