@@ -40,7 +40,7 @@ def measure(device: str, *, size: int | None = None, copy_bytes: int | None = No
     work = make(sys.modules[name], device, size, copy_bytes // _FLOAT_BYTES)
     rates = {kind: _rate(partial(work, kind), num_operations, "FLOP/s") for kind in NUMBERS}
     # Every byte is read once and written once.
-    copied = _rate(partial(work, "copy"), 2.0 * copy_bytes, "bytes/s")
+    copied = _rate(partial(work, "copy"), 2.0 * copy_bytes, "B/s")
     return {"framework": name, "device": device, "matmul": rates, "copy": copied}
 
 
@@ -55,7 +55,7 @@ def missing(device: str, reason: str) -> dict[str, Any]:
         "framework": None,
         "device": device,
         "matmul": {kind: figure(None, "FLOP/s", reason) for kind in NUMBERS},
-        "copy": figure(None, "bytes/s", reason),
+        "copy": figure(None, "B/s", reason),
     }
 
 
