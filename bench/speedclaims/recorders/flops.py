@@ -41,9 +41,9 @@ def flops_per_call(call: Callable[[], object]) -> dict[str, Any]:
             if has_tensorflow:
                 counts.append(stack.enter_context(flops_tf.counting()).total)
             call()
+        total = sum(count() for count in counts)
     except flops_tf.NotCountedError as error:
         return figure(None, UNIT, str(error))
-    total = sum(count() for count in counts)
     if not total:
         return figure(None, UNIT, "the call ran no matrix product and no convolution that could be counted")
     return figure(float(total), UNIT)

@@ -86,8 +86,8 @@ def counting() -> Iterator[Count]:
         raise NotCountedError(msg) from None
     count = Count()
 
-    def note(name: Any, inputs: Any, attributes: Any, outputs: Any, **where: Any) -> None:
-        if where.get("graph") is None:  # an operation that runs; others are only written into a graph
+    def note(name: Any, inputs: Any, attributes: Any, outputs: Any, *_: Any, graph: Any = None, **__: Any) -> None:
+        if graph is None:  # an operation that runs; others are only written into a graph
             pairs = dict(zip(attributes[::2], attributes[1::2], strict=True)) if attributes else {}
             count.note(_text(name), inputs, pairs, outputs)
 

@@ -9,7 +9,7 @@ Not told apart: what other threads do, Tensors moved by functions other than ``t
 
 import gc
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -61,8 +61,9 @@ def watching(phases: Phases) -> Iterator[None]:
     watch = Watch(torch, Syncs())
     with ExitStack() as stack:
         stack.enter_context(watch.noting_optimizers())
-        stack.enter_context(_marking_compiled(phases))
-        doors = [*_loading(torch, phases), *_computing(torch, phases), *_waiting(torch, phases, watch)]
+        modules = list(_methods(torch.nn.Module, "__call__", FORWARD, phases))
+        stack.enter_context(_marking_compiled(phases, modules))
+        doors = [*modules, *_loading(torch, phases), *_computing(torch, phases), *_waiting(torch, phases, watch)]
         doors += _optimizing(torch, phases, watch)
         stack.enter_context(replaced(doors))
         yield
@@ -101,7 +102,6 @@ def _function(owner: Any, name: str, phase: str, phases: Phases) -> Iterator[Doo
 
 
 def _computing(torch: Any, phases: Phases) -> Iterator[Door]:
-    yield from _methods(torch.nn.Module, "__call__", FORWARD, phases)
     yield from _methods(torch.Tensor, "backward", BACKWARD, phases)
     for name in ("backward", "grad"):
         yield from _function(torch.autograd, name, BACKWARD, phases)
@@ -133,16 +133,31 @@ def _optimizing(torch: Any, phases: Phases, watch: Watch) -> Iterator[Door]:
 
 
 @contextmanager
-def _marking_compiled(phases: Phases) -> Iterator[None]:
+def _marking_compiled(phases: Phases, modules: Sequence[Door]) -> Iterator[None]:
     """Make a phase of every call of what ``torch.compile`` returned, by the hooks that it calls on its way in and out.
 
-    What it returns is a closure that nobody can reach; its hooks can be.
+    What it returns is a closure that nobody can reach; its hooks can be. Inside, calls of modules are left as they
+    were: the compiler would find another function there, and compile that.
+
+    Args:
+        phases: takes the time.
+        modules: the doors of calls of modules.
     """
     frames = sys.modules.get("torch._dynamo.eval_frame")
     kind = getattr(frames, "OptimizeContext", None)
+    reals = [vars(owner)[name] for owner, name, _ in modules]
 
-    def entered() -> Any:
-        return phases.ends if phases.begins(COMPILED) else _do_nothing
+    def entered() -> Callable[[], None]:
+        if not phases.begins(COMPILED):
+            return _do_nothing
+        for (owner, name, _), real in zip(modules, reals, strict=True):
+            setattr(owner, name, real)
+        return left
+
+    def left() -> None:
+        for owner, name, door in modules:
+            setattr(owner, name, door)
+        phases.ends()
 
     hooked = [] if kind is None else [one.enter_exit_hooks for one in _instances(kind)]
     for hooks in hooked:
