@@ -367,3 +367,21 @@ def logits_of_words(num_words: int = 12) -> st.SearchStrategy[np.ndarray]:
     """Logits of the next word, for a few sequences."""
     sizes = st.tuples(st.integers(1, 4), st.just(num_words))
     return npst.arrays(np.float32, sizes, elements=st.floats(-8, 8, width=32))
+
+
+def intervals(most: int = 12, end: int = 40) -> st.SearchStrategy[list[tuple[int, int]]]:
+    """Intervals (start, end) of whole numbers, also empty ones, that overlap, touch and hold one another."""
+    ends = st.tuples(st.integers(0, end), st.integers(0, end)).map(lambda both: (min(both), max(both)))
+    return st.lists(ends, max_size=most)
+
+
+@st.composite
+def phase_scripts(draw, names, depth: int = 4):
+    """A call as a tree: how long it works, and the phases that it enters, each with a tree of its own."""
+    steps = []
+    for _ in range(draw(st.integers(0, 3))):
+        if depth and draw(st.booleans()):
+            steps.append((draw(st.sampled_from(names)), draw(phase_scripts(names, depth=depth - 1))))
+        else:
+            steps.append(draw(st.integers(1, 1000)))
+    return steps

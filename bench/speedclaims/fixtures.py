@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from speedclaims.session import SpeedSession
 
 WORKS = ("same", "less", "different")
-PASSES = ("time", "cold", "memory", "syncs", "gpu")
+PASSES = ("time", "cold", "memory", "syncs", "gpu", "profile")
 CONTROL_PROCESSES = 3
 PASS_PROCESSES = 3
 """Fresh processes for each side of the cold and the memory pass: the figure is their median, with its range."""
@@ -103,7 +103,7 @@ class Pair:
             setup: runs before each side outside the clock; it may take the side's name, ``"before"`` or ``"after"``.
             synchronize: waits for the device inside the clock; by default of PyTorch and TensorFlow whatever is
                 imported already.
-            passes: of ``time``, ``cold``, ``memory``, ``syncs`` and ``gpu`` what to measure instead of
+            passes: of ``time``, ``cold``, ``memory``, ``syncs``, ``gpu`` and ``profile`` what to measure instead of
                 ``--speedup-passes``.
             calls: how many calls of each side make the whole that is compared, for example ``(250, 100)`` epochs: the
                 speedup is that of 250 calls before against 100 after, reckoned from the ratio of one to one.
@@ -134,6 +134,8 @@ class Pair:
         row.update(_timed(measurements, spread, calls[0] / calls[1]))
         row["stages"] = measure_stages(stages or {}, units, sides.synchronize)
         row.update(self._other_passes(passes or self._session.passes))
+        if "profile" in (passes or self._session.passes):
+            row.update(self._profiled(row))
         self._session.add_row(self._item, row)
         rows.add(self._benchmark, self._item.name, _seconds(measurements), _extra(row))
         verdicts = [self._session.judge(claim, row)["verdict"] for claim in claims]
@@ -262,6 +264,15 @@ class Pair:
             found["gpu"] = {name: both(*(seen[side]["figures"][name] for side in SIDES)) for name in names}
             found["gpu_timeline"] = {side: seen[side]["timeline"] for side in SIDES}
         return found
+
+    def _profiled(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        from speedclaims.recorders import flops  # noqa: PLC0415
+
+        seen = {side: self._child("profile", side) for side in SIDES}
+        counted, framework = (seen["before"].pop(name) for name in ("flops", "framework"))
+        # Once a run, in a process that one side has set up: threads and numerical settings are as they are for it.
+        ceilings = self._session.ceilings_of(framework, row["device"], lambda: self._child("ceilings", "before"))
+        return {"profile": seen, "flops": flops.of_pair(row, counted, flops.highest(ceilings))}
 
     def _serve(self, job: processes.Job, sides: Work) -> NoReturn:
         """Do a child's job: leave its figures in the file and end the test."""
@@ -411,6 +422,8 @@ def _alone(job: processes.Job, sides: Work, device: str, root: Path) -> dict[str
         sides.setup(name)  # what it asks of a device belongs to no side
         sides.synchronize()
         return count_call(sides.side(name), root)
+    if job.task in {"profile", "ceilings"}:
+        return _profile_alone(job, sides, name, device)
     if job.task == "gpu":
         from speedclaims.recorders.nvml_window import watch  # noqa: PLC0415
 
@@ -424,9 +437,32 @@ def _alone(job: processes.Job, sides: Work, device: str, root: Path) -> dict[str
     return peak_bytes(device, partial(time_side, sides, name, 1))
 
 
+def _profile_alone(job: processes.Job, sides: Work, name: SideName, device: str) -> dict[str, Any]:
+    from speedclaims.recorders import ceilings, flops, profile  # noqa: PLC0415
+
+    if job.task == "ceilings":
+        return ceilings.measure(device)
+
+    def prepare() -> None:
+        sides.setup(name)  # what it takes belongs to no phase
+        sides.synchronize()
+
+    def call() -> None:
+        sides.side(name)()
+        sides.synchronize()
+
+    found = profile.profile_side(prepare, call, device)
+    if name == "before":
+        prepare()
+        found.update(flops=flops.flops_per_call(call), framework=ceilings.framework())
+    return found
+
+
 def blank_row(item: pytest.Item, *, control: bool = False) -> dict[str, Any]:
     """Return the record's row of a test's pair before anything is known about it."""
     from speedclaims.record import figure, sides  # noqa: PLC0415
+    from speedclaims.recorders.flops import not_counted  # noqa: PLC0415
+    from speedclaims.recorders.profile import not_profiled  # noqa: PLC0415
 
     def missing(unit: str, name: str) -> dict[str, Any]:
         return figure(None, unit, f"the {name} pass did not run")
@@ -467,6 +503,8 @@ def blank_row(item: pytest.Item, *, control: bool = False) -> dict[str, Any]:
         "syncs": sides(missing("1", "syncs"), missing("1", "syncs")),
         "gpu": {},
         "stages": {},
+        "profile": {side: not_profiled("the profile pass did not run") for side in SIDES},
+        "flops": not_counted("the profile pass did not run"),
         "status": "not_measured",
         "reason": None,
     }

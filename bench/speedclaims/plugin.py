@@ -128,7 +128,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=_passes,
         default=("time",),
         help="what to measure, separated by commas: time, cold (first call), memory (peak), syncs (how often the "
-        "processor waits for the device, and in which lines), gpu (what NVML says of it) (default: time)",
+        "processor waits for the device, and in which lines), gpu (what NVML says of it), profile (where the time of a "
+        "call goes, its FLOPs and their share of what this machine can do) (default: time)",
     )
     add(
         "--speedup-strict",

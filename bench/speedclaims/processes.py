@@ -50,8 +50,9 @@ class Job:
 
     Attributes:
         nodeid: the test.
-        task: ``time`` (both sides, in alternation), or of one side ``cold`` (its first call), ``memory`` (its peak) or
-            ``syncs`` (its synchronizations).
+        task: ``time`` (both sides, in alternation), or of one side ``cold`` (its first call), ``memory`` (its peak),
+            ``syncs`` (its synchronizations), ``gpu`` (what NVML says), ``profile`` (its phases) or ``ceilings`` (what
+            the machine does at most, under the settings of that side).
         side: ``before`` or ``after``; for ``time`` neither.
         out: file for the figures.
         max_time: seconds that it may measure; None for what the options say.

@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ class SpeedSession:
         self.num_others_passed = 0
         self.wanted: set[str] = set()
         self._began = perf_counter()
+        self.ceilings: dict[tuple[str | None, str], dict[str, Any]] = {}
         self._ledgers: dict[Path, Ledger] = {}
         self._judges: dict[tuple[Path, str], list[str]] = {}
         self._audits: dict[Path, list[dict[str, Any]]] = {}
@@ -171,6 +172,12 @@ class SpeedSession:
         """Leave a pair's or figure's row on its test, from where the report carries it to an xdist controller."""
         item.stash[ROW] = row
 
+    def ceilings_of(self, framework: str | None, device: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return what the machine does at most, measured once in a run for each framework and device."""
+        if (framework, device) not in self.ceilings:
+            self.ceilings[framework, device] = measure()
+        return self.ceilings[framework, device]
+
     def judge(self, claim: "Claim", row: Mapping[str, Any]) -> dict[str, Any]:
         """Return the verdict row of a claim for a pair."""
         from speedclaims.claims import judge  # noqa: PLC0415
@@ -239,6 +246,7 @@ class SpeedSession:
                 options={**options, "passes": ",".join(self.passes)},
             ),
             "noise_floor": noise_floor(pairs),
+            **({"ceilings": list(self.ceilings.values())} if self.ceilings else {}),
             "pairs": pairs,
             "figures": list(self.figures.values()),
             "not_run": self.open_tests,

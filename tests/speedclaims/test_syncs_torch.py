@@ -10,7 +10,7 @@ import pytest
 
 from speedclaims.recorders import syncs as both
 from speedclaims.recorders.syncs import NothingToCountError, Syncs, count_call
-from speedclaims.recorders.syncs_torch import _Watch, counting_syncs, cuda_warnings
+from speedclaims.recorders.syncs_torch import Watch, counting_syncs, cuda_warnings
 
 torch = pytest.importorskip("torch")
 
@@ -166,7 +166,7 @@ def test_without_the_identity_of_the_counters_they_would_count(monkeypatch):
     """The control of the test above."""
     from speedclaims.recorders import syncs_torch
 
-    monkeypatch.setattr(syncs_torch._Watch, "_is_counter", lambda *_: False)
+    monkeypatch.setattr(syncs_torch.Watch, "_is_counter", lambda *_: False)
     weight = torch.nn.Parameter(torch.ones(3))
     weight.sum().backward()
     with counting_syncs() as syncs:
@@ -196,7 +196,7 @@ def test_what_is_copied_to_another_device_counts_where_it_waits():
         def func(*_, **__):
             return result
 
-        func.__name__, watch = name, _Watch(torch, Syncs())
+        func.__name__, watch = name, Watch(torch, Syncs())
         watch.called(func, args, options, sys._getframe())
         return watch.syncs.own.total()
 
@@ -226,7 +226,7 @@ def test_on_cuda_what_lives_in_host_memory_waits_for_nothing(monkeypatch):
         torch.tensor(1.0).item()
         torch.ones(3).nonzero()
     assert syncs.own.total() == 0
-    assert _Watch(torch, Syncs())._asks("item", [device], {})
+    assert Watch(torch, Syncs()).asks("item", [device], {})
 
 
 def test_a_compiled_function_runs_while_it_is_counted():

@@ -21,13 +21,13 @@ from unittest.mock import patch
 
 from speedclaims.recorders.syncs import NothingToCountError, Syncs
 
-_VALUES = frozenset(
+VALUES = frozenset(
     {"item", "tolist", "numpy", "cpu", "is_nonzero", "equal", "allclose", "__array__", "__dlpack__"}
     | {"__bool__", "__float__", "__int__", "__index__", "__complex__", "__contains__", "__format__", "__repr__"}
 )
 """Functions that give Python what a tensor holds."""
 
-_SIZES = frozenset(
+SIZES = frozenset(
     {"nonzero", "argwhere", "masked_select", "unique", "unique_consecutive", "_unique2", "bincount", "tensor_split"}
     | {"repeat_interleave"}
 )
@@ -71,7 +71,7 @@ def counting_syncs(syncs: Syncs | None = None) -> Iterator[Syncs]:
         msg = "PyTorch is not imported: import it before counting its synchronizations"
         raise NothingToCountError(msg)
     torch = sys.modules["torch"]
-    watch = _Watch(torch, Syncs() if syncs is None else syncs)
+    watch = Watch(torch, Syncs() if syncs is None else syncs)
 
     class Mode(torch.overrides.TorchFunctionMode):  # type: ignore[name-defined, misc]
         def __torch_function__(
@@ -97,8 +97,8 @@ def _unseen(torch: Any) -> list[tuple[Any, str]]:
     return [(owner, name) for owner, name in owners if hasattr(owner, name)]
 
 
-class _Watch:
-    """Decides which calls are synchronizations, and counts them.
+class Watch:
+    """Decides which calls are synchronizations, and counts them; the pass `profile` asks it too.
 
     Args:
         torch: the module.
@@ -113,6 +113,11 @@ class _Watch:
         optimizer = torch.optim.Optimizer
         # By type and not by isinstance, which asks lazy modules for their class and thereby imports them.
         self._optimizers = {id(one): one for one in gc.get_objects() if issubclass(type(one), optimizer)}
+
+    @property
+    def optimizers(self) -> list[Any]:
+        """The optimizers that are known."""
+        return list(self._optimizers.values())
 
     @contextmanager
     def noting_optimizers(self) -> Iterator[None]:
@@ -135,17 +140,18 @@ class _Watch:
         """
         result = func(*args, **options)
         name = getattr(func, "__name__", "")
-        if self._asks(name, args, options) or (name in _MOVES and self._has_moved(name, args, options, result)):
+        if self.asks(name, args, options) or (name in _MOVES and self._has_moved(name, args, options, result)):
             self.syncs.note(caller, self.doors)
         return result
 
-    def _asks(self, name: str, args: Sequence[Any], options: Mapping[str, Any]) -> bool:
+    def asks(self, name: str, args: Sequence[Any], options: Mapping[str, Any]) -> bool:
+        """Whether a call of a function of PyTorch's, by its name, waits for the value of a tensor."""
         if name in {"__getitem__", "__setitem__"}:
             return self._asks_for_index(args)
         given = [*args, *options.values()]
         if name in _LISTS and given and isinstance(given[0], list | tuple):
             given = list(given[0])
-        elif not (name in _VALUES | _SIZES | _FACTORIES or (name == "where" and len(given) == 1)):
+        elif not (name in VALUES | SIZES | _FACTORIES or (name == "where" and len(given) == 1)):
             return False
         tensors = [one for one in given if isinstance(one, self._tensor)]
         if name in _COUNTS:  # by a tensor; by a number they wait for nothing

@@ -72,6 +72,9 @@ METRICS: Final[Mapping[str, str]] = {
 }
 
 
+_SCALED_UNITS: Final = frozenset({"FLOP", "FLOP/s", "B/s"})
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A measured value as text: the point, and its interval or an empty string."""
@@ -182,6 +185,8 @@ def format_quantity(value: float, unit: str) -> str:
         return format_seconds(value)
     if unit == "bytes":
         return format_bytes(value)
+    if unit in _SCALED_UNITS:
+        return format_scaled(value, unit)
     return with_unit(format_number(value), unit)
 
 
@@ -206,6 +211,15 @@ def format_bytes(value: float | None) -> str:
         if abs(value) >= 1024**exponent:
             return f"{format_number(value / 1024**exponent)} {name}"
     return f"{value:.0f} B"
+
+
+def format_scaled(value: float, unit: str) -> str:
+    """Return a quantity with a decimal prefix before its unit: ``1.84e8 FLOP`` is ``184 MFLOP``."""
+    for exponent, prefix in ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
+        # 0.9996 G would be written as 1000 M if the prefix were chosen before rounding
+        if abs(value) >= 10**exponent * 0.9995:
+            return f"{format_number(value / 10**exponent)} {prefix}{clean(unit)}"
+    return f"{format_number(value)} {clean(unit)}"
 
 
 def format_percent(share: float | None) -> str:

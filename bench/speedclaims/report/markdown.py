@@ -36,6 +36,7 @@ def markdown_report(view: View, earlier: Sequence[View], sources: Sequence[str])
         *_head(view),
         *_claims(view),
         *_pairs("## Pairs", view.pairs, view.confidence),
+        *_profiled(view),
         *_controls(view),
         *_figures(view),
         *_audit(view),
@@ -102,6 +103,21 @@ def _pair_cells(row: PairRow) -> tuple[str, ...]:
         row.problem or row.status,
     )
     return tuple(escape_markdown(cell) for cell in cells)
+
+
+def _profiled(view: View) -> Iterator[str]:
+    if not view.profiled:
+        return
+    yield "## Where the time goes"
+    yield ""
+    yield "One warm call of each side. These calls are instrumented, so they take longer and supply no speedup."
+    yield ""
+    rows = [
+        tuple(escape_markdown(cell) for cell in (pair.name, f"{bar.side}: {bar.label}", bar.time, bar.told))
+        for pair in view.profiled
+        for bar in pair.sides
+    ]
+    yield from table(("Pair", "Side", "Profiled call", "Phases"), rows, right=(2,))
 
 
 def _controls(view: View) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .formatting import VERDICTS, Json, clean
 from .markdown import markdown_report
+from .phases import PHASES, ProfiledPair, SideBar, phases_svg
 from .plots import ForestRow, Strip, drift_svg, forest_svg, spread_text, strip_limits, strip_svg
 from .timeline import timeline_svg
 from .view import ClaimRow, PairRow, View, view_record
@@ -71,6 +72,8 @@ def render_html(records: Sequence[Mapping[str, Any]], *, sources: Sequence[str] 
             forest=_forest(view),
             has_ranges=any(row.claimed for row in view.pairs),
             strips=_strips(view.claims),
+            profiled=_profiled(view),
+            phases=_phases(view),
             drifts=_drifts((*view.pairs, *view.controls)),
             timelines=_timelines((*view.pairs, *view.controls)),
             style=_style(),
@@ -166,6 +169,20 @@ def _strips(claims: Sequence[ClaimRow]) -> list[str]:
         _safe(strip_svg(strip, limits, title=f"claimed {row.claimed}, measured {row.measured}")) if strip else ""
         for strip, row in zip(strips, claims, strict=True)
     ]
+
+
+def _profiled(view: View) -> list[tuple[ProfiledPair, list[tuple[SideBar, str]]]]:
+    """Return a drawing for each side of each pair that was profiled."""
+    return [
+        (pair, [(bar, _safe(phases_svg(bar, max(one.seconds for one in pair.sides)))) for bar in pair.sides])
+        for pair in view.profiled
+    ]
+
+
+def _phases(view: View) -> list[tuple[str, str, str]]:
+    """Return style, name and meaning of the phases that occur, for the legend."""
+    occurring = {segment.phase for pair in view.profiled for bar in pair.sides for segment in bar.segments}
+    return [(name.replace(" ", "-"), name, meaning) for name, meaning in PHASES.items() if name in occurring]
 
 
 def _drifts(rows: Sequence[PairRow]) -> list[tuple[PairRow, str, str]]:

@@ -157,6 +157,7 @@ def _lines(view: View, layout: Layout) -> Iterator["Text"]:
     others = [row for row in view.pairs if row.index not in judged]
     if others:
         yield from _pairs(others, view, layout, title="pair without a claim" if view.claims else "pair")
+    yield from _profiled(view, layout)
     yield from _control_lines(view, layout)
     yield layout.line(("─" * layout.width, MUTED))
     yield from layout.paragraph(view.headline, BOLD)
@@ -313,6 +314,16 @@ def _equivalence(row: PairRow, layout: Layout) -> _Cell:
     if row.work != "same" and not layout.is_wide:
         word = f"{row.work} work" if row.work == "less" else "other work"
     return _Cell(word, "red" if row.is_equivalence_bad else "")
+
+
+def _profiled(view: View, layout: Layout) -> Iterator["Text"]:
+    """Yield one line about where the time goes: of the only pair that was profiled, or how many were."""
+    if len(view.profiled) == 1:
+        (pair,) = view.profiled
+        told = "; ".join(f"{bar.label} {bar.largest()}" for bar in pair.sides if bar.segments)
+        yield from layout.paragraph(f"Where the time of {pair.name} goes: {told}", MUTED)
+    elif view.profiled:
+        yield from layout.paragraph(f"Where the time of {len(view.profiled)} pairs goes: see the report", MUTED)
 
 
 def _control_lines(view: View, layout: Layout) -> Iterator["Text"]:

@@ -26,6 +26,7 @@ from .formatting import (
     without_unit,
     words,
 )
+from .phases import ProfiledPair, profiled_pairs
 from .timeline import Timeline, timelines
 
 _HOLDS: Final = ("confirmed", "consistent")
@@ -211,6 +212,7 @@ class View:
     noise_value: float | None
     figures: tuple[FigureTable, ...]
     missing_figures: tuple[str, ...]
+    profiled: tuple[ProfiledPair, ...]
     values: tuple[ValueRow, ...]
     audit: tuple[AuditRow, ...]
     environment: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
@@ -250,9 +252,10 @@ def view_record(record: Json) -> View:
         noise_value=run["noise_floor"]["value"],
         figures=tables,
         missing_figures=missing,
+        profiled=profiled_pairs(run["pairs"]),
         values=tuple(_value_row(row) for row in run.get("figures", ())),
         audit=audit,
-        environment=_environment(run["environment"]),
+        environment=(*_environment(run["environment"]), *_ceilings(run.get("ceilings", ()))),
         command=clean(run["environment"]["command"]),
         date=clean(record["datetime"])[:16].replace("T", " "),
         commit=_commit(run["environment"]),
@@ -648,6 +651,7 @@ def _figure_kinds(pairs: Sequence[Json]) -> Iterable[tuple[str, str, dict[int, J
         "interval.",
         {i: p["syncs"] for i, p in enumerate(pairs)},
     )
+    yield from _profile_kinds(pairs)
     yield from _gpu_kinds(pairs)
 
 
@@ -682,6 +686,31 @@ def _per_joule(sides: Json, units: float) -> Json:
 
 def _bare(figure: Json) -> Json:
     return {key: figure[key] for key in ("value", "unit", "status", "reason")}
+
+
+def _profile_kinds(pairs: Sequence[Json]) -> Iterable[tuple[str, str, dict[int, Json]]]:
+    """Yield what the pass `profile` measured beside the phases; nothing for records that are older than it."""
+    profiled = {i: pair for i, pair in enumerate(pairs) if "profile" in pair}
+    if not profiled:
+        return
+    yield (
+        "GPU busy",
+        "For how much of one call at least one kernel runs, by the profiler, which itself slows the host down.",
+        {i: {side: one["busy"] for side, one in pair["profile"].items()} for i, pair in profiled.items()},
+    )
+    counted = {i: pair["flops"] for i, pair in enumerate(pairs) if "flops" in pair}
+    yield (
+        "Floating point operations of one call",
+        "Matrix products, convolutions and attention, counted on the before side and the same for the after side "
+        "where it does the same work.",
+        {i: {side: flops[side] for side in ("before", "after")} for i, flops in counted.items()},
+    )
+    yield (
+        "Share of the measured ceiling",
+        "Those operations by the measured time of the call, of the fastest matrix product that this machine was "
+        "measured to do.",
+        {i: flops["share"] for i, flops in counted.items()},
+    )
 
 
 def _figure_row(row: PairRow, sides: Json) -> FigureRow:
@@ -719,4 +748,18 @@ def _environment(environment: Json) -> tuple[tuple[str, tuple[tuple[str, str], .
         (title, tuple(format_setting(key, value) for key, value in group.items()))
         for title, group in groups.items()
         if group
+    )
+
+
+def _ceilings(ceilings: Sequence[Json]) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
+    """Return what the machine was measured to do at most, a group for each framework and device."""
+    return tuple(
+        (
+            f"Measured ceilings ({clean(one['framework'] or 'no framework')}, {clean(one['device'])})",
+            (
+                *((f"matrix product, {clean(kind)}", format_figure(rate)) for kind, rate in one["matmul"].items()),
+                ("copy, read and written", format_figure(one["copy"])),
+            ),
+        )
+        for one in ceilings
     )
