@@ -31,6 +31,15 @@ def sides(before: float | None, after: float | None, unit: str, reason: str | No
     }
 
 
+def profiled(busy: float | None, **seconds: float) -> Row:
+    """Return where one side's time goes, by the phases' names with underscores."""
+    return {
+        "busy": figure(busy, "percent", "the busy fraction is of a GPU: this ran on the CPU"),
+        "wall_s": figure(sum(seconds.values()), "s"),
+        "phases": [{"name": name.replace("_", " "), "seconds": value} for name, value in seconds.items()],
+    }
+
+
 def log_ratios(speedup: float, num: int, *, spread: float = 0.01, drift: float = 0.0, seed: int = 7) -> list[float]:
     """Return so many log-ratios scattered around a speedup, from a fixed seed."""
     draw = random.Random(seed)  # noqa: S311 - figures for a drawing, not a secret
@@ -149,6 +158,15 @@ def _pairs() -> dict[str, Row]:
             num_rounds=36,
             reached_precision=False,
             memory=sides(418_000_000, 871_000_000, "bytes"),
+            profile={
+                "before": profiled(None, data_wait=0.11, forward=0.03, backward=0.04, optimizer=0.01, other=0.012),
+                "after": profiled(None, data_wait=0.05, compiled_step=0.09, host_synchronization=0.0004),
+            },
+            flops={
+                "before": figure(1.84e8, "FLOP"),
+                "after": figure(1.84e8, "FLOP"),
+                "share": {"before": figure(1.7, "percent"), "after": figure(2.07, "percent")},
+            },
         ),
         pair(
             "test_mixed_precision",
@@ -370,6 +388,17 @@ def sample_record() -> Row:
                 "num_processes": 3,
                 "pairs": [NODE + "test_control"],
             },
+            "ceilings": [
+                {
+                    "framework": "torch",
+                    "device": "cpu",
+                    "matmul": {
+                        "float32": figure(5.86e10, "FLOP/s"),
+                        "bfloat16": figure(None, "FLOP/s", "no such unit"),
+                    },
+                    "copy": figure(2.81e10, "B/s"),
+                }
+            ],
             "pairs": list(pairs.values()),
             "figures": _recorded_figures(),
             "claims": _claims(pairs),
@@ -452,6 +481,8 @@ def gpu_record() -> Row:
             row["cold_before_s"], row["cold_after_s"] = figure(2.1, "s"), figure(11.4, "s")
             row["memory"] = sides(8_241_000_000, 4_870_000_000, "bytes")
             row["syncs"] = sides(640, 4, "1")
+            spent = {"data_wait": 0.01, "transfer": 0.02, "forward": 0.05, "backward": 0.06, "other": 0.004}
+            row["profile"] = {"before": profiled(41.5, **spent), "after": profiled(88.0, compiled_step=0.06)}
             row["gpu"] = {
                 "energy_j": sides(412.0, 255.5, "J"),
                 "utilization": sides(55.0, 91.0, "percent"),

@@ -27,7 +27,7 @@ _WIDTH: Final = 1000.0
 _BAR_HEIGHT: Final = 22.0
 _LETTER_WIDTH: Final = 7.0
 _TOLD: Final = 3
-_SHOWN_FROM: Final = 0.005
+_SHOWN_FROM: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
