@@ -43,6 +43,7 @@ def short(dialogue_gan, preset):
 
 
 @pytest.mark.long_pair(3)
+@pytest.mark.speedup_passes("syncs", "gpu", "profile")
 @pytest.mark.claim(
     "dialogue-gan.batch", "dialogue-gan.overall", "dialogue-gan.utilization-before", "dialogue-gan.utilization"
 )

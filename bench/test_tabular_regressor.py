@@ -9,6 +9,7 @@ from bench.figures import paired_difference, raising_once, relative_growth
 from speedclaims.recorders.memory import current_bytes
 
 
+@pytest.mark.speedup_passes("syncs", "gpu", "profile")
 @pytest.mark.claim("tabular-regressor.whole")
 def test_document_004_as_a_whole(tabular_regressor):
     """An epoch as document 004 has it, mixed precision and four loader workers on, against the one before it."""

@@ -61,6 +61,7 @@ def test_document_003_by_the_epoch(text_to_image, num_common):
     )
 
 
+@pytest.mark.speedup_passes("syncs", "gpu", "profile")
 @pytest.mark.claim("text-to-image.whole-same-work")
 def test_document_003_on_the_same_work(text_to_image, num_images):
     """The changes of document 003 that leave the work as it is: mixed precision and fewer log lines."""
@@ -116,6 +117,7 @@ def test_smaller_images_in_memory(text_to_image, num_images):
     )  # fmt: skip
 
 
+@pytest.mark.speedup_passes("gpu")
 @pytest.mark.claim("text-to-image.amp-speed", "text-to-image.amp-memory", "text-to-image.tensor-cores")
 def test_mixed_precision(text_to_image, num_images):
     """Training in mixed precision against float32, nothing else changed."""

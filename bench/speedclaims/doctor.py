@@ -275,7 +275,7 @@ def _passes(frameworks: Mapping[str, Any], nvml: Mapping[str, Any], benchmark: M
 
 def _not_offered(name: str) -> str | None:
     """Return that this version has no such pass, where it has none."""
-    from speedclaims.fixtures import PASSES  # noqa: PLC0415 - it imports pytest
+    from speedclaims.passes import PASSES  # noqa: PLC0415 - it imports pytest
 
     return None if name in PASSES else f"speedclaims {__version__} has no pass {name}"
 

@@ -21,6 +21,7 @@ from speedclaims.pairing import (
     setup_for,
     time_side,
 )
+from speedclaims.passes import CEILINGS, PASSES, SIDES, measure_passes, not_run, of_one_side
 from speedclaims.stages import Stages, check_stages, measure_stages
 from speedclaims.statistics import Interval, hull, min_values
 
@@ -28,12 +29,7 @@ if TYPE_CHECKING:
     from speedclaims.session import SpeedSession
 
 WORKS = ("same", "less", "different")
-PASSES = ("time", "cold", "memory", "syncs", "gpu", "profile")
 CONTROL_PROCESSES = 3
-PASS_PROCESSES = 3
-"""Fresh processes for each side of the cold and the memory pass: the figure is their median, with its range."""
-
-SIDES: tuple[SideName, SideName] = ("before", "after")
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ class Pair:
             synchronize: waits for the device inside the clock; by default of PyTorch and TensorFlow whatever is
                 imported already.
             passes: of ``time``, ``cold``, ``memory``, ``syncs``, ``gpu`` and ``profile`` what to measure instead of
-                ``--speedup-passes``.
+                ``--speedup-passes``; the marker ``speedup_passes`` adds some to either.
             calls: how many calls of each side make the whole that is compared, for example ``(250, 100)`` epochs: the
                 speedup is that of 250 calls before against 100 after, reckoned from the ratio of one to one.
             stages: parts of the work to measure alone, outside the pair, for their rates in units per second: a name
@@ -115,6 +111,7 @@ class Pair:
             TypeError: a side is not callable, or the setup takes more than one argument.
         """
         self._check(before, after, work, units, passes)
+        marked = self._marked
         _check_calls(calls)
         check_stages(stages or {})
         sides = Work(before, after, setup_for(setup), synchronize or default_synchronize(), resets=setup is not None)
@@ -133,9 +130,7 @@ class Pair:
         spread = hull([m.interval(self._settings.confidence) for m in measurements])
         row.update(_timed(measurements, spread, calls[0] / calls[1]))
         row["stages"] = measure_stages(stages or {}, units, sides.synchronize)
-        row.update(self._other_passes(passes or self._session.passes))
-        if "profile" in (passes or self._session.passes):
-            row.update(self._profiled(row))
+        row.update(self._other_passes([*(passes or self._session.passes), *marked], row))
         self._session.add_row(self._item, row)
         rows.add(self._benchmark, self._item.name, _seconds(measurements), _extra(row))
         verdicts = [self._session.judge(claim, row)["verdict"] for claim in claims]
@@ -237,42 +232,27 @@ class Pair:
     def _child(self, task: str, side: str = "") -> Any:
         return processes.run(self._config, self._item.nodeid, task, side, max_time=self._settings.max_time)
 
-    def _other_passes(self, passes: Sequence[str]) -> dict[str, Any]:
-        from speedclaims.record import sides as both  # noqa: PLC0415
-        from speedclaims.record import spread  # noqa: PLC0415
+    def _other_passes(self, names: Sequence[str], row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the row's fields of the passes beside the times; late ones are left out with the reason."""
+        if self._session.seconds_left <= 0:
+            return not_run(lambda _: self._session.time_is_up)
 
-        found: dict[str, Any] = {}
-        if "cold" in passes:
-            for side in SIDES:
-                found[f"cold_{side}_s"] = spread([self._child("cold", side) for _ in range(PASS_PROCESSES)])
-        if "memory" in passes:
-            found["memory"] = both(
-                *(spread([self._child("memory", side) for _ in range(PASS_PROCESSES)]) for side in SIDES)
-            )
-        if "syncs" in passes:
-            # Once a side: what is counted does not scatter as times do.
-            counts = {side: self._child("syncs", side) for side in SIDES}
-            found["syncs"] = both(*(counts[side]["figure"] for side in SIDES))
-            found["sync_lines"] = {
-                **{side: counts[side]["lines"] for side in SIDES},
-                "internal": {side: counts[side]["internal"] for side in SIDES},
-            }
-        if "gpu" in passes and (self._labels.get("device") or "cpu").startswith("cuda"):
-            # Once a side too: it is a window of seconds, in which the side runs again and again.
-            seen = {side: self._child("gpu", side) for side in SIDES}
-            names = seen["before"]["figures"]
-            found["gpu"] = {name: both(*(seen[side]["figures"][name] for side in SIDES)) for name in names}
-            found["gpu_timeline"] = {side: seen[side]["timeline"] for side in SIDES}
-        return found
+        def ceilings_of(framework: str | None) -> Mapping[str, Any]:
+            # Once a run, in a process that one side has set up: threads and numerical settings are as they are for it.
+            return self._session.ceilings_of(framework, row["device"], lambda: self._child(CEILINGS, "before"))
 
-    def _profiled(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        from speedclaims.recorders import flops  # noqa: PLC0415
+        return measure_passes(names, row, self._child, ceilings_of)
 
-        seen = {side: self._child("profile", side) for side in SIDES}
-        counted, framework = (seen["before"].pop(name) for name in ("flops", "framework"))
-        # Once a run, in a process that one side has set up: threads and numerical settings are as they are for it.
-        ceilings = self._session.ceilings_of(framework, row["device"], lambda: self._child("ceilings", "before"))
-        return {"profile": seen, "flops": flops.of_pair(row, counted, flops.highest(ceilings))}
+    @property
+    def _marked(self) -> set[str]:
+        """The passes that the test's marker adds."""
+        names: set[str] = set()
+        for marker in self._item.iter_markers("speedup_passes"):
+            if not marker.args or marker.kwargs or set(marker.args) - set(PASSES):
+                msg = f"{self._item.nodeid}: speedup_passes takes some of {', '.join(PASSES)}"
+                raise pytest.UsageError(msg)
+            names.update(marker.args)
+        return names
 
     def _serve(self, job: processes.Job, sides: Work) -> NoReturn:
         """Do a child's job: leave its figures in the file and end the test."""
@@ -280,7 +260,9 @@ class Pair:
         if job.task == "time":
             done = asdict(measure(sides, self._settings))
         else:
-            done = _alone(job, sides, self._labels.get("device") or "cpu", self._config.invocation_params.dir)
+            name: SideName = "before" if job.side == "before" else "after"
+            device, root = self._labels.get("device") or "cpu", self._config.invocation_params.dir
+            done = of_one_side(job.task, name, sides, device, root)
         Path(job.out).write_text(json.dumps(done, allow_nan=False), encoding="utf-8")
         pytest.skip("figures left for the process that asked for them")
 
@@ -408,65 +390,8 @@ def _check_figure(value: float | None, low: float | None, high: float | None, wo
         raise ValueError(msg)
 
 
-def _alone(job: processes.Job, sides: Work, device: str, root: Path) -> dict[str, Any]:
-    from speedclaims.record import figure  # noqa: PLC0415
-    from speedclaims.recorders.memory import peak_bytes  # noqa: PLC0415
-
-    name: SideName = "before" if job.side == "before" else "after"
-    first_call_s = time_side(sides, name, 1)
-    if job.task == "cold":
-        return figure(first_call_s, "s")
-    if job.task == "syncs":
-        from speedclaims.recorders.syncs import count_call  # noqa: PLC0415
-
-        sides.setup(name)  # what it asks of a device belongs to no side
-        sides.synchronize()
-        return count_call(sides.side(name), root)
-    if job.task in {"profile", "ceilings"}:
-        return _profile_alone(job, sides, name, device)
-    if job.task == "gpu":
-        from speedclaims.recorders.nvml_window import watch  # noqa: PLC0415
-
-        sides.setup(name)  # once: between the calls it would make the device look idle
-
-        def call() -> None:
-            sides.side(name)()
-            sides.synchronize()
-
-        return asdict(watch(call, device=device))
-    return peak_bytes(device, partial(time_side, sides, name, 1))
-
-
-def _profile_alone(job: processes.Job, sides: Work, name: SideName, device: str) -> dict[str, Any]:
-    from speedclaims.recorders import ceilings, flops, profile  # noqa: PLC0415
-
-    if job.task == "ceilings":
-        return ceilings.measure(device)
-
-    def prepare() -> None:
-        sides.setup(name)  # what it takes belongs to no phase
-        sides.synchronize()
-
-    def call() -> None:
-        sides.side(name)()
-        sides.synchronize()
-
-    found = profile.profile_side(prepare, call, device)
-    if name == "before":
-        prepare()
-        found.update(flops=flops.flops_per_call(call), framework=ceilings.framework())
-    return found
-
-
 def blank_row(item: pytest.Item, *, control: bool = False) -> dict[str, Any]:
     """Return the record's row of a test's pair before anything is known about it."""
-    from speedclaims.record import figure, sides  # noqa: PLC0415
-    from speedclaims.recorders.flops import not_counted  # noqa: PLC0415
-    from speedclaims.recorders.profile import not_profiled  # noqa: PLC0415
-
-    def missing(unit: str, name: str) -> dict[str, Any]:
-        return figure(None, unit, f"the {name} pass did not run")
-
     documentation = (getattr(item, "function", None) and item.function.__doc__) or ""  # type: ignore[attr-defined]
     return {
         "name": item.name,
@@ -497,14 +422,8 @@ def blank_row(item: pytest.Item, *, control: bool = False) -> dict[str, Any]:
         "log_ratios": [],
         "equivalence": "not_checked",
         "equivalence_details": [],
-        "cold_before_s": missing("s", "cold"),
-        "cold_after_s": missing("s", "cold"),
-        "memory": sides(missing("bytes", "memory"), missing("bytes", "memory")),
-        "syncs": sides(missing("1", "syncs"), missing("1", "syncs")),
-        "gpu": {},
+        **not_run(lambda name: f"the {name} pass did not run"),
         "stages": {},
-        "profile": {side: not_profiled("the profile pass did not run") for side in SIDES},
-        "flops": not_counted("the profile pass did not run"),
         "status": "not_measured",
         "reason": None,
     }

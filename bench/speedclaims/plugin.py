@@ -30,6 +30,12 @@ _LONG_HELP = (
 )
 
 
+_PASSES_HELP = (
+    "speedup_passes(*names): this pair is also measured by these passes (cold, memory, syncs, gpu, profile), beside "
+    "those of --speedup-passes."
+)
+
+
 def _positive(text: str) -> float:
     value = float(text)
     if not (math.isfinite(value) and value > 0):
@@ -52,7 +58,7 @@ def _count(text: str) -> int:
 
 
 def _passes(text: str) -> tuple[str, ...]:
-    from speedclaims.fixtures import PASSES  # noqa: PLC0415
+    from speedclaims.passes import PASSES  # noqa: PLC0415
 
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names or set(names) - set(PASSES):
@@ -146,6 +152,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _CLAIM_HELP)
     config.addinivalue_line("markers", _CONTROL_HELP)
     config.addinivalue_line("markers", _LONG_HELP)
+    config.addinivalue_line("markers", _PASSES_HELP)
     if processes.job_of(config) is not None:
         processes.silence(config)
     for option in ("report", "record"):
@@ -180,7 +187,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what has not begun when the run's time is up."""
     session = item.config.stash[KEY]
     if measures(item) and session.seconds_left <= 0:
-        pytest.skip(f"not_measured: the run's time was up (--speedup-total-time {session.total_s:g})")
+        pytest.skip(f"not_measured: {session.time_is_up}")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -50,9 +50,7 @@ class Job:
 
     Attributes:
         nodeid: the test.
-        task: ``time`` (both sides, in alternation), or of one side ``cold`` (its first call), ``memory`` (its peak),
-            ``syncs`` (its synchronizations), ``gpu`` (what NVML says), ``profile`` (its phases) or ``ceilings`` (what
-            the machine does at most, under the settings of that side).
+        task: ``time`` (both sides, in alternation), or for one side what ``passes.of_one_side`` takes.
         side: ``before`` or ``after``; for ``time`` neither.
         out: file for the figures.
         max_time: seconds that it may measure; None for what the options say.

@@ -58,6 +58,11 @@ class SpeedSession:
         return total
 
     @property
+    def time_is_up(self) -> str:
+        """The reason for what was not measured any more."""
+        return f"the run's time was up (--speedup-total-time {self.total_s:g})"
+
+    @property
     def share_s(self) -> float:
         """What is left of it for each of the tests that have not ended."""
         return max(0.0, self.seconds_left) / max(1, len(self.open_tests))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from speedclaims import doctor
-from speedclaims.fixtures import PASSES
+from speedclaims.passes import PASSES
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,10 +5,8 @@ from pathlib import Path
 import pytest
 import torch  # here, and not in a test of a project's: those forget what they imported, and it cannot come twice
 
-from speedclaims import fixtures
-from speedclaims.fixtures import Pair
 from speedclaims.pairing import Work, setup_for
-from speedclaims.processes import Job
+from speedclaims.passes import measure_passes, of_one_side
 from speedclaims.recorders import nvml_window
 from speedclaims.recorders.nvml_window import Reading
 
@@ -32,31 +30,26 @@ def test_the_side_runs_alone_set_up_once_and_waited_for(monkeypatch):
         lambda: seen.append("before"), lambda: seen.append("after"), setup_for(lambda: seen.append("setup")),
         lambda: seen.append("wait"), resets=True,
     )  # fmt: skip
-    found = fixtures._alone(Job("id", "gpu", "after", "out"), sides, "cuda:0", Path())
-    assert found == {"figures": {"utilization": {}}, "timeline": {}}
+    found = of_one_side("gpu", "after", sides, "cuda:0", Path())
+    assert found == {"gpu": {"figures": {"utilization": {}}, "timeline": {}}}
     assert seen.pop() == "cuda:0"
     window = seen[len(seen) - seen[::-1].index("setup") - 1 :]
-    assert window == ["setup", "after", "wait", "after", "wait"]
+    assert window == ["setup", "wait", "after", "wait", "after", "wait"]
     assert "before" not in seen
 
 
-class Stub:
-    """As much of a pair as its passes need."""
-
-    def __init__(self):
-        self._labels = {"device": "cuda"}
-
-    def _child(self, task, side):
-        assert task == "gpu"
-        value = {"before": 40.0, "after": 80.0}[side]
-        known = {"value": value, "unit": "percent", "status": "measured", "reason": None}
-        lost = {"value": None, "unit": "J", "status": "not_measured", "reason": "NVMLError_NotSupported"}
-        timeline = {"seconds": [0.2, 0.4], "percent": [value, value], "reason": None}
-        return {"figures": {"utilization": known, "energy_j": lost}, "timeline": timeline}
+def ask(task, side):
+    """Stand for the fresh process of one side."""
+    assert task == "gpu"
+    value = {"before": 40.0, "after": 80.0}[side]
+    known = {"value": value, "unit": "percent", "status": "measured", "reason": None}
+    lost = {"value": None, "unit": "J", "status": "not_measured", "reason": "NVMLError_NotSupported"}
+    timeline = {"seconds": [0.2, 0.4], "percent": [value, value], "reason": None}
+    return {"gpu": {"figures": {"utilization": known, "energy_j": lost}, "timeline": timeline}}
 
 
 def test_the_row_holds_each_figure_of_both_sides_or_its_reason():
-    found = Pair._other_passes(Stub(), ["time", "gpu"])
+    found = measure_passes(["time", "gpu"], {"device": "cuda"}, ask, lambda framework: {})
     gpu = found["gpu"]
     assert [found["gpu_timeline"][side]["percent"] for side in ("before", "after")] == [[40.0, 40.0], [80.0, 80.0]]
     assert [gpu["utilization"][side]["value"] for side in ("before", "after", "ratio")] == [40.0, 80.0, 0.5]
