@@ -18,8 +18,8 @@ def pairs_of(record):
 def test_each_value_is_drawn_over_the_time_that_it_stands_for():
     row = {"gpu_timeline": {"before": timeline([1.0, 2.0], [0.0, 100.0]), "after": timeline([2.0], [50.0])}}
     drawing = timeline_svg(timelines(row), title="t")
-    assert 'class="before" points="30.0,80.0 175.0,80.0 175.0,5.0 320.0,5.0"' in drawing
-    assert 'class="after" points="30.0,42.5 320.0,42.5"' in drawing
+    assert 'class="before" points="40.0,80.0 180.0,80.0 180.0,5.0 320.0,5.0"' in drawing
+    assert 'class="after" points="40.0,42.5 320.0,42.5"' in drawing
     assert ">2.0 s</text>" in drawing
 
 

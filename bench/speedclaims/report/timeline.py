@@ -10,7 +10,7 @@ from .plots import hand_drawn
 SIDES: Final = ("before", "after")
 _WIDTH: Final = 320.0
 _HEIGHT: Final = 96.0
-_LEFT: Final = 30.0
+_LEFT: Final = 40.0
 _BOTTOM: Final = 16.0
 _TOP: Final = 5.0
 
@@ -53,7 +53,7 @@ def _height(percent: float) -> float:
 def _level(percent: int) -> str:
     y = _height(percent)
     line = f'<line x1="{_LEFT:.0f}" x2="{_WIDTH:.0f}" y1="{y:.1f}" y2="{y:.1f}"/>'
-    return f'{line}<text x="{_LEFT - 4:.0f}" y="{y + 3.5:.1f}" text-anchor="end">{percent}</text>'
+    return f'{line}<text x="{_LEFT - 4:.0f}" y="{y + 3.5:.1f}" text-anchor="end">{percent} %</text>'
 
 
 def _steps(one: Timeline, end: float) -> str:
