@@ -6,7 +6,8 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ LEDGERS = ("claims.toml", "bench/claims.toml", "tests/claims.toml")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
-    0 is fine, 1 a refuted claim under ``--strict``, 2 bad usage or bad input (one line on stderr), 3 nothing to judge.
+    0 is fine, 1 a refuted claim under ``--strict`` or a regression, 2 bad usage or bad input (one line on stderr), 3
+    nothing to judge or to compare.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -51,9 +53,30 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("records", nargs="+", type=Path, metavar="RUN.json", help="a record: reports/.../record.json")
     report.add_argument("-o", "--out", required=True, type=Path, metavar="DIR", help="folder for the report")
     report.set_defaults(run=_report)
+    _add_compare(commands)
     _add_audit(commands)
     _add_doctor(commands)
     return parser
+
+
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="say which pairs lost speedup from one record to another",
+        description="Compare the speedups of two records, each measured in one session, and end with 1 when a pair "
+        "regressed, is missing, renamed, not measured or configured differently, or a claim is lost; with 3 when no "
+        "pair could be compared. Nothing is measured.",
+    )
+    compare.add_argument("base", type=Path, metavar="BASE.json", help="the record to compare with")
+    compare.add_argument("new", type=Path, metavar="NEW.json", help="the newer record")
+    compare.add_argument(
+        "--fail",
+        type=_per_cent,
+        default=5.0,
+        metavar="PCT",
+        help="loss that fails, in per cent (default: %(default)g); a pair's marker speedup_fail goes before it",
+    )
+    compare.set_defaults(run=_compare)
 
 
 def _add_audit(commands: Any) -> None:
@@ -92,14 +115,33 @@ def _add_doctor(commands: Any) -> None:
 
 
 def _seconds(text: str) -> float:
+    return _positive(text, "seconds")
+
+
+def _per_cent(text: str) -> float:
+    return _positive(text, "per cent")
+
+
+def _positive(text: str, unit: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = 0.0
     if not (math.isfinite(value) and value > 0):
-        msg = f"{text!r} is not a positive number of seconds"
+        msg = f"{text!r} is not a positive number of {unit}"
         raise argparse.ArgumentTypeError(msg)
     return value
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from speedclaims import record  # noqa: PLC0415
+    from speedclaims.gate import compare  # noqa: PLC0415
+    from speedclaims.report.comparison import base_words, gate_summary  # noqa: PLC0415
+
+    base, new = (record.read(path) for path in (options.base, options.new))
+    gate = compare(base["speedclaims"], new["speedclaims"], options.fail)
+    _say(_rendered(partial(gate_summary, gate, base_words(options.base, base))))
+    return gate.exit_code
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -147,10 +189,15 @@ def _first_ledger() -> Path:
 def _print_audit(rows: Sequence[Mapping[str, Any]]) -> None:
     from speedclaims.report.arithmetic import audit_table  # noqa: PLC0415
 
+    _say(_rendered(partial(audit_table, rows)))
+
+
+def _rendered(render: Callable[..., str]) -> str:
+    """Return what a function makes for the terminal's width, colour and characters."""
     encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
     width = shutil.get_terminal_size((100, 24)).columns
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    _say(audit_table(rows, width, color=color, unicode=encoding.startswith("utf")))
+    return render(width, color=color, unicode=encoding.startswith("utf"))
 
 
 def _doctor(options: argparse.Namespace) -> int:

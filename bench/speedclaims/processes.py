@@ -28,6 +28,7 @@ _OUTPUT_OPTIONS: dict[str, Any] = {
     "benchmark_cprofile": None,
     "benchmark_cprofile_dump": None,
     "speedup_report": None,
+    "speedup_fail": None,
     "xmlpath": None,
     "usepdb": False,
 }
