@@ -103,7 +103,11 @@ def verdict_sentence(gate: Gate) -> str:
     lost = f"; {plural(len(gate.lost_claims), 'lost claim')}" if gate.lost_claims else ""
     if gate.num_alarms:
         return f"Gate failed, {plural(gate.num_alarms, 'alarm')}. {pairs}{lost}."
-    return f"Gate passed. {pairs}." if gate.num_compared else f"Nothing could be compared. {pairs}."
+    if not gate.num_compared:
+        return f"Nothing could be compared. {pairs}."
+    undecided = counts["ambiguous"]
+    but = f", but the noise hides what became of {plural(undecided, 'pair')}" if undecided else ""
+    return f"Gate passed{but}. {pairs}."
 
 
 def floor_sentence(gate: Gate) -> str:
