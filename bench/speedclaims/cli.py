@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from speedclaims import __version__
+from speedclaims.export import FORMATS, export
 
 REFUTED, BAD_INPUT, NOTHING = 1, 2, 3
 LEDGERS = ("claims.toml", "bench/claims.toml", "tests/claims.toml")
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("-o", "--out", required=True, type=Path, metavar="DIR", help="folder for the report")
     report.set_defaults(run=_report)
     _add_compare(commands)
+    _add_export(commands)
     _add_audit(commands)
     _add_doctor(commands)
     return parser
@@ -77,6 +79,19 @@ def _add_compare(commands: Any) -> None:
         help="loss that fails, in per cent (default: %(default)g); a pair's marker speedup_fail goes before it",
     )
     compare.set_defaults(run=_compare)
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser(
+        "export",
+        help="write a record's speedups for another tool",
+        description="Write the speedups of a record in another tool's format. Pairs that were not measured are left "
+        "out, with a line on stderr; ends with 3 when none was measured.",
+    )
+    export.add_argument("record", type=Path, metavar="RUN.json", help="a record")
+    export.add_argument("--to", required=True, choices=FORMATS, help="the format")
+    export.add_argument("-o", "--out", type=Path, metavar="FILE", help="write it there (default: print it)")
+    export.set_defaults(run=_export)
 
 
 def _add_audit(commands: Any) -> None:
@@ -151,6 +166,26 @@ def _report(options: argparse.Namespace) -> int:
     records = [record.read(path) for path in options.records]
     for path in write_report(records, options.out, sources=[path.name for path in options.records]):
         print(path)  # noqa: T201 - this is a command
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from speedclaims import record  # noqa: PLC0415
+
+    made = export(record.read(options.record), options.to)
+    for line in made.left_out:
+        print(f"speedclaims: left out: {' '.join(line.split())}", file=sys.stderr)  # noqa: T201 - this is a command
+    if not made.num_pairs:
+        print(f"speedclaims: {options.record}: no pair was measured: nothing to export", file=sys.stderr)  # noqa: T201
+        return NOTHING
+    if options.out is None:
+        _say(made.text.rstrip("\n"))
+        return 0
+    try:
+        record.write_text(options.out, made.text)
+    except OSError as error:
+        msg = f"{options.out}: it cannot be written ({error.strerror}): name another file"
+        raise record.RecordError(msg) from None
     return 0
 
 

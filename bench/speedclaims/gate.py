@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from speedclaims.record import RecordError
-from speedclaims.statistics import interval
+from speedclaims.statistics import Interval, interval
 
 if TYPE_CHECKING:
     from speedclaims.losses import Combined
@@ -325,10 +325,18 @@ def _processes(row: Row) -> _Processes | None:
     found = []
     for number in numbers:
         one, values = interval(values[:number], CONFIDENCE), values[number:]
-        if one.low is None or one.high is None:
+        error = standard_error(one)
+        if error is None:
             return None
-        found.append((math.log(one.speedup), math.log(one.high / one.low) / (2 * _Z)))
+        found.append((math.log(one.speedup), error))
     return found
+
+
+def standard_error(found: Interval) -> float | None:
+    """Return the standard error of a log speedup that its 95 % interval stands for; None without an interval."""
+    if found.low is None or found.high is None:
+        return None
+    return math.log(found.high / found.low) / (2 * _Z)
 
 
 def _losses(pairs: Sequence[tuple[_Processes, _Processes]]) -> list[Loss]:
