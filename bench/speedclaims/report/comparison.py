@@ -90,8 +90,8 @@ def _last_lines(gate: Gate, base: str, layout: Layout) -> Iterator["Text"]:
 
 
 _CHANCE: Final = (
-    "A loss is how much longer the after side takes, measured against the before side. All intervals together hold "
-    "with 99 %: of sessions with unchanged code chance alone fails at most 1 in 200."
+    "A loss is how much longer the after side takes, measured against the before side. The intervals hold together "
+    "at a nominal 99 %: chance alone should fail at most 1 in 200 sessions with unchanged code."
 )
 
 
