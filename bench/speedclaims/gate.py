@@ -394,7 +394,7 @@ def _claims(base: Sequence[Row], new: Sequence[Row]) -> tuple[list[str], list[st
             told = word.replace("_", " ")
             warnings.append(f"claim {key[0]} was {old['verdict']} in the base and is {told} now: {why}")
     for key, row in now.items():
-        if row["verdict"] == "above" and was.get(key, {}).get("verdict") != "above":
+        if row["verdict"] == "above" and key in was and was[key]["verdict"] != "above":
             warnings.append(f"claim {key[0]} has become too modest: what was measured lies above it; raise its bounds")
     return lost, warnings
 
