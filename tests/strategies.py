@@ -385,3 +385,35 @@ def phase_scripts(draw, names, depth: int = 4):
         else:
             steps.append(draw(st.integers(1, 1000)))
     return steps
+
+
+def noises() -> st.SearchStrategy[float]:
+    """Standard deviation of a double round's log-ratio."""
+    return st.floats(1e-4, 0.3)
+
+
+def slowdowns() -> st.SearchStrategy[float]:
+    """By which factor an after side became slower."""
+    return st.floats(1.0, 3.0)
+
+
+def percents() -> st.SearchStrategy[float]:
+    """Losses that fail, in per cent."""
+    return st.floats(0.1, 100)
+
+
+def p_values() -> st.SearchStrategy[list[float]]:
+    """One-sided p-values of the pairs of a session, many of them small."""
+    return st.lists(st.one_of(st.floats(0, 1), st.floats(0, 0.01)), min_size=1, max_size=12)
+
+
+def process_values() -> st.SearchStrategy[tuple[list[list[float]], list[list[float]]]]:
+    """Log speedups of the three processes of one to six pairs, in a base and in a new record."""
+    pairs = st.integers(1, 6).flatmap(
+        lambda num: st.lists(st.lists(st.floats(-0.1, 0.1), min_size=3, max_size=3), min_size=num, max_size=num)
+    )
+    return pairs.flatmap(
+        lambda base: st.lists(
+            st.lists(st.floats(-0.1, 0.1), min_size=3, max_size=3), min_size=len(base), max_size=len(base)
+        ).map(lambda new: (base, new))
+    )

@@ -1,10 +1,12 @@
-"""Check the interval: by simulation, where the truth is known, and by real runs of known speedup.
+"""Check the interval and the gate: by simulation, where the truth is known, and by real runs of known speedup.
 
-``python -m speedclaims.calibration coverage`` simulates; ``... runs`` measures on this machine. Both print a Markdown
-table, or write it with ``-o FILE``.
+``python -m speedclaims.calibration coverage`` simulates the interval; ``... runs`` measures on this machine.
+``... gate`` simulates the gate; ``... gate-runs`` measures real sessions. Each prints a Markdown table, or writes it
+with ``-o FILE``.
 """
 
 import argparse
+import json
 import math
 import sys
 import time
@@ -17,7 +19,7 @@ from scipy.stats import binomtest
 
 from speedclaims import __version__
 from speedclaims.pairing import Settings, Work, measure, setup_for
-from speedclaims.record import write_text
+from speedclaims.record import RecordError, write_text
 from speedclaims.recorders.environment import device_name, versions
 from speedclaims.statistics import MIN_VALUES_TO_STOP, StoppingRule, interval
 
@@ -111,7 +113,7 @@ def coverage_table(num_sessions: int, seed: int = 2026) -> str:
     ]
     for number, name in enumerate(NOISE):
         found = simulate(name, num_sessions, seed + number)
-        cells = [_share(held, num_sessions) for held in (found.held_fixed, found.held_stopped, found.held_on_verdict)]
+        cells = [share(held, num_sessions) for held in (found.held_fixed, found.held_stopped, found.held_on_verdict)]
         lines.append(f"| {name} | {cells[0]} | {cells[1]} | {found.median_values:.0f} | {cells[2]} |")
     lines += [
         "",
@@ -124,12 +126,15 @@ def coverage_table(num_sessions: int, seed: int = 2026) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _share(count: int, total: int) -> str:
+def share(count: int, total: int, digits: int = 1) -> str:
+    """Return a share in per cent with its 95 % interval (Wilson)."""
     ends = binomtest(count, total).proportion_ci(method="wilson")
-    return f"{count / total:.1%} [{ends.low:.1%}, {ends.high:.1%}]"
+    return f"{count / total:.{digits}%} [{ends.low:.{digits}%}, {ends.high:.{digits}%}]"
 
 
-def _loop(number: int) -> Callable[[], object]:
+def loop(number: int) -> Callable[[], object]:
+    """Return a callable that adds so many numbers."""
+
     def call() -> int:
         total = 0
         for i in range(number):
@@ -142,7 +147,7 @@ def _loop(number: int) -> Callable[[], object]:
 def runs_table(num_runs: int, size: int, extra: float) -> str:
     """Measure one callable against itself and against one with more work, and return the counts as Markdown."""
     settings = Settings(precision=PRECISION, confidence=CONFIDENCE)
-    base, more = _loop(size), _loop(round(size * (1 + extra)))
+    base, more = loop(size), loop(round(size * (1 + extra)))
     rows = [
         _runs("one callable against itself", base, base, num_runs, settings),
         _runs(f"the after side does {extra:.0%} more", base, more, num_runs, settings),
@@ -182,8 +187,8 @@ def _runs(
     cells = [
         name,
         str(num_runs),
-        f"{left} ({_share(left, num_runs)})",
-        f"{slower} ({_share(slower, num_runs)})",
+        f"{left} ({share(left, num_runs)})",
+        f"{slower} ({share(slower, num_runs)})",
         f"{np.median(speedups):.4f}",
         f"{speedups[0]:.4f}",
         f"{speedups[-1]:.4f}",
@@ -194,27 +199,80 @@ def _runs(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one of the two checks and print or write its table."""
-    parser = argparse.ArgumentParser(prog="python -m speedclaims.calibration", description=__doc__)
-    commands = parser.add_subparsers(required=True, dest="command")
-    coverage = commands.add_parser("coverage", help="simulate the interval's coverage and the stopping rule")
-    coverage.add_argument("--sessions", type=int, default=4000, help="simulated measurements a row")
-    runs = commands.add_parser("runs", help="measure pairs of known speedup on this machine")
-    runs.add_argument("--runs", type=int, default=200, help="measurements of each pair")
-    runs.add_argument("--size", type=int, default=60_000, help="additions of the callable")
-    runs.add_argument("--extra", type=float, default=0.05, help="additional work of the slower callable")
-    for command in (coverage, runs):
-        command.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the table there")
-    options = parser.parse_args(arguments)
-    if options.command == "coverage":
-        text = coverage_table(options.sessions)
-    else:
-        text = runs_table(options.runs, options.size, options.extra)
+    """Run one of the checks and print or write its table; 2 for bad input, told in one line."""
+    options = _parser().parse_args(arguments)
+    try:
+        text: str = options.table(options)
+    except RecordError as error:
+        print(f"speedclaims: {error}", file=sys.stderr)  # noqa: T201 - this is a command
+        return 2
     if options.out is None:
         sys.stdout.write(text)
     else:
         write_text(options.out, text)
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m speedclaims.calibration", description=__doc__)
+    commands = parser.add_subparsers(required=True, dest="command")
+    coverage = commands.add_parser("coverage", help="simulate the interval's coverage and the stopping rule")
+    coverage.add_argument("--sessions", type=_count, default=4000, help="simulated measurements a row")
+    coverage.set_defaults(table=lambda options: coverage_table(options.sessions))
+    runs = commands.add_parser("runs", help="measure pairs of known speedup on this machine")
+    runs.add_argument("--runs", type=_count, default=200, help="measurements of each pair")
+    runs.add_argument("--size", type=_count, default=60_000, help="additions of the callable")
+    runs.add_argument("--extra", type=float, default=0.05, help="additional work of the slower callable")
+    runs.set_defaults(table=lambda options: runs_table(options.runs, options.size, options.extra))
+    gate = commands.add_parser(
+        "gate", help="simulate the gate's false alarms, and how often it finds a loss of 5 per cent"
+    )
+    gate.add_argument("--sessions", type=_count, default=10_000, help="simulated pairs of sessions a row")
+    gate.set_defaults(table=_gate)
+    real = commands.add_parser("gate-runs", help="the same with real sessions on this machine")
+    real.add_argument("--sessions", type=_count, default=202, help="sessions that the file is to hold in the end")
+    real.add_argument("--jobs", type=_count, default=2, help="sessions at a time; each is the others' load")
+    real.add_argument(
+        "--results",
+        type=Path,
+        default=Path("reports/statistics/gate-runs.jsonl"),
+        metavar="FILE",
+        help="raw results, a line a session; what it holds already is not measured again (default: %(default)s)",
+    )
+    real.set_defaults(table=_gate_runs)
+    process = commands.add_parser("gate-process", help="what gate-runs starts: measure the pairs once, print JSON")
+    process.set_defaults(table=_gate_process)
+    for command in (coverage, runs, gate, real, process):
+        command.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the table there")
+    return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def _gate(options: argparse.Namespace) -> str:
+    from speedclaims.gate_calibration import gate_table  # noqa: PLC0415 - it uses this module
+
+    return gate_table(options.sessions)
+
+
+def _gate_runs(options: argparse.Namespace) -> str:
+    from speedclaims.gate_calibration import gate_runs_table, run_sessions  # noqa: PLC0415 - it uses this module
+
+    if options.sessions <= options.jobs:
+        msg = f"--sessions {options.sessions}: give more than the {options.jobs} that run at a time"
+        raise RecordError(msg)
+    return gate_runs_table(run_sessions(options.results, options.sessions, options.jobs), options.jobs)
+
+
+def _gate_process(_: argparse.Namespace) -> str:
+    from speedclaims.gate_calibration import measure_pairs  # noqa: PLC0415 - it uses this module
+
+    return json.dumps(measure_pairs(), allow_nan=False)
 
 
 if __name__ == "__main__":

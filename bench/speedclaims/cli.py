@@ -6,11 +6,13 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from speedclaims import __version__
+from speedclaims.export import FORMATS, export
 
 REFUTED, BAD_INPUT, NOTHING = 1, 2, 3
 LEDGERS = ("claims.toml", "bench/claims.toml", "tests/claims.toml")
@@ -19,7 +21,8 @@ LEDGERS = ("claims.toml", "bench/claims.toml", "tests/claims.toml")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
-    0 is fine, 1 a refuted claim under ``--strict``, 2 bad usage or bad input (one line on stderr), 3 nothing to judge.
+    0 is fine, 1 a refuted claim under ``--strict`` or a regression, 2 bad usage or bad input (one line on stderr), 3
+    nothing to judge or to compare.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -51,9 +54,44 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("records", nargs="+", type=Path, metavar="RUN.json", help="a record: reports/.../record.json")
     report.add_argument("-o", "--out", required=True, type=Path, metavar="DIR", help="folder for the report")
     report.set_defaults(run=_report)
+    _add_compare(commands)
+    _add_export(commands)
     _add_audit(commands)
     _add_doctor(commands)
     return parser
+
+
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="say which pairs lost speedup from one record to another",
+        description="Compare the speedups of two records, each measured in one session, and end with 1 when a pair "
+        "regressed, is missing, renamed, not measured or configured differently, or a claim is lost; with 3 when no "
+        "pair could be compared. Nothing is measured.",
+    )
+    compare.add_argument("base", type=Path, metavar="BASE.json", help="the record to compare with")
+    compare.add_argument("new", type=Path, metavar="NEW.json", help="the newer record")
+    compare.add_argument(
+        "--fail",
+        type=_per_cent,
+        default=5.0,
+        metavar="PCT",
+        help="loss that fails, in per cent (default: %(default)g); a pair's marker speedup_fail goes before it",
+    )
+    compare.set_defaults(run=_compare)
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser(
+        "export",
+        help="write a record's speedups for another tool",
+        description="Write the speedups of a record in another tool's format. Pairs that were not measured are left "
+        "out, with a line on stderr; ends with 3 when none was measured.",
+    )
+    export.add_argument("record", type=Path, metavar="RUN.json", help="a record")
+    export.add_argument("--to", required=True, choices=FORMATS, help="the format")
+    export.add_argument("-o", "--out", type=Path, metavar="FILE", help="write it there (default: print it)")
+    export.set_defaults(run=_export)
 
 
 def _add_audit(commands: Any) -> None:
@@ -92,14 +130,33 @@ def _add_doctor(commands: Any) -> None:
 
 
 def _seconds(text: str) -> float:
+    return _positive(text, "seconds")
+
+
+def _per_cent(text: str) -> float:
+    return _positive(text, "per cent")
+
+
+def _positive(text: str, unit: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = 0.0
     if not (math.isfinite(value) and value > 0):
-        msg = f"{text!r} is not a positive number of seconds"
+        msg = f"{text!r} is not a positive number of {unit}"
         raise argparse.ArgumentTypeError(msg)
     return value
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from speedclaims import record  # noqa: PLC0415
+    from speedclaims.gate import compare  # noqa: PLC0415
+    from speedclaims.report.comparison import base_words, gate_summary  # noqa: PLC0415
+
+    base, new = (record.read(path) for path in (options.base, options.new))
+    gate = compare(base["speedclaims"], new["speedclaims"], options.fail)
+    _say(_rendered(partial(gate_summary, gate, base_words(options.base, base))))
+    return gate.exit_code
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -109,6 +166,26 @@ def _report(options: argparse.Namespace) -> int:
     records = [record.read(path) for path in options.records]
     for path in write_report(records, options.out, sources=[path.name for path in options.records]):
         print(path)  # noqa: T201 - this is a command
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from speedclaims import record  # noqa: PLC0415
+
+    made = export(record.read(options.record), options.to)
+    for line in made.left_out:
+        print(f"speedclaims: left out: {' '.join(line.split())}", file=sys.stderr)  # noqa: T201 - this is a command
+    if not made.num_pairs:
+        print(f"speedclaims: {options.record}: no pair was measured: nothing to export", file=sys.stderr)  # noqa: T201
+        return NOTHING
+    if options.out is None:
+        _say(made.text.rstrip("\n"))
+        return 0
+    try:
+        record.write_text(options.out, made.text)
+    except OSError as error:
+        msg = f"{options.out}: it cannot be written ({error.strerror}): name another file"
+        raise record.RecordError(msg) from None
     return 0
 
 
@@ -147,10 +224,15 @@ def _first_ledger() -> Path:
 def _print_audit(rows: Sequence[Mapping[str, Any]]) -> None:
     from speedclaims.report.arithmetic import audit_table  # noqa: PLC0415
 
+    _say(_rendered(partial(audit_table, rows)))
+
+
+def _rendered(render: Callable[..., str]) -> str:
+    """Return what a function makes for the terminal's width, colour and characters."""
     encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
     width = shutil.get_terminal_size((100, 24)).columns
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    _say(audit_table(rows, width, color=color, unicode=encoding.startswith("utf")))
+    return render(width, color=color, unicode=encoding.startswith("utf"))
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from speedclaims.pairing import (
     time_side,
 )
 from speedclaims.passes import CEILINGS, PASSES, SIDES, measure_passes, not_run, of_one_side
+from speedclaims.session import gate_percent
 from speedclaims.stages import Stages, check_stages, measure_stages
 from speedclaims.statistics import Interval, hull, min_values
 
@@ -208,6 +209,7 @@ class Pair:
             "units": units,
             "num_processes": asked or (CONTROL_PROCESSES if control else 0),
             "confidence": self._settings.confidence,
+            "fail_percent": gate_percent(self._item),
         }
 
     def _withhold(self, row: dict[str, Any]) -> NoReturn:
@@ -409,6 +411,8 @@ def blank_row(item: pytest.Item, *, control: bool = False) -> dict[str, Any]:
         "calls_after": 1,
         "num_rounds": 0,
         "num_processes": 0,
+        "process_num_values": [],
+        "fail_percent": None,
         "repeats_before": 0,
         "repeats_after": 0,
         "before_s": None,
@@ -463,6 +467,7 @@ def _timed(measurements: Sequence[Measurement], spread: Interval, factor: float)
     needed = min_values(spread.confidence)
     return {
         "num_rounds": sum(len(m.before_s) for m in measurements),
+        "process_num_values": [len(m.log_ratios) for m in measurements],
         "repeats_before": measurements[0].repeats_before,
         "repeats_after": measurements[0].repeats_after,
         "before_s": _median(seconds["before"]),

@@ -6,13 +6,15 @@ Loading it imports nothing heavy; what measures, judges and draws is imported wh
 import argparse
 import math
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from speedclaims import processes
+from speedclaims.baseline import Gating
 from speedclaims.session import ATTRIBUTE, INI_CLAIMS, KEY, ROW, SpeedSession, measures
 
 _CLAIM_HELP = (
@@ -27,6 +29,11 @@ _CONTROL_HELP = (
 _LONG_HELP = (
     "long_pair(times): one round of this pair takes long; it may take so many times --speedup-max-time, to get the "
     "rounds that an interval needs."
+)
+
+_FAIL_HELP = (
+    "speedup_fail(percent): with --speedup-fail this pair fails when so many per cent of its speedup are lost, instead "
+    "of what the option says."
 )
 
 
@@ -126,7 +133,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         type=_described(_count, "a positive whole number"),
         default=0,
-        help="measure each pair in N fresh processes (default: in this one, control pairs in 3)",
+        help="measure each pair in N fresh processes (default: in this one; control pairs, and gated ones, in 3)",
     )
     add(
         "--speedup-passes",
@@ -142,6 +149,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="end with 1 when a claim is refuted (below or inconsistent)",
     )
+    add(
+        "--speedup-fail",
+        metavar="PCT",
+        type=_described(_positive, "a positive number of per cent"),
+        help="with --benchmark-compare: end with 1 when a pair lost so many per cent of its speedup since that run, "
+        "beyond what noise explains, or a pair is missing, renamed, not measured or configured differently, or a claim "
+        "is lost",
+    )
     add(processes.OPTION, dest="speedup_child", help=argparse.SUPPRESS)
     parser.addini(INI_CLAIMS, "the ledger of claims, a path from this file (default: claims.toml beside the tests)")
 
@@ -153,12 +168,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _CONTROL_HELP)
     config.addinivalue_line("markers", _LONG_HELP)
     config.addinivalue_line("markers", _PASSES_HELP)
+    config.addinivalue_line("markers", _FAIL_HELP)
     if processes.job_of(config) is not None:
         processes.silence(config)
     for option in ("report", "record"):
         _refuse_folder(f"--speedup-{option}", config.getoption(f"speedup_{option}"))
+    gating = None if config.getoption("speedup_fail") is None else Gating(config)
     config.stash[KEY] = SpeedSession(config)
-    config.pluginmanager.register(_Run(config), "speedclaims-run")
+    config.pluginmanager.register(_Run(config, gating), "speedclaims-run")
 
 
 def _refuse_folder(option: str, folder: Path | None) -> None:
@@ -244,8 +261,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 class _Run:
     """The hooks that need the run's configuration and are not given it, or must come in another order."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, gating: Gating | None) -> None:
         self.config = config
+        self.gating = gating
         self.session: SpeedSession = config.stash[KEY]
         self.written: list[Path] = []
         self.problem: str | None = None
@@ -261,6 +279,11 @@ class _Run:
     @property
     def _has_benchmark(self) -> bool:
         return self.config.pluginmanager.has_plugin("benchmark")
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        """Note why pairs of the base will be missing."""
+        if self.gating is not None:
+            self.gating.deselect([item.nodeid for item in items])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take what a test measured, and keep what there is so far: a run may be cut off."""
@@ -299,6 +322,9 @@ class _Run:
             self._write(self.config.getoption("speedup_report"), self.config.getoption("speedup_record"))
             if self.problem is not None:
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        if self.gating is not None:
+            section, reasons = self.session.section(), self.session.reasons
+            session.exitstatus = self.gating.finish(section, reasons, int(session.exitstatus))
         if session.exitstatus != pytest.ExitCode.OK:
             return
         if self.session.measured_nothing:
@@ -333,20 +359,19 @@ class _Run:
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print the verdicts, and where the report is."""
-        if not self._speaks or not self.session.rows:
+        if not self._speaks:
             return
+        if self.session.rows:
+            self._show_claims(terminalreporter)
+        if self.gating is not None:
+            terminalreporter.section("speedclaims gate", sep="=")
+            self._show(terminalreporter, self.gating.summary)
+
+    def _show_claims(self, terminalreporter: Any) -> None:
         from speedclaims.report.terminal import claims_summary  # noqa: PLC0415
 
-        writer = terminalreporter._tw  # noqa: SLF001 - the only way to know whether colour is on
-        encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-        text = claims_summary(
-            self.session.record(),
-            writer.fullwidth,
-            color=writer.hasmarkup,
-            unicode=encoding.lower().replace("-", "").startswith("utf"),
-        )
         terminalreporter.section("speedclaims", sep="=")
-        terminalreporter.write(text if text.endswith("\n") else text + "\n")
+        self._show(terminalreporter, partial(claims_summary, self.session.record()))
         if self.problem is not None:
             terminalreporter.write_line(f"no report: {self.problem}", red=True)
         for path in self.written:
@@ -354,3 +379,12 @@ class _Run:
                 terminalreporter.write_line(f"report: {path}")
             elif path.name != "record.json" and path.suffix == ".json":
                 terminalreporter.write_line(f"record: {path}")
+
+    @staticmethod
+    def _show(terminalreporter: Any, render: Callable[..., str]) -> None:
+        """Write what a function makes for the terminal's width, colour and characters."""
+        writer = terminalreporter._tw  # noqa: SLF001 - the only way to know whether colour is on
+        encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+        unicode = encoding.lower().replace("-", "").startswith("utf")
+        text = render(writer.fullwidth, color=writer.hasmarkup, unicode=unicode)
+        terminalreporter.write(text if text.endswith("\n") else text + "\n")

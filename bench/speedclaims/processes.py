@@ -30,6 +30,7 @@ _OUTPUT_OPTIONS: dict[str, Any] = {
     "speedup_report": None,
     "speedup_record": None,
     "speedup_total_time": None,
+    "speedup_fail": None,
     "xmlpath": None,
     "usepdb": False,
 }

@@ -7,6 +7,7 @@ A pair becomes two ordinary rows, ``test_x[before]`` and ``test_x[after]``, so t
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +29,28 @@ def why_disabled(config: "pytest.Config") -> str:
 def session(config: "pytest.Config") -> Any:
     """Return pytest-benchmark's session."""
     return config._benchmarksession  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def saved_runs(config: "pytest.Config", wanted: str | None) -> tuple[list[Path], str]:
+    """Return the saved runs that a number or prefix fits (all of them without one), oldest first, and their place.
+
+    Raises:
+        TypeError: the storage keeps its runs elsewhere than in files.
+    """
+    from pytest_benchmark.logger import Logger  # noqa: PLC0415 - absent under -p no:benchmark
+    from pytest_benchmark.storage.file import FileStorage  # noqa: PLC0415
+    from pytest_benchmark.utils import get_machine_id, load_storage  # noqa: PLC0415
+
+    option = config.getoption
+    storage = load_storage(  # type: ignore[no-untyped-call]
+        option("benchmark_storage"),
+        logger=Logger(Logger.QUIET, config=config),  # type: ignore[no-untyped-call]
+        default_machine_id=get_machine_id(),  # type: ignore[no-untyped-call]
+        netrc=option("benchmark_netrc"),
+    )
+    if not isinstance(storage, FileStorage):
+        raise TypeError(type(storage).__name__)
+    return storage.query(wanted or "[0-9][0-9][0-9][0-9]_"), str(storage)  # type: ignore[no-untyped-call]
 
 
 def garbage_collector_off(benchmark: Any) -> bool:

@@ -102,6 +102,7 @@ class SpeedSession:
         for item in items:
             if measures(item):
                 self._ledger_of(item)
+                gate_percent(item)  # a wrong marker is told before anything is measured
         for ledger in self._ledgers.values():
             self._refuse_orphans(ledger)
         reports = not hasattr(self.config, "workerinput") and processes.job_of(self.config) is None
@@ -317,6 +318,23 @@ def claim_names(item: pytest.Item) -> list[str]:
             raise pytest.UsageError(msg)
         names.extend(marker.args)
     return names
+
+
+def gate_percent(item: pytest.Item) -> float | None:
+    """Return the loss in per cent at which the gate fails a test's pair, by its marker; None without one.
+
+    Raises:
+        pytest.UsageError: the marker has another argument than one positive number.
+    """
+    marker = item.get_closest_marker("speedup_fail")
+    if marker is None:
+        return None
+    percent: Any = marker.args[0] if len(marker.args) == 1 and not marker.kwargs else None
+    is_number = isinstance(percent, int | float) and not isinstance(percent, bool)
+    if not is_number or not 0 < percent < math.inf:
+        msg = f"{item.nodeid}: speedup_fail takes one positive number, the loss in per cent at which the gate fails"
+        raise pytest.UsageError(msg)
+    return float(percent)
 
 
 def noise_floor(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -279,5 +279,11 @@ def test_light():
 
 
 def test_markers_and_fixtures_explain_themselves(pairs):
-    pairs.run("--markers").stdout.fnmatch_lines(["*@pytest.mark.claim(*ids): *", "*@pytest.mark.control_pair: *"])
+    pairs.run("--markers").stdout.fnmatch_lines(
+        [
+            "*@pytest.mark.claim(*ids): *",
+            "*@pytest.mark.control_pair: *",
+            "*@pytest.mark.speedup_fail(percent): *",
+        ]
+    )
     pairs.run("--fixtures").stdout.fnmatch_lines(["pair *", "*result = pair(before=old, after=new)*"])

@@ -3,6 +3,7 @@
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from pytest_benchmark.session import BenchmarkSession
+from pytest_benchmark.utils import get_machine_id
 
 from speedclaims import rows
 
@@ -15,6 +16,18 @@ def test_the_fixture_still_has_what_rows_uses(name):
 @pytest.mark.parametrize("name", ["get_machine_info"])
 def test_the_session_still_has_what_rows_uses(name):
     assert hasattr(BenchmarkSession, name)
+
+
+def test_saved_runs_are_found_by_number_or_prefix_oldest_first(pytestconfig, tmp_path, monkeypatch):
+    monkeypatch.setattr(pytestconfig.option, "benchmark_storage", f"file://{tmp_path}")
+    folder = tmp_path / get_machine_id()
+    folder.mkdir()
+    for name in ("0002_b.json", "0001_a.json", "mine.json"):
+        (folder / name).write_text("{}")
+    assert [path.name for path in rows.saved_runs(pytestconfig, None)[0]] == ["0001_a.json", "0002_b.json"]
+    assert [path.name for path in rows.saved_runs(pytestconfig, "0001")[0]] == ["0001_a.json"]
+    assert [path.name for path in rows.saved_runs(pytestconfig, "mi")[0]] == ["mine.json"]
+    assert rows.saved_runs(pytestconfig, "0007") == ([], str(tmp_path))
 
 
 def test_a_fixture_makes_two_rows_with_their_own_names_and_values(benchmark):
