@@ -131,11 +131,6 @@ def loss_scales() -> st.SearchStrategy[float]:
     return st.floats(1e-2, 1e6)
 
 
-def clip_norms() -> st.SearchStrategy[float]:
-    """Limits that are always, sometimes and never active."""
-    return st.sampled_from([0.05, 1.0, float("inf")])
-
-
 def autocast_dtypes() -> st.SearchStrategy:
     """Types in which a mixed-precision step may run on a CPU."""
     import torch
