@@ -64,6 +64,8 @@ class _Watch:
         if call.excinfo is None:
             if call.when == "call":
                 self.passed.append(item.nodeid)
+        elif _is_skip(call.excinfo.value):
+            return
         elif call.when == "call" and _is_assertion(call.excinfo.value):
             self.caught.append(item.nodeid)
             item.session.shouldstop = "caught"
@@ -81,6 +83,12 @@ def _is_assertion(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):  # Hypothesis has found several
         return all(_is_assertion(each) for each in error.exceptions)
     return isinstance(error, AssertionError | pytest.fail.Exception)
+
+
+def _is_skip(error: BaseException) -> bool:
+    import pytest
+
+    return isinstance(error, pytest.skip.Exception)
 
 
 def _run_tests(tests: Sequence[str], folder: str) -> _Watch:

@@ -149,6 +149,7 @@ recoveries = holds(
 )
 
 
+@pytest.mark.usefixtures("device")
 def test_33_after_an_error_at_any_point_the_next_step_works_and_the_state_before_it_goes_on_undisturbed():
     recoveries(OptimizedTrainer)
 
@@ -231,6 +232,7 @@ agreement = holds(
 )
 
 
+@pytest.mark.usefixtures("device")
 def test_36_any_subset_of_the_parity_keeping_switches_agrees_with_the_reference():
     assert [switch.name for switch in SWITCHES if switch.parity == "bitwise"] == [
         "fewer_epochs", "sparse_logging", "loader_workers", "early_stopping",
@@ -305,6 +307,7 @@ state_travels = holds(
 )
 
 
+@pytest.mark.usefixtures("device")
 def test_37_the_state_of_any_tier_loads_into_any_other_key_for_key():
     state_travels(OptimizedTrainer)
 
@@ -366,8 +369,23 @@ resumes = holds(
 )
 
 
+@pytest.mark.usefixtures("device")
 def test_38_interrupted_at_any_step_and_resumed_is_uninterrupted_to_the_bit():
     resumes(OptimizedTrainer)
+
+
+REMEMBERING = {**OFF, "mixed_precision": True, "cosine_schedule": True, "early_stopping": True}
+"""Switches with which a training remembers all there is to forget."""
+
+resumes_all = holds(
+    check_resume,
+    strategies.tiny_dcgan_overrides(),
+    strategies.st.just(REMEMBERING),
+    strategies.seeds(),
+    strategies.few_steps(),
+    strategies.few_steps(),
+    max_examples=EXAMPLES,
+)
 
 
 @pytest.mark.parametrize(
@@ -375,12 +393,12 @@ def test_38_interrupted_at_any_step_and_resumed_is_uninterrupted_to_the_bit():
     [*NETWORKS, *(f"{name}_optimizer" for name in NETWORKS), "schedulers", "stopping", "progress"],
 )
 def test_38_notices_a_part_that_is_forgotten(part):
-    assert fails(resumes, forgetting(part))
+    assert fails(resumes_all, forgetting(part))
 
 
 @pytest.mark.parametrize("kind", [FreshScale, NoMarkOfAppliedSteps])
 def test_38_notices_a_fault(kind):
-    assert fails(resumes, kind)
+    assert fails(resumes_all, kind)
 
 
 # --- 43 ---
