@@ -164,7 +164,7 @@ class Bench:
             # Losses of other or less work are other losses; they are named, not compared.
             other = [switch for switch in changed if switch.work != "same"]
             alike = [switch for switch in loose if switch.work == "same"]
-            details = [f"{switch.name}: {switch.description}" for switch in other]
+            details = [f"{switch.name}: {switch.description}{_condition(switch)}" for switch in other]
             if not alike:
                 return details
             drifting_side = self._without(after, [switch for switch in loose if switch.work != "same"])
@@ -172,7 +172,7 @@ class Bench:
             worst = max(abs(b / a - 1) for a, b in zip(chain(*expected), chain(*drifting), strict=True))
             return details + [
                 f"{switch.name} ({switch.description}): losses of the first {self.parity_steps} steps differ by up to "
-                f"{worst:.1%}; with it off they agree"
+                f"{worst:.1%}; with it off they agree{_condition(switch)}"
                 for switch in alike
             ]
 
@@ -207,6 +207,11 @@ class Bench:
         """Close every trainer that was built."""
         for side in self._made:
             side.close()
+
+
+def _condition(switch: "Switch") -> str:
+    """Say under which settings a switch that computes something else would not."""
+    return f"; the same only if {switch.neutral_when}" if switch.neutral_when else ""
 
 
 def _assert_close(expected: list[tuple[float, ...]], found: list[tuple[float, ...]], *, rtol: float) -> None:

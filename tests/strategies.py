@@ -131,11 +131,6 @@ def loss_scales() -> st.SearchStrategy[float]:
     return st.floats(1e-2, 1e6)
 
 
-def clip_norms() -> st.SearchStrategy[float]:
-    """Limits that are always, sometimes and never active."""
-    return st.sampled_from([0.05, 1.0, float("inf")])
-
-
 def autocast_dtypes() -> st.SearchStrategy:
     """Types in which a mixed-precision step may run on a CPU."""
     import torch
@@ -196,8 +191,8 @@ def training_settings() -> st.SearchStrategy[dict]:
 
 
 def unknown_keys(known) -> st.SearchStrategy[str]:
-    """Names that a configuration does not have."""
-    return st.text(min_size=1, max_size=12).filter(lambda name: name not in known)
+    """Names that a configuration does not have; in capitals, some know them all the same."""
+    return st.text(min_size=1, max_size=12).filter(lambda name: name not in known and not name.isupper())
 
 
 def flags() -> st.SearchStrategy[bool]:
@@ -314,6 +309,27 @@ def text_to_image_settings() -> st.SearchStrategy[dict]:
             "learning_rate": st.floats(1e-9, 1e9),
             "split_seed": st.integers(0, 2**63),
             "mixed_precision_dtype": st.sampled_from(["auto", "float16", "bfloat16"]),
+        },
+    )
+
+
+def dialogue_settings() -> st.SearchStrategy[dict]:
+    """Some hyperparameters of the dialogue GAN by name, all of them usable."""
+    counts, positive = st.integers(1, 1000), st.floats(1e-9, 1e9)
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            **dict.fromkeys(("hidden_size", "num_filters", "batch_size", "d_steps", "d_train_interval"), counts),
+            **dict.fromkeys(("learning_rate_g", "learning_rate_d", "clipnorm", "sample_temperature"), positive),
+            **dict.fromkeys(("augmentation", "dropout"), st.floats(0, 0.99)),
+            **dict.fromkeys(("conditional", "eager"), st.booleans()),
+            "gradient_clip": st.one_of(positive, st.just(float("inf"))),
+            "temp_start": st.floats(0.5, 10.0),
+            "temp_end": st.floats(0.01, 0.5),
+            "temp_decay": st.floats(0.01, 1.0),
+            "label_smoothing": st.floats(0, 0.49),
+            "adversarial_epochs": st.integers(0, 1000),
+            "split_seed": st.integers(0, 2**63),
         },
     )
 

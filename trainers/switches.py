@@ -27,6 +27,8 @@ class Switch:
         parity: how closely a trainer agrees with itself without the switch.
         work: whether both do the same work.
         default: whether its tier has it on unless told otherwise, as its document has.
+        neutral_when: settings under which it computes what it would when off, to the bit or, in TensorFlow, to 1e-5,
+            though it does not elsewhere; empty where there are none, or where it never computes anything else.
 
     """
 
@@ -35,6 +37,7 @@ class Switch:
     parity: Parity = "bitwise"
     work: Work = "same"
     default: bool = True
+    neutral_when: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what tables and command lines could not spell.

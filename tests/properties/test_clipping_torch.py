@@ -37,6 +37,22 @@ def apply(clip, gradients, limit):
     return [None if each.grad is None else each.grad.numpy() for each in parameters], result
 
 
+@pytest.fixture
+def clip(device):
+    """What the trainers clip with, on a device; given and giving parameters of the CPU."""
+
+    def clip_there(parameters, limit):
+        there = [torch.nn.Parameter(each.detach().to(device)) for each in parameters]
+        for each, source in zip(there, parameters, strict=True):
+            each.grad = None if source.grad is None else source.grad.to(device)
+        result = clip_by_global_norm(there, limit)
+        for each, source in zip(there, parameters, strict=True):
+            source.grad = None if each.grad is None else each.grad.cpu()
+        return Clipped(result.norm.cpu())
+
+    return clip_by_global_norm if device == "cpu" else clip_there
+
+
 def norm_of(gradients):
     """Euclidean norm of all arrays together, in double precision."""
     return math.sqrt(sum(float(np.sum(gradient.astype(np.float64) ** 2)) for gradient in gradients))
@@ -161,8 +177,8 @@ def check_the_formula(clip, gradients, limit):
 the_formula = holds(check_the_formula, strategies.gradient_sets(), strategies.clip_limits())
 
 
-def test_2_clipping_is_the_float64_formula():
-    the_formula(clip_by_global_norm)
+def test_2_clipping_is_the_float64_formula(clip):
+    the_formula(clip)
 
 
 @pytest.mark.parametrize("faulty", [clip_per_tensor, clip_nothing, clip_with_large_epsilon])
@@ -182,8 +198,8 @@ agreement_with_tensorflow = holds(
 )
 
 
-def test_1_and_3_clipping_agrees_with_tensorflows_formula_from_the_limit_on():
-    agreement_with_tensorflow(clip_by_global_norm)
+def test_1_and_3_clipping_agrees_with_tensorflows_formula_from_the_limit_on(clip):
+    agreement_with_tensorflow(clip)
 
 
 def test_3_notices_a_large_epsilon():
@@ -198,8 +214,8 @@ def check_norm_below_limit(clip, gradients, limit):
 norm_below_limit = holds(check_norm_below_limit, strategies.gradient_sets(), strategies.clip_limits())
 
 
-def test_4_the_clipped_norm_does_not_exceed_the_limit():
-    norm_below_limit(clip_by_global_norm)
+def test_4_the_clipped_norm_does_not_exceed_the_limit(clip):
+    norm_below_limit(clip)
 
 
 def test_4_notices_a_clip_that_does_nothing():
@@ -215,8 +231,8 @@ def check_identity_below_limit(clip, gradients, factor):
 identity_below_limit = holds(check_identity_below_limit, strategies.gradient_sets(), strategies.loose_factors())
 
 
-def test_5_gradients_below_the_limit_stay_bitwise_the_same():
-    identity_below_limit(clip_by_global_norm)
+def test_5_gradients_below_the_limit_stay_bitwise_the_same(clip):
+    identity_below_limit(clip)
 
 
 def test_5_notices_a_clip_that_always_rescales():
@@ -234,8 +250,8 @@ def check_twice_is_once(clip, gradients, limit):
 twice_is_once = holds(check_twice_is_once, strategies.gradient_sets(), strategies.clip_limits(least=0.5))
 
 
-def test_6_clipping_twice_is_clipping_once():
-    twice_is_once(clip_by_global_norm)
+def test_6_clipping_twice_is_clipping_once(clip):
+    twice_is_once(clip)
 
 
 def test_6_notices_a_soft_clip():
@@ -252,8 +268,8 @@ def check_direction(clip, gradients, limit):
 direction = holds(check_direction, strategies.gradient_sets(nonzero=True), strategies.clip_limits())
 
 
-def test_7_clipping_keeps_the_direction_and_the_zeros():
-    direction(clip_by_global_norm)
+def test_7_clipping_keeps_the_direction_and_the_zeros(clip):
+    direction(clip)
 
 
 @pytest.mark.parametrize("faulty", [clip_by_value, shift_by_epsilon])
@@ -265,7 +281,7 @@ def check_missing_stay_missing(clip, gradients, missing, limit):
     some = [None if absent else gradient for gradient, absent in zip(gradients, missing, strict=False)]
     clipped, _ = apply(clip, some, limit)
     assert [each is None for each in clipped] == [each is None for each in some]
-    present, _ = apply(clip_by_global_norm, [each for each in some if each is not None], limit)
+    present, _ = apply(clip, [each for each in some if each is not None], limit)
     assert bitwise_equal([each for each in clipped if each is not None], present)
 
 
@@ -274,8 +290,8 @@ missing_stay_missing = holds(
 )
 
 
-def test_8_missing_gradients_stay_missing_and_change_nothing():
-    missing_stay_missing(clip_by_global_norm)
+def test_8_missing_gradients_stay_missing_and_change_nothing(clip):
+    missing_stay_missing(clip)
 
 
 def test_8_notices_missing_gradients_that_are_filled_in():
@@ -292,8 +308,8 @@ def check_order(clip, gradients, limit):
 order = holds(check_order, strategies.gradient_sets(least_tensors=2), strategies.clip_limits())
 
 
-def test_8_the_order_of_the_tensors_does_not_matter():
-    order(clip_by_global_norm)
+def test_8_the_order_of_the_tensors_does_not_matter(clip):
+    order(clip)
 
 
 def test_8_notices_a_norm_that_grows_along_the_way():
@@ -316,8 +332,8 @@ def check_nonfinite(clip, case, limit):
 nonfinite = holds(check_nonfinite, strategies.nonfinite_gradient_sets(), strategies.clip_limits())
 
 
-def test_9_infinity_zeroes_the_finite_gradients_nan_spreads_and_neither_may_step():
-    nonfinite(clip_by_global_norm)
+def test_9_infinity_zeroes_the_finite_gradients_nan_spreads_and_neither_may_step(clip):
+    nonfinite(clip)
 
 
 def test_9_notices_a_clip_that_hides_them():
@@ -334,8 +350,8 @@ def check_overflow(clip, gradients, limit):
 overflow = holds(check_overflow, strategies.overflowing_gradient_sets(), strategies.clip_limits())
 
 
-def test_10_an_overflowing_norm_zeroes_everything_and_may_not_step():
-    overflow(clip_by_global_norm)
+def test_10_an_overflowing_norm_zeroes_everything_and_may_not_step(clip):
+    overflow(clip)
 
 
 def test_10_notices_a_guard_that_looks_at_the_gradients_only():
@@ -356,8 +372,8 @@ def check_refusal(clip, gradients, limit):
 refusal = holds(check_refusal, strategies.gradient_sets(), strategies.refused_limits())
 
 
-def test_11_limits_that_no_norm_can_have_are_refused():
-    refusal(clip_by_global_norm)
+def test_11_limits_that_no_norm_can_have_are_refused(clip):
+    refusal(clip)
 
 
 def test_11_notices_a_clip_that_takes_any_limit():
@@ -374,8 +390,8 @@ def check_infinite_limit(clip, case):
 infinite_limit = holds(check_infinite_limit, strategies.nonfinite_gradient_sets())
 
 
-def test_11_an_infinite_limit_is_the_identity_even_for_gradients_that_are_not_finite():
-    infinite_limit(clip_by_global_norm)
+def test_11_an_infinite_limit_is_the_identity_even_for_gradients_that_are_not_finite(clip):
+    infinite_limit(clip)
 
 
 def test_11_notices_an_infinite_limit_that_is_multiplied_with():
@@ -408,8 +424,8 @@ sparse = holds(
 )
 
 
-def test_12_sparse_gradients_are_refused_by_name():
-    sparse(clip_by_global_norm)
+def test_12_sparse_gradients_are_refused_by_name(clip):
+    sparse(clip)
 
 
 def test_12_notices_pytorchs_own_complaint():
@@ -427,24 +443,9 @@ def check_clipnorm_after_global(clip, gradients):
 clipnorm_after_global = holds(check_clipnorm_after_global, strategies.gradient_sets())
 
 
-def test_13_after_a_global_clip_of_1_clipping_by_variable_does_nothing():
-    clipnorm_after_global(clip_by_global_norm)
+def test_13_after_a_global_clip_of_1_clipping_by_variable_does_nothing(clip):
+    clipnorm_after_global(clip)
 
 
 def test_13_notices_a_clip_that_does_nothing():
     assert fails(clipnorm_after_global, clip_nothing)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_2_holds_on_a_gpu():
-    def clip_there(parameters, limit):
-        there = [torch.nn.Parameter(each.detach().cuda()) for each in parameters]
-        for each, source in zip(there, parameters, strict=True):
-            each.grad = source.grad.cuda()
-        result = clip_by_global_norm(there, limit)
-        for each, source in zip(there, parameters, strict=True):
-            source.grad = each.grad.cpu()
-        return Clipped(result.norm.cpu())
-
-    the_formula(clip_there)

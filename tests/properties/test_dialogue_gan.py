@@ -1,21 +1,16 @@
-"""Properties 36 to 38 of the dialogue GAN: tiers agree, load each other's state, and go on where they were stopped."""
+"""Properties 36 to 38 of the dialogue GAN: tiers agree, load each other's state, and go on where they were stopped.
+
+What needs fresh processes, to the bit, is in `test_dialogue_processes`.
+"""
 
 import functools
 import itertools
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import trainers
 from tests import strategies
-from tests.properties.controls import build_faulty, fails, holds
+from tests.properties.controls import fails, holds
 from tests.states import assert_same_tree
 from trainers import checkpoint
 from trainers.contract import BadInput
@@ -27,14 +22,12 @@ from trainers.dialogue_gan.optimized import OptimizedTrainer
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
-ROOT = Path(trainers.__file__).parents[1]
 PHASES = ("generator_pretraining", "discriminator_pretraining", "adversarial")
 PARTS = ("generator", "discriminator")
 CANCELLED = 1e-5  # likewise, for sums in which rewards meet their mean
 CLOSE = 1e-5  # in one process TensorFlow does not even repeat itself to the bit
 NUM_STEPS = 5  # of each phase; 20 adversarial ones are compared between fresh processes
 QUIET = {"preset": "tiny", "log": lambda _: None}
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 
 
 class SharpenedTrainer(OptimizedTrainer):
@@ -134,59 +127,64 @@ def test_36_any_subset_of_the_switches_agrees_with_the_reference_where_the_docum
     agreement(build)
 
 
-@pytest.mark.parametrize("kind", [SharpenedTrainer, IdleTrainer, ReshuffledTrainer])
-def test_36_notices_a_fault(kind):
-    all_on = strategies.st.just({switch.name: switch.default for switch in SWITCHES})
-    # At the original's rates the generator's adversarial loss stays too close to nothing for a fault to show.
+@functools.cache
+def built_once(tier):
+    """A trainer of one configuration, whose graphs the tests that follow have in common, and its first state.
+
+    At the original's rates the generator's adversarial loss stays too close to nothing for a fault to show.
+    """
     promised = {"temp_start": 1.0, "temp_end": 1.0, "gradient_clip": float("inf")}
-    fixed = strategies.st.just({"sequence_length": 4, "learning_rate_g": 0.01, "learning_rate_d": 0.01, **promised})
-    here = holds(check_agreement, fixed, all_on, strategies.seeds(), max_examples=1)
-    here(build)
-    assert fails(here, build_faulty(build, kind, lambda trainer: trainer.compile_steps()))
+    trainer = build(tier, sequence_length=4, learning_rate_g=0.01, learning_rate_d=0.01, seed=3, **QUIET, **promised)
+    return trainer, trainer.state()
 
 
-FRESH = """
-import hashlib, json, sys
-from trainers import checkpoint
-from trainers.dialogue_gan import build
+def at_the_start(kind=OptimizedTrainer):
+    """Make a `build` that gives those trainers, the optimized one with a fault; what is traced anew is left so."""
 
-trainer = build(sys.argv[1], preset="tiny", log=lambda _: None, seed=5, **json.loads(sys.argv[2]))
-losses = []
-for phase, num_steps in zip(trainer.phases, (5, 3, 20)):
-    trainer.train_steps(num_steps, phase)
-    losses += trainer.metrics["train_losses"]
-print(json.dumps([[loss.hex() for loss in losses], hashlib.sha256(checkpoint.dumps(trainer.state())).hexdigest()]))
-"""
+    def build_again(tier, **_):
+        trainer, start = built_once(tier)
+        if tier == "optimized":
+            trainer.__class__ = kind
+            if kind is IdleTrainer:  # its fault is part of the graphs
+                trainer.compile_steps()
+        trainer.load_state(start)
+        return trainer
 
-
-def in_a_fresh_process(tier, **overrides):
-    """Losses of 5, 3 and 20 steps of the three phases, to the bit, and the hash of the state after them."""
-    settings = {"temp_start": 1.0, "temp_end": 1.0, "gradient_clip": float("inf"), **overrides}
-    command = [sys.executable, "-c", FRESH, tier, json.dumps(settings)]
-    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True, timeout=300)
-    return json.loads(done.stdout)
+    return build_again
 
 
-def test_36_in_fresh_processes_the_optimized_tier_is_the_reference_to_the_bit():
-    theirs = in_a_fresh_process("reference")
-    assert len(theirs[0]) == 28
-    assert in_a_fresh_process("optimized") == theirs
-    assert in_a_fresh_process("optimized", temp_start=2.0) != theirs, "the control: it is no comparison of nothing"
+all_on = holds(
+    check_agreement,
+    *map(strategies.st.just, ({}, {switch.name: switch.default for switch in SWITCHES}, 3)),
+    max_examples=1,
+)
+
+
+def test_36_with_the_documents_own_switches_it_agrees_too():
+    all_on(at_the_start())
+
+
+# The last of them leaves its graphs behind.
+@pytest.mark.parametrize("kind", [SharpenedTrainer, ReshuffledTrainer, IdleTrainer])
+def test_36_notices_a_fault(kind):
+    assert fails(all_on, at_the_start(kind))
 
 
 # --- 37 ---
 
 
 @functools.cache
-def pair_of(make, tier):
+def pair_of(tier):
     """Two trainers of a tier that share nothing."""
-    return tuple(make(tier, seed=seed, sequence_length=3, **QUIET) for seed in (1, 2))
+    return tuple(build(tier, seed=seed, sequence_length=3, **QUIET) for seed in (1, 2))
 
 
-def check_state_travels(make, num_steps, num_more):
+def check_state_travels(kind, num_steps, num_more):
     """37: the state of any tier loads into any other, comes out key for key, and both go on alike."""
+    for trainer in pair_of("optimized"):
+        trainer.__class__ = kind
     for source_tier, target_tier in itertools.product(TIERS, TIERS):
-        source, target = pair_of(make, source_tier)[0], pair_of(make, target_tier)[1]
+        source, target = pair_of(source_tier)[0], pair_of(target_tier)[1]
         for phase in PHASES:
             source.train_steps(num_steps, phase)
         state = source.state()
@@ -205,17 +203,27 @@ def check_state_travels(make, num_steps, num_more):
 state_travels = holds(check_state_travels, strategies.few(6), strategies.few(6), max_examples=2)
 
 
+@pytest.fixture
+def sound():
+    """Leave the trainers of `pair_of` without a fault."""
+    yield
+    for trainer in pair_of("optimized"):
+        trainer.__class__ = OptimizedTrainer
+
+
+@pytest.mark.usefixtures("sound")
 def test_37_the_state_of_any_tier_loads_into_any_other_key_for_key():
-    state_travels(build)
+    state_travels(OptimizedTrainer)
 
 
+@pytest.mark.usefixtures("sound")
 @pytest.mark.parametrize("kind", [ForgetfulTrainer, RenamingTrainer])
 def test_37_notices_a_fault(kind):
-    assert fails(state_travels, build_faulty(build, kind, lambda trainer: trainer.compile_steps()))
+    assert fails(state_travels, kind)
 
 
 def test_37_a_state_of_another_architecture_is_refused_by_name():
-    trainer = pair_of(build, "reference")[0]
+    trainer = pair_of("reference")[0]
     state = trainer.state()
     other = {**state, "architecture": {**state["architecture"], "hidden_size": 9}}
     with pytest.raises(BadInput, match="hidden_size is 9"):
@@ -229,7 +237,7 @@ def test_37_a_state_of_another_architecture_is_refused_by_name():
 
 def check_resume(forgotten, phase, num_steps, num_more):
     """38: a trainer that loads a checkpoint goes on like the one that was not stopped."""
-    whole, after = pair_of(build, "optimized")
+    whole, after = pair_of("optimized")
     whole.train_steps(num_steps, phase)
     state = checkpoint.loads(checkpoint.dumps(whole.state()), "state")
     if forgotten is not None:
@@ -254,60 +262,5 @@ def test_38_interrupted_at_any_step_and_resumed_is_uninterrupted():
     "forgotten", [("generator", "logits/kernel"), ("discriminator", "dense_1/kernel"), ("progress", "positions")]
 )
 def test_38_notices_a_part_that_is_forgotten(forgotten):
-    pair_of(build, "optimized")[1].load_state(build("optimized", seed=9, sequence_length=3, **QUIET).state())
+    pair_of("optimized")[1].load_state(build("optimized", seed=9, sequence_length=3, **QUIET).state())
     assert fails(resumes, forgotten)
-
-
-# What a shell starts in the background ignores Ctrl-C, and so would all that these tests start there.
-LISTENING = """
-import signal, sys
-from trainers.__main__ import main
-
-signal.signal(signal.SIGINT, signal.default_int_handler)
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def started(*arguments):
-    command = [sys.executable, "-c", LISTENING, "dialogue_gan", "train", *map(str, arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, text=True, **pipes)
-
-
-def what_was_learned(path):
-    """The state of a checkpoint and the figures of all epochs, to the bit."""
-    content = checkpoint.load(path)
-    return checkpoint.dumps([content["state"], content["history"]])
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, private_cache):
-    """What a training that nobody stops ends with, and how long its epochs take."""
-    folder = tmp_path_factory.mktemp("whole")
-    begun = time.monotonic()
-    training = started("--preset", "tiny", "--out", folder)
-    first = next(line for line in training.stderr if line.startswith("epoch 1/"))
-    at_first = time.monotonic() - begun
-    assert training.wait(timeout=300) == 0, first
-    return what_was_learned(folder / "dialogue_gan_last.ckpt"), at_first, time.monotonic() - begun
-
-
-@pytest.mark.parametrize(("number", "moment"), [(signal.SIGINT, 0.2), (signal.SIGTERM, 0.6)])
-def test_38_stopped_by_a_signal_and_resumed_ends_to_the_bit_like_uninterrupted(uninterrupted, tmp_path, number, moment):
-    learned, at_first, at_end = uninterrupted
-    for divisor in (1, 4, 16):  # on a machine with changing load, a training may be faster than the moment
-        folder = tmp_path / str(divisor)
-        training = started("--preset", "tiny", "--out", folder)
-        next(line for line in training.stderr if line.startswith("epoch 1/"))
-        time.sleep(moment / divisor * (at_end - at_first))
-        training.send_signal(number)
-        _, said = training.communicate(timeout=300)
-        saved = folder / "dialogue_gan_interrupted.ckpt"
-        if saved.exists():
-            break
-    assert training.returncode == 128 + number, said
-    assert said.splitlines()[-1] == f"interrupted: the training is saved; continue with --resume {saved}"
-    resumed = started("--resume", saved)
-    _, said = resumed.communicate(timeout=300)
-    assert resumed.returncode == 0, said
-    assert what_was_learned(folder / "dialogue_gan_last.ckpt") == learned

@@ -184,7 +184,8 @@ def test_23_notices_the_documents_own_way_that_traces_anew():
 
 def check_interval(kind, interval, d_steps, num_steps):
     """24: N batches have D_STEPS * ceil(N / k) updates of the discriminator, and its figures stay until the next."""
-    trainer = fresh("optimized", kind)
+    trainer = fresh("optimized", kind, num_lines=4)
+    num_steps += trainer.num_batches  # a whole epoch, of which an interval may have left a rest, and more
     trainer._interval = interval
     trainer.config = trainer.config.replace(d_steps=d_steps)
     trainer.train_steps(num_steps, "adversarial")
@@ -243,17 +244,21 @@ def check_same_history(kind, num_steps, more):
             trainer.train_steps(num_steps, phase)
             trainer.train_steps(more, phase)
             calls.append({name: value for name, value in trainer.metrics.items() if name != "num_traces"})
-        histories.append((calls, trainer.state()["progress"]))
+        progress = [trainer.state()["progress"]]
+        for phase in PHASES:  # once more, with nothing asked for in between
+            trainer.train_steps(more, phase)
+        histories.append((calls, [*progress, trainer.state()["progress"]]))
     (ours, our_progress), (theirs, their_progress) = histories
-    assert our_progress["positions"] == their_progress["positions"]
     for one, other in zip(ours, theirs, strict=True):
         assert one.keys() == other.keys()
         for name in one:
             # In one process TensorFlow itself is not bitwise; which number stands where is what is asked.
             assert one[name] == pytest.approx(other[name], rel=1e-5, abs=1e-5), name
-    for phase in PHASES:
-        for name, values in our_progress["epoch_series"][phase].items():
-            assert values == pytest.approx(their_progress["epoch_series"][phase][name], rel=1e-5, abs=1e-5)
+    for one, other in zip(our_progress, their_progress, strict=True):
+        assert one["positions"] == other["positions"]
+        for phase in PHASES:
+            for name, values in one["epoch_series"][phase].items():
+                assert values == pytest.approx(other["epoch_series"][phase][name], rel=1e-5, abs=1e-5)
 
 
 class Misfiling(OptimizedTrainer):
@@ -287,15 +292,23 @@ def test_25_notices_a_fault(kind):
 def test_25_the_very_same_numbers_are_kept_either_way():
     """Bitwise: one run's scalars, fetched one by one and all at once."""
     trainer, seen = fresh("optimized"), []
-    keep, trainer._keep_loss = trainer._keep_loss, None
-    trainer._keep_loss = lambda name, scalar: (seen.append((name, float(scalar.numpy()))), keep(name, scalar))
+    names = ("_keep_loss", "_keep_reward", "_keep_accuracy")
+    kept = {name: getattr(trainer, name) for name in names}
+    for name, keep in kept.items():
+
+        def look(series, scalar, keep=keep):
+            seen.append((series, float(scalar.numpy())))
+            keep(series, scalar)
+
+        setattr(trainer, name, look)
     try:
         trainer.train_steps(5, "adversarial")
         metrics = trainer.metrics
     finally:
-        trainer._keep_loss = keep
-    for name in ("generator_losses", "discriminator_losses"):
+        vars(trainer).update(kept)
+    for name in ("generator_losses", "discriminator_losses", "discriminator_accuracies", "rewards"):
         assert metrics[name] == [value for each, value in seen if each == name]
+        assert len(metrics[name]) == 5
 
 
 def count_fetches(monkeypatch, trainer, run):

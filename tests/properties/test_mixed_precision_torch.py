@@ -23,6 +23,9 @@ pytestmark = [
 
 OFF = {switch.name: False for switch in SWITCHES}
 EXAMPLES = 15
+CLIP_NORMS = (0.05, 1.0, math.inf)
+"""Limits that are always, sometimes and never active. All in every case: only the last leaves a wrong scale to be seen,
+and of 15 cases Hypothesis may choose none with it."""
 
 
 def make(kind=OptimizedTrainer, *, mixed=True, **arguments):
@@ -93,8 +96,13 @@ class Halved(OptimizedTrainer):
 # --- 27, 28, 30 ---
 
 
-def check_power_of_two(kind, exponent, seed, clip_norm, dtype):
+def check_power_of_two(kind, exponent, seed, dtype):
     """27: a scale of 2^k is bitwise neutral: loss, gradients after clipping, weights after three steps."""
+    for clip_norm in CLIP_NORMS:
+        check_power_of_two_with(kind, exponent, seed, clip_norm, dtype)
+
+
+def check_power_of_two_with(kind, exponent, seed, clip_norm, dtype):
     results = []
     for scale in (1.0, 2.0**exponent):
         trainer = with_scaler(make(kind, seed=seed, clip_norm=clip_norm), scale=scale)
@@ -111,7 +119,6 @@ powers_of_two = holds(
     check_power_of_two,
     strategies.scale_exponents(),
     strategies.seeds(),
-    strategies.clip_norms(),
     strategies.autocast_dtypes(),
     max_examples=EXAMPLES,
 )
@@ -126,8 +133,13 @@ def test_27_notices_a_fault(kind):
     assert fails(powers_of_two, kind)
 
 
-def check_any_scale(kind, scale, seed, clip_norm):
+def check_any_scale(kind, scale, seed):
     """28: with any scale, the gradients of a step in float32 are the unscaled ones, rtol 1e-5, atol 1e-6."""
+    for clip_norm in CLIP_NORMS:
+        check_any_scale_with(kind, scale, seed, clip_norm)
+
+
+def check_any_scale_with(kind, scale, seed, clip_norm):
     plain = make(mixed=False, seed=seed, clip_norm=clip_norm)
     scaled = with_scaler(in_float32(make(kind, seed=seed, clip_norm=clip_norm)), scale=scale)
     for trainer in (plain, scaled):
@@ -141,7 +153,6 @@ any_scales = holds(
     check_any_scale,
     strategies.loss_scales(),
     strategies.seeds(),
-    strategies.clip_norms(),
     max_examples=EXAMPLES,
 )
 

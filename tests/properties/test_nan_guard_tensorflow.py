@@ -147,6 +147,18 @@ def forgetting_to_count(trainer):
     trainer._count_applied = lambda *_, **__: None
 
 
+def counting_all(trainer):
+    """Takes skips for a row whatever lies between them."""
+    count = trainer._count_applied
+
+    def count_on(network, figures, *, applied):
+        before = trainer._consecutive_skips[network]
+        count(network, figures, applied=applied)
+        trainer._consecutive_skips[network] = before + (not applied)
+
+    trainer._count_applied = count_on
+
+
 def without_a_cap(trainer):
     trainer._check_skips = lambda: None
 
@@ -279,7 +291,10 @@ def check_counts(plant, bad, value, place):
                 assert "generator" in str(error)  # noqa: PT017 - a missing error is the fault looked for
                 return
             raise AssertionError("the cap was passed in silence")
-        skipped += trainer.metrics["num_skipped_steps"]
+        try:
+            skipped += trainer.metrics["num_skipped_steps"]
+        except TooManySkips as error:
+            raise AssertionError("fewer than the cap in a row ended it") from error
     applied = int(trainer.generator_optimizer.iterations.numpy())
     assert skipped + applied == len(bad)
     assert applied == bad.count(False)
@@ -298,7 +313,7 @@ def test_17_skipped_and_applied_are_attempted_and_the_cap_raises():
     counts(plain)
 
 
-@pytest.mark.parametrize("plant", [forgetting_to_count, unguarded])
+@pytest.mark.parametrize("plant", [forgetting_to_count, unguarded, counting_all])
 def test_17_notices_a_fault(plant):
     assert fails(counts, plant)
 

@@ -13,7 +13,7 @@ from trainers.switches import weakest_parity
 from trainers.tabular_regressor import SWITCHES, TIERS, build
 from trainers.tabular_regressor.optimized import OptimizedTrainer
 
-pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
+pytestmark = pytest.mark.usefixtures("private_cache", "one_thread", "device")
 
 NUM_STEPS = 20
 EXAMPLES = 10

@@ -100,6 +100,7 @@ recoveries = holds(
 )
 
 
+@pytest.mark.usefixtures("device")
 def test_33_after_running_out_of_memory_the_weights_are_those_of_a_retry_free_run():
     recoveries(OptimizedTrainer)
 
@@ -152,6 +153,7 @@ resumes = holds(
 )
 
 
+@pytest.mark.usefixtures("device")
 def test_38_interrupted_at_any_step_and_resumed_is_uninterrupted_to_the_bit():
     resumes(OptimizedTrainer)
 

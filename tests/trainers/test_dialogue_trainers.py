@@ -3,6 +3,7 @@
 import functools
 import re
 
+import numpy as np
 import pytest
 
 from trainers.contract import BadInput, Trainer
@@ -67,6 +68,23 @@ def test_an_epoch_that_was_begun_is_finished_and_steps_go_on_into_the_next(tier)
     trainer.train_steps(trainer.num_batches + 2, PHASES[0])
     assert trainer.position(PHASES[0]) == (2, 2)
     assert trainer.position(PHASES[2]) == (0, 0), "every phase has a position of its own"
+
+
+def test_validation_is_the_mean_over_all_targets_but_padding():
+    trainer, _ = fresh("optimized")
+    log_probabilities, num_padding = [], 0
+    for batch in trainer.data.val_batches(3):
+        logits_BTV = trainer.generator(batch.tokens_BT[:, :-1], batch.characters_B, batch.scenes_B).numpy()
+        logits_BTV = logits_BTV.astype(np.float64)
+        normalized_BTV = logits_BTV - np.log(np.exp(logits_BTV).sum(-1, keepdims=True))
+        targets_BT = batch.tokens_BT[:, 1:]
+        of_targets_BT = np.take_along_axis(normalized_BTV, targets_BT[..., None], -1)[..., 0]
+        log_probabilities += of_targets_BT[targets_BT != 0].tolist()
+        num_padding += int((targets_BT == 0).sum())
+    assert num_padding > 0, "nothing to leave out"
+    loss = -np.mean(log_probabilities)
+    assert trainer.evaluate()["val_loss"] == pytest.approx(loss, rel=1e-5)
+    assert trainer.evaluate()["val_perplexity"] == pytest.approx(np.exp(loss), rel=1e-4)
 
 
 def test_training_learns(tmp_path):

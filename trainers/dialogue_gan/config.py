@@ -36,11 +36,13 @@ SWITCHES = (
         "the discriminator is trained every d_train_interval batches only, and fakes are made only then",
         parity="statistical",
         work="different",
+        neutral_when="d_train_interval is 1",
     ),
     Switch(
         "global_norm_clipping",
         "all gradients of a network together are clipped to the norm gradient_clip",
         parity="statistical",
+        neutral_when="no step's norm reaches gradient_clip",
     ),
     Switch(
         "nan_skip",
@@ -51,6 +53,7 @@ SWITCHES = (
         "the generator's logits are divided by a temperature that falls from epoch to epoch",
         parity="statistical",
         work="different",
+        neutral_when="temp_start and temp_end are 1",
     ),
     Switch(
         "python_float_temperature",

@@ -314,10 +314,11 @@ class OptimizedTrainer(ReferenceTrainer):
             self._consecutive_skips[network] = 0 if applied else self._consecutive_skips[network] + 1
 
     def _check_skips(self) -> None:
-        for network, num_skips in self._consecutive_skips.items():
-            if num_skips >= self.config.max_consecutive_skips:
-                what = f"{num_skips} updates of the {network} in a row had gradients that are not finite"
-                raise TooManySkips(what, "training", "continue from an earlier checkpoint with a lower learning rate")
+        cap = self.config.max_consecutive_skips
+        networks = [network for network, num_skips in self._consecutive_skips.items() if num_skips >= cap]
+        if networks:
+            what = f"{cap} updates of the {' and of the '.join(networks)} in a row had gradients that are not finite"
+            raise TooManySkips(what, "training", "continue from an earlier checkpoint with a lower learning rate")
 
     @property
     def metrics(self) -> Mapping[str, Any]:

@@ -16,8 +16,20 @@ TIERS = ("reference", "optimized")
 
 SWITCHES = (
     Switch("fewer_epochs", "trains 100 epochs instead of 250", work="less"),
-    Switch("larger_batches", "512 items a batch instead of 256, so half the updates", "statistical", work="different"),
-    Switch("smaller_images", "32x32 pixels instead of 64x64, and networks a stage shorter", "statistical", work="less"),
+    Switch(
+        "larger_batches",
+        "512 items a batch instead of 256, so half the updates",
+        "statistical",
+        work="different",
+        neutral_when="both sizes are the same, or each holds all items of an epoch",
+    ),
+    Switch(
+        "smaller_images",
+        "32x32 pixels instead of 64x64, and networks a stage shorter",
+        "statistical",
+        work="less",
+        neutral_when="both sizes are the same",
+    ),
     Switch("sparse_logging", "a log line every 50 batches instead of every 18"),
     Switch(
         "mixed_precision",

@@ -1,0 +1,62 @@
+"""Puts a mutant into this process: its module is the real one with the fault, from the first import on."""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from tests.mutants.table import Mutant
+
+__all__ = ["Planted"]
+
+
+class Planted(importlib.abc.MetaPathFinder):
+    """Finds one module in a file that has the fault.
+
+    It is a file, and no patched function, so that TensorFlow too, which reads the source of what it makes a graph of,
+    sees the fault, and so that whoever has imported a name from the module has the faulty one.
+
+    Attributes:
+        is_imported: whether anybody has asked for the module.
+
+    """
+
+    def __init__(self, mutant: Mutant) -> None:
+        """Write the file.
+
+        Raises:
+            StaleMutant: there is nothing to change.
+            SyntaxError: the mutant is no Python.
+
+        """
+        self._mutant, self.is_imported = mutant, False
+        source = mutant.source()
+        compile(source, mutant.name, "exec")
+        self._folder = tempfile.TemporaryDirectory(prefix="mutant-")
+        self._path = Path(self._folder.name) / mutant.path.name
+        self._path.write_text(source, encoding="utf-8")
+
+    def plant(self) -> None:
+        """Have the module found here from now on.
+
+        Raises:
+            RuntimeError: it has been imported already.
+
+        """
+        if self._mutant.module in sys.modules:
+            raise RuntimeError(f"{self._mutant.module} is imported already, without the fault")
+        sys.meta_path.insert(0, self)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Find the mutant's module, and no other."""
+        del path, target
+        if fullname != self._mutant.module:
+            return None
+        self.is_imported = True
+        return importlib.util.spec_from_file_location(fullname, self._path)

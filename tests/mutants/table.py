@@ -1,0 +1,105 @@
+"""The table of mutants, and what a module's source becomes under one."""
+
+import ast
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["FAMILIES", "ROOT", "TABLE", "Mutant", "StaleMutant", "load"]
+
+ROOT = Path(__file__).parents[2]
+TABLE = Path(__file__).with_name("mutants.toml")
+FAMILIES = ("dialogue_gan", "shared", "tabular_regressor", "text_to_image")
+"""The families, and what they share and is tested without any framework."""
+
+_FRAMEWORKS = {"dialogue_gan": "tensorflow", "shared": "numpy"}  # all others: torch
+
+
+class StaleMutant(Exception):
+    """What a mutant would change is not there (any more): it says nothing about the tests."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A fault that somebody could make, in the trainers' own code.
+
+    Attributes:
+        name: of the fault.
+        family: whose tests notice it; it decides which framework is imported.
+        target: `module:attribute`, a function, method or class of the trainers.
+        fault: what is wrong, in a sentence.
+        old: text that stands in the target once.
+        new: what stands there instead.
+        tests: nodes of which one must fail.
+
+    """
+
+    name: str
+    family: str
+    target: str
+    fault: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    @property
+    def module(self) -> str:
+        """Module of the target."""
+        return self.target.partition(":")[0]
+
+    @property
+    def attribute(self) -> str:
+        """Path of the target inside its module: `Class.method`."""
+        return self.target.partition(":")[2]
+
+    @property
+    def framework(self) -> str:
+        """What its tests import, which takes longer than most of them."""
+        return _FRAMEWORKS.get(self.family, "torch")
+
+    @property
+    def path(self) -> Path:
+        """Source of the module."""
+        stem = ROOT.joinpath(*self.module.split("."))
+        return stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py")
+
+    def source(self) -> str:
+        """Source of the module with the fault.
+
+        Raises:
+            StaleMutant: there is no such module or attribute, or the text does not stand in it exactly once.
+
+        """
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        except OSError as error:
+            raise StaleMutant(f"{self.name}: there is no module {self.module}") from error
+        node = _find(ast.parse("".join(lines)), self.attribute.split("."))
+        if node is None:
+            raise StaleMutant(f"{self.name}: {self.module} has no {self.attribute}")
+        first, last = node.lineno - 1, node.end_lineno
+        text = "".join(lines[first:last])
+        if (count := text.count(self.old)) != 1:
+            raise StaleMutant(f"{self.name}: {self.old!r} stands {count} times in {self.target}")
+        return "".join([*lines[:first], text.replace(self.old, self.new), *lines[last:]])
+
+
+def _find(tree: ast.AST, names: list[str]) -> ast.stmt | None:
+    """Find the definition of an attribute."""
+    name, *inner = names
+    kinds = ast.FunctionDef | ast.ClassDef
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, kinds) and node.name == name:
+            return _find(node, inner) if inner else node
+    return None
+
+
+def load(path: Path = TABLE) -> tuple[Mutant, ...]:
+    """Read the table.
+
+    Raises:
+        TypeError: a mutant has a key too many or too few.
+
+    """
+    tables = tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]
+    return tuple(Mutant(**{**table, "tests": tuple(table["tests"])}) for table in tables)
