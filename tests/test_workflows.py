@@ -1,0 +1,100 @@
+"""What the workflows may do, and that what they call exists."""
+
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+
+yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+PINNED = re.compile(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
+FOREIGN = ("pull_request", "pull_request_target", "issue_comment", "workflow_run")
+"""Events that bring somebody else's code or words."""
+
+
+def jobs():
+    return [
+        pytest.param(name, job, id=f"{path.stem}-{name}")
+        for path in FILES
+        for name, job in yaml.safe_load(path.read_text())["jobs"].items()
+    ]
+
+
+def commands(job):
+    return [step["run"] for step in job["steps"] if "run" in step]
+
+
+def test_there_are_workflows():
+    assert [path.name for path in FILES] == ["speedup.yml", "tests.yml"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_workflow_may_read_and_nothing_else(path):
+    found = yaml.safe_load(path.read_text())
+    assert found["permissions"] == {"contents": "read"}
+    assert all("permissions" not in job for job in found["jobs"].values())
+    assert "secrets." not in path.read_text()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_actions_are_pinned_by_hash_and_say_which_version_that_is(path):
+    used = [line.strip().removeprefix("- ") for line in path.read_text().splitlines() if "uses:" in line]
+    assert used
+    assert [line for line in used if not PINNED.match(line)] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_text_from_an_event_never_becomes_a_command(path):
+    for job in yaml.safe_load(path.read_text())["jobs"].values():
+        assert [command for command in commands(job) if "${{" in command] == []
+
+
+@pytest.mark.parametrize(("name", "job"), jobs())
+def test_a_machine_of_ones_own_runs_nobody_elses_code(name, job):
+    if "self-hosted" not in job["runs-on"]:
+        assert name != "gpu"
+        return
+    allowed = re.findall(r"github\.event_name == '(\w+)'", job["if"])
+    assert allowed
+    assert set(allowed).isdisjoint(FOREIGN)
+    rest = re.sub(r"github\.event_name == '\w+'|\|\||\$\{\{|\}\}|\s", "", job["if"])
+    assert rest == ""
+
+
+@pytest.mark.parametrize(("name", "job"), jobs())
+def test_a_job_ends_in_time_and_keeps_no_credentials(name, job):
+    assert job["timeout-minutes"] <= 90, name
+    checkouts = [step for step in job["steps"] if step.get("uses", "").startswith("actions/checkout")]
+    assert [step["with"]["persist-credentials"] for step in checkouts] == [False]
+
+
+@pytest.mark.parametrize(("name", "job"), jobs())
+def test_what_a_job_calls_exists(name, job):
+    tox = configparser.ConfigParser(interpolation=None)
+    tox.read(ROOT / "tox.ini")
+    known = {section.removeprefix("testenv:") for section in tox.sections()} | {"tests"}
+    known |= {part for one in known if one.startswith("{") for part in one.strip("{}").split(",")}
+    called = [found for command in commands(job) for found in re.findall(r"tox -e ([\w,-]+)", command)]
+    assert called, name
+    assert {part for one in called for part in one.split(",")} <= known
+
+
+@pytest.mark.parametrize(("name", "job"), jobs())
+def test_the_options_that_a_job_gives_exist(name, job, pytestconfig):
+    given = {option for command in commands(job) for option in re.findall(r"(?<=\s|\()(--[a-z-]+)", command)}
+    known = {option for action in pytestconfig._parser.optparser._actions for option in action.option_strings}
+    assert given <= known, name
+
+
+def test_a_pull_request_without_a_base_is_not_let_through():
+    (step,) = [
+        step
+        for _, job in [parameter.values for parameter in jobs()]
+        for step in job["steps"]
+        if "GATED" in step.get("env", {})
+    ]
+    assert step["env"]["GATED"].startswith("${{ github.event_name == 'pull_request' ||")
+    assert "--benchmark-compare=base/record.json --speedup-fail" in step["run"]
