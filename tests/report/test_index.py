@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from speedclaims.report.index import index, main
+from speedclaims.report.results import BEGIN, END, put, results
 
 from .sample import gpu_record, sample_record
 
@@ -46,6 +47,45 @@ def test_a_damaged_record_leaves_the_old_index(folder, capsys):
     assert main([str(folder)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert (folder / "README.md").read_text() == old
+
+
+@pytest.fixture
+def page(folder):
+    path = folder.parent / "PAGE.md"
+    path.write_text(f"# Page\n\n{BEGIN}\nold\n{END}\n\nthe rest\n")
+    return path
+
+
+def test_the_verdicts_of_each_machine_go_into_another_file(folder, page):
+    assert main([str(folder), "--into", str(page)]) == 0
+    text = page.read_text()
+    assert text.startswith("# Page\n")
+    assert text.endswith("\nthe rest\n")
+    assert "old" not in text
+    assert text.count("| claim |") == 2
+    assert "([record](reports/recorded/h200/2026-01-01-abc.json))" in text
+    assert main([str(folder), "--into", str(page)]) == 0
+    assert page.read_text() == text
+
+
+def test_of_two_records_of_a_machine_the_newer_speaks(folder):
+    (folder / "recorded" / "h200" / "2026-01-01-abc.json").rename(folder / "recorded" / "cpu" / "2026-01-02-def.json")
+    text = results(folder)
+    assert text.count("| claim |") == 1
+    assert "recorded/cpu/2026-01-02-def.json" in text
+
+
+@pytest.mark.parametrize("text", ["", BEGIN, f"{END}\n{BEGIN}\n", f"{BEGIN}\n{END}\n{BEGIN}\n{END}\n"])
+def test_a_file_without_a_place_for_the_verdicts_stays_as_it_is(folder, page, text, capsys):
+    page.write_text(text)
+    assert main([str(folder), "--into", str(page)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert page.read_text() == text
+
+
+def test_the_verdicts_in_this_readme_are_those_of_the_records():
+    text = (ROOT / "README.md").read_text()
+    assert put(text, results(ROOT / "reports"), "README.md") == text
 
 
 def test_the_index_of_this_repository_is_up_to_date():

@@ -1,5 +1,7 @@
 """The index of a folder of evidence: ``python -m speedclaims.report.index reports`` writes its README.md.
 
+With ``--into FILE`` it also puts the newest verdicts of each machine between two marks of that file.
+
 It lists the records under ``recorded/``, newest first, with the machine and the verdicts, and the other Markdown files.
 """
 
@@ -10,6 +12,7 @@ from pathlib import Path
 
 from speedclaims import record
 from speedclaims.report.markdown import escape_markdown as escape
+from speedclaims.report.results import ResultsError, put, results
 from speedclaims.report.view import view_record
 
 README = "README.md"
@@ -64,11 +67,18 @@ def _title(path: Path) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the index; exit code 2 and one line where a record cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m speedclaims.report.index", description=__doc__)
-    parser.add_argument("folder", type=Path)
-    folder: Path = parser.parse_args(arguments).folder
+    parser.add_argument("folder", type=Path, help="holds the evidence")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="a Markdown file that shows the verdicts")
+    given = parser.parse_args(arguments)
+    folder: Path = given.folder
+    into: Path | None = given.into
     try:
-        record.write_text(folder / README, index(folder))
-    except (record.RecordError, OSError) as error:
+        written = {folder / README: index(folder)}
+        if into is not None:
+            written[into] = put(into.read_text(encoding="utf-8"), results(folder), str(into))
+        for path, text in written.items():
+            record.write_text(path, text)
+    except (record.RecordError, ResultsError, OSError) as error:
         print(f"speedclaims: {error}", file=sys.stderr)  # noqa: T201 - this is a command
         return 2
     return 0

@@ -1,0 +1,73 @@
+"""The verdicts of a folder of evidence, as a table inside another Markdown file, such as a project's README.md."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from speedclaims import record
+from speedclaims.report.markdown import escape_markdown as escape
+from speedclaims.report.markdown import table
+from speedclaims.report.view import ClaimRow, View, view_record
+
+BEGIN = "<!-- results: written by python -m speedclaims.report.index -->"
+END = "<!-- end of results -->"
+
+
+class ResultsError(ValueError):
+    """A file cannot take the table: one line that says what, where and how to mend it."""
+
+
+def results(folder: Path) -> str:
+    """Return what the newest record of each machine under ``recorded/`` says of the claims, as Markdown.
+
+    Claims that no machine could judge are counted, not listed.
+
+    Raises:
+        RecordError: a record cannot be read.
+    """
+    lines: list[str] = []
+    for path in _newest(folder):
+        view = view_record(record.read(path))
+        judged = [row for row in view.claims if row.is_judged and row.kind == "measured"]
+        place = f"{folder.name}/{path.relative_to(folder).as_posix()}"
+        lines += [f"**{escape(view.machine)}** ([record]({place})). {escape(' '.join(view.certainty))}", ""]
+        header = ("claim", "claimed", f"measured \\[{view.confidence}\\]", "verdict")
+        lines += [*table(header, [_cells(row) for row in judged]), *_rest(view, len(judged)), ""]
+    return "\n".join(lines).rstrip()
+
+
+def _newest(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    for machine in sorted((folder / "recorded").glob("*/")):
+        paths = list(machine.glob("*.json"))
+        if paths:
+            found.append(max(paths, key=lambda path: str(record.read(path)["datetime"])))
+    return found
+
+
+def _cells(row: ClaimRow) -> tuple[str, ...]:
+    work = "" if row.metric.endswith("same work") else f"<br>{escape(row.metric)}"
+    return (
+        f"“{escape(row.text)}”<br>{escape(row.id)}",
+        f"{escape(row.claimed)}{work}",
+        escape(str(row.measured)),
+        f"{row.verdict.symbol} {row.verdict.word}",
+    )
+
+
+def _rest(view: View, num_judged: int) -> Sequence[str]:
+    others = len([row for row in view.claims if row.kind == "measured"]) - num_judged
+    return [f"{others} more could not be judged there; the record says why of each."] if others else []
+
+
+def put(text: str, table_text: str, name: str) -> str:
+    """Return a file's text with the table between its two marks.
+
+    Raises:
+        ResultsError: the marks are not there, once each and in their order.
+    """
+    pattern = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
+    if len(pattern.findall(text)) != 1 or text.count(BEGIN) != 1 or text.count(END) != 1:
+        msg = f"{name}: no place for the results: put one line {BEGIN} and, below it, one line {END} there"
+        raise ResultsError(msg)
+    return pattern.sub(lambda _: f"{BEGIN}\n\n{table_text}\n\n{END}", text)
