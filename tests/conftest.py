@@ -13,7 +13,7 @@ settings.register_profile(
     "mutants", max_examples=40, deadline=None, derandomize=True, database=None, phases=[Phase.generate]
 )
 # Derandomized, so that a red build is about the change and not about the draw.
-settings.register_profile("ci", max_examples=50, deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("ci", max_examples=25, deadline=None, derandomize=True, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "fast"))
 
 

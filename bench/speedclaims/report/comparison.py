@@ -9,6 +9,7 @@ from speedclaims.gate import Change, Gate
 
 from .formatting import Json, Verdict, clean, format_percent, format_ratio, plural
 from .terminal import BOLD, MIN_WIDTH, MUTED, TONES, Layout, printed, to_ascii
+from .view import commit_words
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,8 +55,7 @@ def gate_summary(gate: Gate, base: str, width: int, *, color: bool, unicode: boo
 
 def base_words(path: Path, record: Json) -> str:
     """Return where a base comes from: its file, commit and day."""
-    commit = str(record["speedclaims"]["environment"]["commit"]["id"] or "unknown")[:7]
-    return f"{path} (commit {commit}, {record['datetime'][:10]})"
+    return f"{path} ({commit_words(record['speedclaims']['environment'])}, {record['datetime'][:10]})"
 
 
 def _parts(gate: Gate, base: str, layout: Layout) -> Iterator["Text | Table"]:

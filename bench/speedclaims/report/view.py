@@ -214,7 +214,7 @@ def view_record(record: Json) -> View:
         environment=(*_environment(run["environment"]), *_ceilings(run.get("ceilings", ()))),
         command=clean(run["environment"]["command"]),
         date=clean(record["datetime"])[:16].replace("T", " "),
-        commit=_commit(run["environment"]),
+        commit=commit_words(run["environment"]),
         device_name=clean(run["environment"]["device_name"]),
     )
 
@@ -311,7 +311,7 @@ def machine_line(record: Json) -> str:
         "CPU only" if device == "cpu" else device,
         _presets(record),
         clean(record["datetime"])[:10],
-        _commit(environment),
+        commit_words(environment),
     )
     return " · ".join(part for part in parts if part)
 
@@ -321,7 +321,8 @@ def _presets(record: Json) -> str:
     return f"preset {', '.join(names)}" if names else ""
 
 
-def _commit(environment: Json) -> str:
+def commit_words(environment: Json) -> str:
+    """Return a run's commit in words, and whether the tree had changes."""
     commit = environment["commit"]
     name = clean(commit["id"] or "")
     # pytest-benchmark calls a tree without version control "unversioned"
