@@ -181,6 +181,11 @@ def test_2_clipping_is_the_float64_formula(clip):
     the_formula(clip)
 
 
+@pytest.mark.parametrize("norm", [1e-4, 1e-2, 0.1])
+def test_2_the_epsilon_of_the_formula_counts_where_gradients_are_small(clip, norm):
+    check_the_formula(clip, [np.float32([0.6 * norm, 0.0]), np.float32([-0.8 * norm])], norm / 2)
+
+
 @pytest.mark.parametrize("faulty", [clip_per_tensor, clip_nothing, clip_with_large_epsilon])
 def test_2_notices_another_formula(faulty):
     assert fails(the_formula, faulty)

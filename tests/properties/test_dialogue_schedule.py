@@ -218,6 +218,12 @@ def test_24_the_discriminator_is_trained_at_its_interval():
     intervals(None)
 
 
+@pytest.mark.parametrize("interval", [1, 2, 4, 9, 10])
+def test_24_an_interval_that_the_epoch_does_not_fill_has_its_update(interval):
+    """Nine batches: full intervals, a rest, and an interval longer than the epoch."""
+    check_interval(None, interval, 1, 1)
+
+
 def test_24_notices_another_batch_of_the_interval():
     assert fails(intervals, OffByOne)
 
