@@ -378,7 +378,7 @@ def audit_of_ours(**environment):
     command = [sys.executable, "-m", "speedclaims", "audit", str(LEDGER)]
     kept = {key: value for key, value in os.environ.items() if key not in {"NO_COLOR", "FORCE_COLOR"}}
     return subprocess.run(
-        command, env={**kept, **environment}, capture_output=True, encoding="utf-8", timeout=120, check=False
+        command, env={**kept, **environment}, capture_output=True, encoding="utf-8", timeout=300, check=False
     )
 
 
@@ -428,7 +428,7 @@ def test_colour_adds_nothing_but_colour(rows):
 
 def test_a_reader_that_goes_away_is_no_error():
     command = f"{sys.executable} -m speedclaims audit {LEDGER} | head -n 1"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, check=True)  # noqa: S602
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=300, check=True)  # noqa: S602
     assert done.stderr == ""
 
 

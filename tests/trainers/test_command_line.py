@@ -61,7 +61,7 @@ def test_the_whole_way_from_data_to_predictions_in_processes_of_their_own(tmp_pa
             capture_output=True,
             text=True,
             check=True,
-            timeout=120,
+            timeout=300,
         )
 
     made = command("make-data", "--out", tmp_path / "data", "--preset", "tiny", "--seed", 3)
@@ -468,7 +468,7 @@ def test_bad_input_in_a_process_of_its_own_exits_2_without_a_traceback(tmp_path)
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 2
     assert done.stdout == ""

@@ -290,7 +290,7 @@ assert "matplotlib.figure" in sys.modules
 assert "matplotlib.pyplot" not in sys.modules
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "TkAgg"}
-    subprocess.run([sys.executable, "-c", code], cwd=in_folder, env=environment, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], cwd=in_folder, env=environment, check=True, timeout=300)
     assert (in_folder / "improved_model_loss_analysis.png").read_bytes().startswith(b"\x89PNG")
 
 

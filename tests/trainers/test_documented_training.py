@@ -600,7 +600,7 @@ def test_a_signal_to_the_command_saves_and_says_in_one_line_how_to_go_on(tmp_pat
     with process:
         assert process.stderr.readline().startswith("epoch 1/5000")
         os.killpg(process.pid, number)
-        said, complained = process.communicate(timeout=60)
+        said, complained = process.communicate(timeout=300)
     saved = tmp_path / "run" / "improved_model_checkpoint_interrupted.pth"
     assert process.returncode == code
     assert said == ""
@@ -608,7 +608,7 @@ def test_a_signal_to_the_command_saves_and_says_in_one_line_how_to_go_on(tmp_pat
     assert lines == [f"interrupted: the training is saved; continue with --resume {saved}"]
     done = load_training(saved)["history"]["val_losses"]
     more = [*command, "--resume", str(saved), "--epochs", str(len(done) + 1)]
-    again = subprocess.run(more, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    again = subprocess.run(more, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=300)
     assert "test loss" in again.stdout
 
 

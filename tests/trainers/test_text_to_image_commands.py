@@ -79,7 +79,7 @@ def test_the_whole_way_from_data_to_samples_in_processes_of_their_own(tmp_path):
             capture_output=True,
             text=True,
             check=True,
-            timeout=120,
+            timeout=300,
         )
 
     data, out = tmp_path / "data", tmp_path / "run"
@@ -312,7 +312,7 @@ def test_scalars_are_written_without_loading_tensorflow(tmp_path):
     )
     arguments = [*TRAIN, "--out", str(tmp_path), "--switch", "early_stopping=on"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, env=environment, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, env=environment, check=True, timeout=300)
     loaded = scalars(tmp_path)
     num_batches = len(loaded["discriminator_loss"])
     assert [step for step, _ in loaded["generator_loss"]] == list(range(num_batches))
@@ -370,7 +370,7 @@ def test_a_terminal_shows_losses_and_speed_in_one_line_that_stays_where_it_is(tm
     seen = b""
     while chunk := read_terminal(parent):
         seen += chunk
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     os.close(parent)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
     assert text.count("\n") == 1, "when it is done"
@@ -537,7 +537,7 @@ def test_bad_input_in_a_process_of_its_own_exits_2_without_a_traceback(tmp_path)
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 2
     assert done.stdout == ""
