@@ -3,26 +3,34 @@
 Only ratios and verdicts stand here. Times of two machines are never set against each other.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
+from speedclaims.gate import CONFIGURATION
+
 from .formatting import MISSING, Estimate, Verdict
-from .trend import Run, Trend, differing
-from .view import ClaimRow
+from .trend import Key, Run, Trend, differing
+from .view import ClaimRow, PairRow
 
 _ABSENT = "not in its newest record"
 
 
 @dataclass(frozen=True, slots=True)
 class PairCell:
-    """A pair on one machine: its speedup, or None and why there is none."""
+    """A pair on one machine: its speedup and on what device, or None; ``problem`` says why, or what mars it."""
 
     speedup: Estimate | None
-    reason: str
+    device: str
+    problem: str
+
+    @property
+    def under(self) -> str:
+        """Return what stands below a speedup."""
+        return " · ".join(part for part in (self.device, self.problem) if part)
 
     def __str__(self) -> str:
-        """Return the speedup with its interval, or the reason."""
-        return str(self.speedup) if self.speedup else self.reason
+        """Return the speedup with its interval and device, or the reason."""
+        return f"{self.speedup} ({self.under})" if self.speedup else self.problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +75,41 @@ def machines(told: Sequence[Run], found: Sequence[Trend]) -> Machines:
 
 
 def _pairs(columns: Sequence[Run], found: Sequence[Trend]) -> Iterator[tuple[Trend, tuple[PairCell, ...]]]:
-    # by trend and age: the cells of one row come from the trend itself, the reasons from its namesakes
+    """Yield a row for each pair in each configuration; of one machine against another the device may differ."""
+    groups: dict[tuple[object, ...], list[Trend]] = {}
+    for trend in found:
+        groups.setdefault((trend.key[0], *_without_device(trend)), []).append(trend)
     at = {(trend.key, point.run.age): point.row for trend in found for point in trend.points}
-    namesakes: dict[str, list[Trend]] = {}
-    for trend in found:
-        namesakes.setdefault(trend.key[0], []).append(trend)
-    for trend in found:
-        if not any((trend.key, run.age) in at for run in columns):
-            continue
-        cells = []
-        for run in columns:
-            row = at.get((trend.key, run.age))
-            others = [one for one in namesakes[trend.key[0]] if (one.key, run.age) in at]
-            if row is not None:
-                cells.append(PairCell(row.speedup, row.problem))
-            elif others:
-                cells.append(PairCell(None, f"configured differently there: {differing(others[0].key, trend.key)}"))
-            else:
-                cells.append(PairCell(None, _ABSENT))
-        yield trend, tuple(cells)
+    for group in groups.values():
+        namesakes = [trend for trend in found if trend.key[0] == group[0].key[0]]
+        here = [_first(group, run, at) for run in columns]
+        if any(here):
+            yield (
+                group[0],
+                tuple(
+                    _pair_cell(at[trend.key, run.age]) if trend else _absent(group[0], _first(namesakes, run, at))
+                    for trend, run in zip(here, columns, strict=True)
+                ),
+            )
+
+
+def _without_device(trend: Trend) -> tuple[object, ...]:
+    return tuple(value for (field, _), value in zip(CONFIGURATION, trend.key[1], strict=True) if field != "device")
+
+
+def _first(found: Sequence[Trend], run: Run, at: Container[tuple[Key, int]]) -> Trend | None:
+    """Return the first of some trends that has a point of a run."""
+    return next((trend for trend in found if (trend.key, run.age) in at), None)
+
+
+def _pair_cell(row: PairRow) -> PairCell:
+    return PairCell(row.speedup, row.device, row.problem)
+
+
+def _absent(trend: Trend, other: Trend | None) -> PairCell:
+    if other is None:
+        return PairCell(None, "", _ABSENT)
+    return PairCell(None, "", f"configured differently there: {differing(other.key, trend.key)}")
 
 
 def _claims(columns: Sequence[Run]) -> Iterator[tuple[ClaimRow, tuple[ClaimCell, ...]]]:

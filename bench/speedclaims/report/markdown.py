@@ -198,14 +198,22 @@ def _trends(trends: Sequence[Trend]) -> Iterator[str]:
 
 
 def _trend_cells(trend: Trend, line: Line) -> tuple[str, ...]:
-    cells = (_pair_name(trend), line.machine, ", ".join(map(_point, line.points)), line.newest, line.change)
+    cells = (
+        _pair_name(trend, trend.row.where),
+        line.machine,
+        ", ".join(map(_point, line.points)),
+        line.newest.result,
+        line.change,
+    )
     return tuple(escape_markdown(cell) for cell in cells)
 
 
-def _pair_name(trend: Trend) -> str:
+def _pair_name(trend: Trend, where: str) -> str:
     row = trend.row
+    sides = f"{row.before} → {row.after}"
+    work = "" if row.work == "same" else f"{row.work} work"
     control = "control pair" if row.is_control else ""
-    under = "; ".join(part for part in (row.name, row.where, trend.variant, control) if part)
+    under = "; ".join(part for part in (row.name, sides, where, work, trend.variant, control) if part)
     return f"{row.title} ({under})"
 
 
@@ -222,7 +230,7 @@ def _machine_pairs(machines: Machines) -> Iterator[str]:
     yield "The newest record of each machine. Ratios can be compared across machines; times cannot, so none stand here."
     yield ""
     header = ("Pair", *(_machine_head(run) for run in machines.newest))
-    rows = [(_pair_name(trend), *map(str, cells)) for trend, cells in machines.pairs]
+    rows = [(_pair_name(trend, trend.setting), *map(str, cells)) for trend, cells in machines.pairs]
     yield from table(header, [[escape_markdown(cell) for cell in row] for row in rows])
 
 

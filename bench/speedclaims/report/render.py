@@ -101,7 +101,7 @@ def _html(several: _Several) -> str:
         .render(
             view=view,
             runs=several.runs,
-            trends=[(trend, _safe(trend_svg(trend, numbers, title=_trend_title(trend)))) for trend in several.trends],
+            trends=[(trend, _trend(trend, numbers)) for trend in several.trends],
             machines=several.machines,
             marks={name: _safe(mark_svg(number)) for name, number in numbers.items()},
             forest=_forest(view),
@@ -119,9 +119,11 @@ def _html(several: _Several) -> str:
     )
 
 
-def _trend_title(trend: Trend) -> str:
-    told = "; ".join(f"{line.machine}: {line.newest}" for line in trend.lines)
-    return f"Speedups of {trend.row.name} over runs, newest: {told}"
+def _trend(trend: Trend, numbers: Mapping[str, int]) -> str:
+    """Return the drawing of a pair over the runs, empty where there is nothing to draw."""
+    told = "; ".join(f"{line.machine}: {line.newest.result}" for line in trend.lines)
+    title = f"Speedups of {trend.row.name} over runs, newest: {told}"
+    return _safe(trend_svg(trend, numbers, title=title)) if trend.is_measured else ""
 
 
 def _markdown(several: _Several) -> str:

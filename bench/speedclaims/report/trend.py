@@ -10,11 +10,14 @@ from typing import Final
 
 from speedclaims.gate import CONFIGURATION, configuration, shown
 
-from .formatting import Json, clean, format_percent
+from .formatting import Json, clean, format_number
 from .view import PairRow, View
 
-_Key = tuple[str, tuple[object, ...]]
+Key = tuple[str, tuple[object, ...]]
+"""A pair's node id and its configuration."""
+
 _MIN_RECORDS: Final = 2
+_ALWAYS_SHOWN: Final = frozenset({"before", "after", "work", "family", "preset", "device"})
 _MINUS: Final = "\u2212"
 
 
@@ -59,9 +62,9 @@ class Line:
     points: tuple[Point, ...]
 
     @property
-    def newest(self) -> str:
-        """Return the newest speedup with its interval and date, or why there is none."""
-        return self.points[-1].row.result
+    def newest(self) -> PairRow:
+        """Return the newest row."""
+        return self.points[-1].row
 
     @property
     def change(self) -> str:
@@ -82,7 +85,7 @@ class Trend:
     ``index`` is the pair's in the newest record, None where that lacks it.
     """
 
-    key: _Key
+    key: Key
     row: PairRow
     variant: str
     index: int | None
@@ -98,6 +101,17 @@ class Trend:
     def has_past(self) -> bool:
         """Whether at least two records have the pair."""
         return len({point.run.age for point in self.points}) >= _MIN_RECORDS
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether any record has a speedup of it."""
+        return any(point.row.value is not None for point in self.points)
+
+    @property
+    def setting(self) -> str:
+        """Return the pair's family and preset; its device is the machine's affair."""
+        found = dict(zip((field for field, _ in CONFIGURATION), self.key[1], strict=True))
+        return ", ".join(clean(value) for value in (found["family"], found["preset"]) if value)
 
 
 def machine(environment: Json) -> str:
@@ -127,15 +141,17 @@ def trends(records: Sequence[Json], told: Sequence[Run]) -> tuple[Trend, ...]:
         records: the records, newest first.
         told: the same as runs.
     """
-    found: dict[_Key, list[Point]] = {}
+    found: dict[Key, list[Point]] = {}
     for key, point in _points(records, told):
         found.setdefault(key, []).append(point)
     variants = _variants(list(found))
     made = [_trend(key, points, variants[key], told[0]) for key, points in found.items()]
-    return tuple(sorted(made, key=lambda trend: trend.row.is_control))
+    # what a test measured in several configurations stands together, where the newest of them does
+    place = {nodeid: number for number, (nodeid, _) in reversed(list(enumerate(found)))}
+    return tuple(sorted(made, key=lambda trend: (trend.row.is_control, place[trend.key[0]])))
 
 
-def _points(records: Sequence[Json], told: Sequence[Run]) -> Iterator[tuple[_Key, Point]]:
+def _points(records: Sequence[Json], told: Sequence[Run]) -> Iterator[tuple[Key, Point]]:
     """Yield every pair of every record, newest first, with the key of its line."""
     known = _known_configurations(records, told)
     for record, run in zip(records, told, strict=True):
@@ -163,7 +179,7 @@ def _known_configurations(records: Sequence[Json], told: Sequence[Run]) -> Mappi
     return known
 
 
-def _trend(key: _Key, points: Sequence[Point], variant: str, newest: Run) -> Trend:
+def _trend(key: Key, points: Sequence[Point], variant: str, newest: Run) -> Trend:
     """Return the trend of points that are given newest first."""
     # what a skipped pair says of its sides is a blank
     told = next((point for point in points if point.row.status != "not measured"), points[0])
@@ -173,8 +189,8 @@ def _trend(key: _Key, points: Sequence[Point], variant: str, newest: Run) -> Tre
     return Trend(key, told.row, variant, index, tuple(lines))
 
 
-def _variants(keys: Sequence[_Key]) -> Mapping[_Key, str]:
-    """Return for each line what tells it from the others of its node id, empty where there is only one."""
+def _variants(keys: Sequence[Key]) -> Mapping[Key, str]:
+    """Return for each line what tells it from the others of its node id, beside what is shown of every pair."""
     values: dict[str, list[tuple[object, ...]]] = {}
     for nodeid, found in keys:
         values.setdefault(nodeid, []).append(found)
@@ -182,11 +198,14 @@ def _variants(keys: Sequence[_Key]) -> Mapping[_Key, str]:
 
 
 def _told_apart(own: tuple[object, ...], among: Sequence[tuple[object, ...]]) -> str:
-    differing = [number for number in range(len(own)) if len({one[number] for one in among}) > 1]
-    return ", ".join(f"{CONFIGURATION[number][1]} {clean(shown(own[number]))}" for number in differing)
+    return ", ".join(
+        f"{words} {clean(shown(own[number]))}"
+        for number, (field, words) in enumerate(CONFIGURATION)
+        if field not in _ALWAYS_SHOWN and len({one[number] for one in among}) > 1
+    )
 
 
-def differing(there: _Key, here: _Key) -> str:
+def differing(there: Key, here: Key) -> str:
     """Return the configuration of one line where it differs from another's."""
     pairs = zip(CONFIGURATION, there[1], here[1], strict=True)
     return ", ".join(f"{words} {clean(shown(value))}" for (_, words), value, other in pairs if value != other)
@@ -196,7 +215,7 @@ def _difference(before: PairRow, newest: PairRow) -> str:
     change = (newest.value or 0) / (before.value or 1) - 1
     if change == 0:
         return f"no change from {before.speedup}"
-    return f"{'+' if change > 0 else _MINUS}{format_percent(abs(change))} from {before.speedup}"
+    return f"{'+' if change > 0 else _MINUS}{format_number(100 * abs(change), 2)} % from {before.speedup}"
 
 
 def _overlap(before: PairRow, newest: PairRow) -> str:
