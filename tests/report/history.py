@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Sequence
 
+from .conftest import HOSTILE, poison
 from .sample import Row, gpu_record, sample_record
 
 EPYC, XEON, H200 = "AMD EPYC 7763, 2 cores", "Intel Xeon 8488C, 8 cores", "NVIDIA H200 (AMD EPYC 9654, 16 cores)"
@@ -57,3 +58,15 @@ def only(records: Sequence[Row], *names: str) -> list[Row]:
         run["pairs"] = [pair for pair in run["pairs"] if pair["name"] in names]
         run["claims"], run["audit"], run["figures"] = [], [], []
     return list(records)
+
+
+def hostile_history() -> list[Row]:
+    """Return records of two machines over time in which every text that a user may choose tries to become markup."""
+    records = [poison(record) for record in (run_of(1), run_of(5), run_of(9, machine=XEON))]
+    records[2]["speedclaims"]["environment"]["device_name"] = f"{HOSTILE} too"
+    records[0]["datetime"] = f"<b>2026{HOSTILE}"
+    for record in records:
+        record["speedclaims"]["environment"]["commit"]["id"] = HOSTILE
+        for pair in record["speedclaims"]["pairs"]:
+            pair["preset"] = pair["reason"] = HOSTILE
+    return records
