@@ -123,6 +123,14 @@ def test_a_pair_skipped_on_a_machine_without_a_gpu_is_that_of_the_machine_with_o
     ]
 
 
+def test_a_skipped_pair_is_what_was_last_measured_on_its_own_machine():
+    records = [run_of(1), run_of(5, machine=XEON), run_of(9)]
+    pair_of(records[1], LOADER)["preset"] = "large"
+    skip(pair_of(records[2], LOADER), "left out by -k")
+    lines = [line for trend in followed(records)[1] if trend.row.name == LOADER for line in trend.lines]
+    assert sorted((line.machine, len(line.points)) for line in lines) == [(EPYC, 2), (XEON, 1)]
+
+
 def test_two_runs_of_one_commit_and_moment_are_two_points():
     one, two = run_of(1, commit="a" * 40), run_of(1, factor=1.01, commit="a" * 40)
     (line,) = trend_of([one, two], LOADER).lines
@@ -171,6 +179,7 @@ def test_the_change_is_from_the_one_before_and_says_whether_the_intervals_overla
 
 def test_intervals_that_touch_overlap():
     assert changes((2.0, 1.5, 2.5), (3.0, 2.5, 3.5)).endswith("the intervals overlap")
+    assert changes((3.0, 2.5, 3.5), (2.0, 1.5, 2.5)).endswith("the intervals overlap")
 
 
 def test_what_cannot_be_compared_says_so():
@@ -421,6 +430,13 @@ def test_the_same_record_twice_is_shown_once_with_a_note():
     assert "The newest of 2 runs." in html
     assert gather([sample_record()] * 3).notes == ("The same record was given 3 times: it is shown once.",)
     assert "is shown once" not in render_html(records[:2], sources=names[:2])
+
+
+def test_of_copies_that_differ_in_the_order_of_their_keys_the_same_one_is_kept(tmp_path):
+    copies = [sample_record(), dict(reversed(sample_record().items()))]
+    for name, given_copies in (("a", copies), ("b", copies[::-1])):
+        write_report(given_copies, tmp_path / name, sources=["record.json", "record.json"])
+    assert (tmp_path / "a" / "record.json").read_bytes() == (tmp_path / "b" / "record.json").read_bytes()
 
 
 def saved(folder, records):
