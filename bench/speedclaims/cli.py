@@ -49,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser(
         "report",
         help="draw the report of saved records",
-        description="Write index.html, speedups.md and record.json from saved records; nothing is measured.",
+        description="Write index.html, speedups.md and record.json from saved records; nothing is measured. Of "
+        "several, in any order, the report is about the newest, shows each pair's speedups over them with a line for "
+        "each machine, newest last, and sets the machines' newest records side by side.",
     )
     report.add_argument("records", nargs="+", type=Path, metavar="RUN.json", help="a record: reports/.../record.json")
     report.add_argument("-o", "--out", required=True, type=Path, metavar="DIR", help="folder for the report")
@@ -161,11 +163,15 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     from speedclaims import record  # noqa: PLC0415
+    from speedclaims.report.gathering import gather  # noqa: PLC0415
     from speedclaims.report.render import write_report  # noqa: PLC0415
 
     records = [record.read(path) for path in options.records]
-    for path in write_report(records, options.out, sources=[path.name for path in options.records]):
+    names = [path.name for path in options.records]
+    for path in write_report(records, options.out, sources=names):
         print(path)  # noqa: T201 - this is a command
+    for note in gather(records, names).notes:
+        print(f"speedclaims: {note}", file=sys.stderr)  # noqa: T201 - this is a command
     return 0
 
 

@@ -137,10 +137,9 @@ def _cell(value: Any) -> str:
 
 
 def _markdown(record: Row, _: Sequence[Row]) -> str:
-    from speedclaims.report.markdown import markdown_report  # noqa: PLC0415 - the other formats need none of it
-    from speedclaims.report.view import view_record  # noqa: PLC0415
+    from speedclaims.report.render import render_markdown  # noqa: PLC0415 - the other formats need none of it
 
-    return markdown_report(view_record(record), [], [])
+    return render_markdown([record])
 
 
 def _json(value: Any) -> str:

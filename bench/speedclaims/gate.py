@@ -26,7 +26,7 @@ _Z = 1.959964
 FAILING = frozenset({"regressed", "missing", "renamed", "not_measured", "reconfigured", "withheld"})
 """Verdicts of the gate that fail; ``ambiguous``, ``held``, ``improved``, ``new`` and ``no_base`` do not."""
 
-_CONFIGURATION = (
+CONFIGURATION = (
     ("before", "before side"),
     ("after", "after side"),
     ("work", "work"),
@@ -243,18 +243,23 @@ def _alike(old: Row, extra: Mapping[str, Row]) -> str | None:
     return next((str(row["nodeid"]) for row in extra.values() if look(row) == look(old)), None)
 
 
+def configuration(row: Row) -> tuple[object, ...]:
+    """Return a pair's values of `CONFIGURATION`: where they differ, its speedups are not compared."""
+    return tuple(row.get(key, 1) for key, _ in CONFIGURATION)  # records without calls had one of each
+
+
 def _differences(old: Row, new: Row, gpus: tuple[str, str] | None) -> Iterator[str]:
-    for key, words in _CONFIGURATION:
-        was, now = old.get(key, 1), new.get(key, 1)  # records without calls had one of each
+    for (_, words), was, now in zip(CONFIGURATION, configuration(old), configuration(new), strict=True):
         if was != now:
-            yield f"{words} {_shown(was)} → {_shown(now)}"
+            yield f"{words} {shown(was)} → {shown(now)}"
     if gpus is not None:
         yield f"GPU {gpus[0]} → {gpus[1]}"
     if old["equivalence"] == "passed" != new["equivalence"]:
         yield f"equivalence passed → {new['equivalence'].replace('_', ' ')}"
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return a value of a pair's configuration in words."""
     if value is None:
         return "none"
     return f"{value:g}" if isinstance(value, int | float) else str(value)
@@ -428,7 +433,7 @@ def _gpu_names(environment: Row) -> str:
 
 def _changed(old: Row, new: Row) -> str:
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    return ", ".join(f"{name} {_shown(old.get(name))} → {_shown(new.get(name))}" for name in names)
+    return ", ".join(f"{name} {shown(old.get(name))} → {shown(new.get(name))}" for name in names)
 
 
 def _dirty(base: Row) -> Iterator[str]:

@@ -11,6 +11,7 @@ import pytest
 from speedclaims.report.render import write_report
 
 from .conftest import poison
+from .history import history, hostile_history
 from .sample import Row, add_inconsistent, gpu_record, sample_record
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -47,11 +48,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     driver.quit()
 
 
-def show(browser: Any, record: Row, directory: Path, width: int, height: int) -> None:
-    """Write a report and open it in a window of a size."""
+def show(browser: Any, record: Row | list[Row], directory: Path, width: int, height: int) -> None:
+    """Write a report of one or several records and open it in a window of a size."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    write_report([record], directory)
+    write_report(record if isinstance(record, list) else [record], directory)
     for kind in ("browser", "performance"):
         browser.get_log(kind)
     browser.get((directory / "index.html").as_uri())
@@ -64,7 +65,7 @@ def requests(browser: Any) -> list[str]:
     return [message["params"]["request"]["url"] for message in sent]
 
 
-@pytest.mark.parametrize("make", [sample_record, gpu_record, lambda: poison(sample_record())])
+@pytest.mark.parametrize("make", [sample_record, gpu_record, lambda: poison(sample_record()), history])
 def test_the_page_opens_without_errors_and_asks_for_nothing(browser: Any, make: Any, tmp_path: Path) -> None:
     show(browser, make(), tmp_path, 1280, 800)
     assert browser.find_element("tag name", "h1").is_displayed()
@@ -95,7 +96,10 @@ def test_forty_arithmetic_claims_leave_the_first_screen_to_what_was_measured(bro
 
 
 @pytest.mark.parametrize("width", [400, 768, 1280])
-@pytest.mark.parametrize("make", [sample_record, gpu_record, lambda: poison(sample_record())])
+@pytest.mark.parametrize(
+    "make",
+    [sample_record, gpu_record, lambda: poison(sample_record()), history, hostile_history],
+)
 def test_the_page_never_scrolls_sideways(browser: Any, make: Any, width: int, tmp_path: Path) -> None:
     show(browser, make(), tmp_path, width, 800)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width

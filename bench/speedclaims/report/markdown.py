@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from .formatting import VERDICTS, clean
+from .machines import ClaimCell, Machines
+from .trend import Line, Point, Run, Trend
 from .view import ClaimRow, PairRow, View
 
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "@": "&#64;", "\\": "&#92;"}
@@ -30,8 +32,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequen
     yield ""
 
 
-def markdown_report(view: View, earlier: Sequence[View], sources: Sequence[str]) -> str:
-    """Return the whole report as Markdown."""
+def markdown_report(
+    runs: Sequence[Run], trends: Sequence[Trend], machines: Machines, sources: Sequence[str], notes: Sequence[str]
+) -> str:
+    """Return the whole report as Markdown: on the newest run, and on what several runs say together."""
+    view = runs[0].view
     lines = [
         *_head(view),
         *_claims(view),
@@ -40,10 +45,13 @@ def markdown_report(view: View, earlier: Sequence[View], sources: Sequence[str])
         *_controls(view),
         *_figures(view),
         *_audit(view),
-        *_runs(earlier),
+        *_trends(trends),
+        *_machine_pairs(machines),
+        *_machine_claims(machines),
+        *_runs(runs[1:]),
         *_environment(view),
         *_reading(view),
-        *_origin(view, sources),
+        *_origin(view, sources, notes),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -175,13 +183,90 @@ def _audit(view: View) -> Iterator[str]:
     yield from table(("Sentence", "Claimed", "Recomputed", "How", "Verdict"), rows)
 
 
-def _runs(earlier: Sequence[View]) -> Iterator[str]:
+def _trends(trends: Sequence[Trend]) -> Iterator[str]:
+    if not trends:
+        return
+    yield "## Over runs"
+    yield ""
+    yield (
+        "Every pair that several records have, newest last. Each machine has a row of its own: ratios can be compared "
+        "across machines, times cannot. A star marks a tree with local changes."
+    )
+    yield ""
+    header = ("Pair", "Machine", "Speedups, newest last", "Newest", "Change from the one before")
+    yield from table(header, [_trend_cells(trend, line) for trend in trends for line in trend.lines])
+
+
+def _trend_cells(trend: Trend, line: Line) -> tuple[str, ...]:
+    cells = (
+        _pair_name(trend, trend.row.where),
+        line.machine,
+        ", ".join(map(_point, line.points)),
+        line.newest.result,
+        line.change,
+    )
+    return tuple(escape_markdown(cell) for cell in cells)
+
+
+def _pair_name(trend: Trend, where: str) -> str:
+    row = trend.row
+    sides = f"{row.before} → {row.after}"
+    work = "" if row.work == "same" else f"{row.work} work"
+    control = "control pair" if row.is_control else ""
+    under = "; ".join(part for part in (row.name, sides, where, work, trend.variant, control) if part)
+    return f"{row.title} ({under})"
+
+
+def _point(point: Point) -> str:
+    told = point.row.speedup.point if point.row.speedup else point.row.status
+    return f"{told}*" if point.run.is_dirty else told
+
+
+def _machine_pairs(machines: Machines) -> Iterator[str]:
+    if not machines.pairs:
+        return
+    yield "## Pairs by machine"
+    yield ""
+    yield "The newest record of each machine. Ratios can be compared across machines; times cannot, so none stand here."
+    yield ""
+    header = ("Pair", *(_machine_head(run) for run in machines.newest))
+    rows = [(_pair_name(trend, trend.setting), *map(str, cells)) for trend, cells in machines.pairs]
+    yield from table(header, [[escape_markdown(cell) for cell in row] for row in rows])
+
+
+def _machine_claims(machines: Machines) -> Iterator[str]:
+    if not machines.claims:
+        return
+    yield "## Claims by machine"
+    yield ""
+    header = ("Claim", "Claimed", *(_machine_head(run) for run in machines.newest))
+    rows = [
+        (
+            f"“{escape_markdown(row.text)}”<br>{escape_markdown(row.id)} ({escape_markdown(row.source)})",
+            escape_markdown(row.claimed),
+            *map(_claim_by_machine, cells),
+        )
+        for row, cells in machines.claims
+    ]
+    yield from table(header, rows)
+
+
+def _machine_head(run: Run) -> str:
+    return f"{escape_markdown(run.machine)}<br>{escape_markdown(f'{run.date[:10]}, {run.commit}')}"
+
+
+def _claim_by_machine(cell: ClaimCell) -> str:
+    told = [f"{one.verdict.symbol} {one.verdict.word}: {escape_markdown(one.result)}" for one in cell.judgements]
+    return "<br>".join(one.rstrip(": ") for one in told) or escape_markdown(cell.reason)
+
+
+def _runs(earlier: Sequence[Run]) -> Iterator[str]:
     if not earlier:
         return
     yield "## Other runs"
     yield ""
     rows = [
-        [escape_markdown(cell) for cell in (run.date, run.device_name, run.commit, run.headline)] for run in earlier
+        [escape_markdown(cell) for cell in (run.date, run.machine, run.commit, run.view.headline)] for run in earlier
     ]
     yield from table(("When", "Machine", "Commit", "Result"), rows)
 
@@ -210,6 +295,7 @@ def _reading(view: View) -> Iterator[str]:
     yield ""
 
 
-def _origin(view: View, sources: Sequence[str]) -> Iterator[str]:
-    made_from = f" Made from {escape_markdown(', '.join(clean(source) for source in sources))}." if sources else ""
-    yield f"Measured {escape_markdown(view.date)}.{made_from}"
+def _origin(view: View, sources: Sequence[str], notes: Sequence[str]) -> Iterator[str]:
+    made_from = f" Made from {escape_markdown(', '.join(sources))}." if sources else ""
+    noted = "".join(f" {escape_markdown(note)}" for note in notes)
+    yield f"Measured {escape_markdown(view.date)}.{made_from}{noted}"

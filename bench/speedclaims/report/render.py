@@ -4,15 +4,20 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from .formatting import VERDICTS, Json, clean
+from .gathering import Gathered, ReportError, gather
+from .machines import Machines, machines
 from .markdown import markdown_report
 from .phases import PHASES, ProfiledPair, SideBar, phases_svg
 from .plots import ForestRow, Strip, drift_svg, forest_svg, spread_text, strip_limits, strip_svg
 from .timeline import timeline_svg
+from .trend import Run, Trend, runs, trends
+from .trendplot import mark_svg, trend_svg
 from .view import ClaimRow, PairRow, View, view_record
 
 if TYPE_CHECKING:
@@ -24,26 +29,22 @@ _TEMPLATES: Final = Path(__file__).parent / "templates"
 _MIN_DRIFT: Final = 3
 
 
-class ReportError(ValueError):
-    """A report that cannot be written; its message is one line that says what, where and how to mend it."""
-
-
 def write_report(records: Sequence[Mapping[str, Any]], directory: Path, *, sources: Sequence[str] = ()) -> list[Path]:
     """Write `index.html`, `speedups.md` and `record.json` of the newest record into a directory.
 
     The directory is made if needed. `sources` are the names of the files that the records were read from; the report
-    mentions them. Returns the paths written. Nothing is replaced before everything is on disk, so an old report stays
-    whole when this one fails.
+    mentions them. In what order the records are given makes no difference. Returns the paths written. Nothing is
+    replaced before everything is on disk, so an old report stays whole when this one fails.
 
     Raises:
         ReportError: no record, a record that is not one, or a directory that cannot be written.
 
     """
-    ordered = _newest_first(records)
+    several = _several(gather(records, sources))
     texts = {
-        "index.html": render_html(ordered, sources=sources),
-        "speedups.md": render_markdown(ordered, sources=sources),
-        "record.json": _strict_json(ordered[0]),
+        "index.html": _html(several),
+        "speedups.md": _markdown(several),
+        "record.json": _strict_json(several.gathered.records[0]),
     }
     try:
         return _replace_files(Path(directory), texts)
@@ -61,26 +62,7 @@ def render_html(records: Sequence[Mapping[str, Any]], *, sources: Sequence[str] 
         ReportError: no record, or a record that is not one.
 
     """
-    ordered = _newest_first(records)
-    view = _view(ordered[0])
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            view=view,
-            earlier=[_view(record) for record in ordered[1:]],
-            forest=_forest(view),
-            has_ranges=any(row.claimed for row in view.pairs),
-            strips=_strips(view.claims),
-            profiled=_profiled(view),
-            phases=_phases(view),
-            drifts=_drifts((*view.pairs, *view.controls)),
-            timelines=_timelines((*view.pairs, *view.controls)),
-            style=_style(),
-            verdicts=list(VERDICTS.values()),
-            sources=[clean(source) for source in sources],
-        )
-    )
+    return _html(_several(gather(records, sources)))
 
 
 def render_markdown(records: Sequence[Mapping[str, Any]], *, sources: Sequence[str] = ()) -> str:
@@ -90,21 +72,63 @@ def render_markdown(records: Sequence[Mapping[str, Any]], *, sources: Sequence[s
         ReportError: no record, or a record that is not one.
 
     """
-    ordered = _newest_first(records)
-    return markdown_report(_view(ordered[0]), [_view(record) for record in ordered[1:]], sources)
+    return _markdown(_several(gather(records, sources)))
 
 
-def _newest_first(records: Sequence[Json]) -> list[Json]:
-    if not records:
-        message = "cannot write the report: no record given; name at least one record file"
-        raise ReportError(message)
-    for number, record in enumerate(records, start=1):
-        if "datetime" not in record or not isinstance(record.get("speedclaims"), Mapping):
-            message = (
-                f"cannot write the report: record {number} lacks 'speedclaims'; give a file that speedclaims wrote"
-            )
-            raise ReportError(message)
-    return sorted(records, key=lambda record: str(record["datetime"]), reverse=True)
+@dataclass(frozen=True, slots=True)
+class _Several:
+    """The records of a report with what is told of them together."""
+
+    gathered: Gathered
+    runs: tuple[Run, ...]
+    trends: tuple[Trend, ...]
+    machines: Machines
+
+
+def _several(gathered: Gathered) -> _Several:
+    told = runs(gathered.records, [_view(record) for record in gathered.records])
+    found = trends(gathered.records, told)
+    # a pair that one record alone has is told in that record's tables
+    return _Several(gathered, told, tuple(trend for trend in found if trend.has_past), machines(told, found))
+
+
+def _html(several: _Several) -> str:
+    view = several.runs[0].view
+    numbers = {run.machine: number for number, run in enumerate(several.machines.newest)}
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            view=view,
+            runs=several.runs,
+            trends=[(trend, _trend(trend, numbers)) for trend in several.trends],
+            machines=several.machines,
+            marks={name: _safe(mark_svg(number)) for name, number in numbers.items()},
+            forest=_forest(view),
+            has_ranges=any(row.claimed for row in view.pairs),
+            strips=_strips(view.claims),
+            profiled=_profiled(view),
+            phases=_phases(view),
+            drifts=_drifts((*view.pairs, *view.controls)),
+            timelines=_timelines((*view.pairs, *view.controls)),
+            style=_style(),
+            verdicts=list(VERDICTS.values()),
+            sources=several.gathered.sources,
+            notes=several.gathered.notes,
+        )
+    )
+
+
+def _trend(trend: Trend, numbers: Mapping[str, int]) -> str:
+    """Return the drawing of a pair over the runs, empty where there is nothing to draw."""
+    told = "; ".join(f"{line.machine}: {line.newest.result}" for line in trend.lines)
+    title = f"Speedups of {trend.row.name} over runs, newest: {told}"
+    return _safe(trend_svg(trend, numbers, title=title)) if trend.is_measured else ""
+
+
+def _markdown(several: _Several) -> str:
+    gathered = several.gathered
+    return markdown_report(several.runs, several.trends, several.machines, gathered.sources, gathered.notes)
 
 
 def _view(record: Json) -> View:
