@@ -61,8 +61,8 @@ def build(  # noqa: PLR0913 - all but the tier are keywords, and a caller gives 
         data: a text file of dialogue; without it the family's offline data, made at the first call and then kept.
         device: `cpu`, `cuda` or `cuda:1`.
         seed: of the weights, the order of the batches, dropout and fakes. The offline data has its own, `data_seed`.
-        switches: settings by name, of `SWITCHES` for the optimized tier and of `FASTEST_SWITCHES` for the fastest; those
-            not named are as the documents have them, or all on. The reference has no switches.
+        switches: settings by name, of `SWITCHES` for the optimized tier and of `FASTEST_SWITCHES` for the fastest;
+            those not named are as the documents have them, or all on. The reference has no switches.
         log: takes the lines that the original prints; without it they are printed.
         overrides: values of `DialogueConfig` that shall differ from the preset's.
 

@@ -4,9 +4,9 @@ The batches, sizes, epochs, networks, losses and optimizers are the reference's,
 none of what documents 000 to 002 change about the training is here. Every switch leaves the losses as close as another
 order of the same sums leaves them.
 
-Tried, and not kept, for it did not pay on a CPU: XLA (`jit_compile` draws other dropout masks from the same seeds, takes
-seconds to compile and is slower at the original's sizes), TensorFlow's fused LSTM and fused Adam, a prefetching input
-pipeline, and figures that stay on the device for an epoch where a call's come back in one transfer.
+Tried on a CPU and not kept: XLA (`jit_compile` draws other tokens and dropout masks from the same seeds, takes seconds
+to compile, and is no faster at the original's sizes), TensorFlow's fused LSTM (`BlockLSTMV2`: its gradient is another,
+and it is slower at the original's sizes) and fused Adam (no faster).
 
 Shape suffixes: K batches of a call, B sequences of a batch, T tokens, S seeds of a batch, 2 the two words of a seed,
 F figures of a batch.
@@ -43,6 +43,7 @@ from trainers.switches import resolve
 
 __all__ = ["FastestTrainer"]
 
+_Binder = Callable[[Callable[..., Any]], Any]
 _SEEDS_OF_DISCRIMINATOR = 3  # the draws of the fakes, and the dropout masks of either side
 
 
@@ -78,7 +79,8 @@ class FastestTrainer(ReferenceTrainer):
 
         # --- The switches, bound here and read nowhere else ---
         as_parts = (lambda step: step) if config.eager else tf.function
-        self._part, self._whole = (_as_it_is, self._graph_of) if on["compiled_step"] else (as_parts, self._unstacked)
+        self._part: _Binder = _as_it_is if on["compiled_step"] else as_parts
+        self._whole: _Binder = self._graph_of if on["compiled_step"] else self._unstacked
         self._draw_sequences = incremental_sequences if on["incremental_decoding"] else sample_sequences
         self._logits_of = self._hoisted_logits if on["hoisted_products"] else self._plain_logits
         self._judge = self._judge_together if on["joined_discriminator"] else self._judge_apart
@@ -86,14 +88,14 @@ class FastestTrainer(ReferenceTrainer):
         self.steps_per_call = config.steps_per_call if on["batched_calls"] else 1
         # --- End of the switches ---
 
-        of_discriminator = [
+        of_discriminator: list[tuple[int, ...]] = [
             purpose
             for number in range(config.d_steps)
             for purpose in (
                 (SAMPLING, number), (DISCRIMINATOR_DROPOUT, number, 0), (DISCRIMINATOR_DROPOUT, number, 1)
             )
         ]  # fmt: skip
-        of_generator = [(GENERATOR_DROPOUT, number) for number in range(config.g_steps)]
+        of_generator: list[tuple[int, ...]] = [(GENERATOR_DROPOUT, number) for number in range(config.g_steps)]
         self._purposes: Mapping[str, Sequence[tuple[int, ...]]] = {
             "generator_pretraining": of_generator[:1],
             "discriminator_pretraining": of_discriminator[:_SEEDS_OF_DISCRIMINATOR],
@@ -119,7 +121,7 @@ class FastestTrainer(ReferenceTrainer):
 
     # --- A call: one batch or several, stacked ---
 
-    def _graph_of(self, step: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+    def _graph_of(self, step: Callable[..., tf.Tensor]) -> Any:
         signature = [
             tf.TensorSpec((None, None, self.config.sequence_length), tf.int32),
             tf.TensorSpec((None, None), tf.int32),

@@ -129,7 +129,7 @@ class Generator(keras.Model):  # type: ignore[misc] # Keras has no types
         """
         return self.logits_through(_as_it_is, tokens_BT, characters_B, scenes_B, seed_2)
 
-    def logits_through(  # noqa: PLR0913, PLR0917 - those of `call`, and how
+    def logits_through(
         self,
         recurrence: Callable[[keras.layers.LSTM, tf.Tensor], tf.Tensor],
         tokens_BT: tf.Tensor,

@@ -1,9 +1,9 @@
 """The generator's LSTMs with everything outside the recurrence that does not depend on the step before.
 
 The same mathematics as Keras' layers, cut differently. `hoisted_lstm` multiplies the inputs of all tokens by the kernel
-in one product and leaves one product a token; its gradient does likewise, so that the kernels' gradients are one product
-over all tokens each instead of a sum that is written anew at every token. `incremental_sequences` carries the states
-from token to token, where the reference runs every prefix from its beginning.
+in one product and leaves one product a token. Its gradient does likewise, so that the gradient of a kernel is one
+product over all tokens instead of a sum that is written anew at every token. `incremental_sequences` carries the
+states from token to token, where the reference runs every prefix from its beginning.
 
 Shape suffixes: T tokens, B sequences, E inputs of an LSTM, H its outputs, G = 4H its gates (input, forget, new, output,
 as Keras orders them), V token ids, C conditions, 2 the two words of a seed.
@@ -102,7 +102,7 @@ def _cell(sums_BG: tf.Tensor, cells_BH: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
     return output_BH * tf.tanh(cells_BH), cells_BH, tf.concat([input_BH, forget_BH, new_BH, output_BH], 1)
 
 
-@tf.custom_gradient
+@tf.custom_gradient  # type: ignore[untyped-decorator] # TensorFlow has no types
 def _hoisted(values_BTE: tf.Tensor, kernel_EG: tf.Tensor, recurrent_HG: tf.Tensor, bias_G: tf.Tensor) -> Any:
     values_TBE = tf.transpose(values_BTE, (1, 0, 2))
     outputs_TBH, cells_TBH, gates_TBG = _forward(values_TBE @ kernel_EG + bias_G, recurrent_HG)
