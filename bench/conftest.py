@@ -129,4 +129,5 @@ def _builder(family: Any, preset: str, device: str) -> Builder:
 
 
 def _switches(family: Any) -> "Mapping[str, tuple[Switch, ...]]":
-    return {"optimized": family.SWITCHES}
+    switches = {"optimized": family.SWITCHES}
+    return switches | {"fastest": family.FASTEST_SWITCHES} if "fastest" in family.TIERS else switches

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
     from trainers.contract import Trainer
-    from trainers.switches import Switch
+    from trainers.switches import Settings, Switch
 
 PARITY_STEPS = 20
 CLOSE, RECOMPILED = 1e-5, 1e-4
@@ -24,6 +24,16 @@ class Builder(Protocol):
         self, tier: str, switches: Mapping[str, bool] | None, *, seed: int = 0, **overrides: object
     ) -> "Trainer":
         """Return a trainer; None for the switches is the tier's own setting."""
+
+
+def ablation(switches: "Sequence[Switch]") -> "list[tuple[str, Settings]]":
+    """Rows of an ablation over a tier's switches, each a label and complete settings.
+
+    All off (`restructured`), one more on from row to row until all are; then all on but one.
+    """
+    from trainers.switches import ladder, leave_one_out  # noqa: PLC0415 - as everything of the trainers here
+
+    return [*ladder(switches), *leave_one_out(switches)]
 
 
 @dataclass
@@ -133,6 +143,14 @@ class Bench:
     def optimized(self) -> Side:
         """Return the optimized trainer as its document has it: every switch at its default."""
         return self._side("optimized", "optimized", None)
+
+    def fastest(self) -> Side:
+        """Return the fastest trainer: every switch at its default."""
+        return self._side("fastest", "fastest", None)
+
+    def switched(self, tier: str, label: str, settings: Mapping[str, bool]) -> Side:
+        """Return a tier's trainer with complete settings of its switches: a row of `ablation`."""
+        return self._side(f"{tier}: {label}", tier, settings)
 
     def epochs(self, before: Side, after: Side, **options: Any) -> Any:
         """Measure one epoch of each side, from the same state in every round."""

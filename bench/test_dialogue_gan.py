@@ -53,6 +53,13 @@ def test_adversarial_batch(dialogue_gan):
 
 
 @pytest.mark.long_pair(3)
+@pytest.mark.speedup_passes("cold")
+def test_fastest_adversarial_batch(dialogue_gan):
+    """An adversarial batch with the reference's work and mathematics in the fastest tier, against the reference's."""
+    dialogue_gan.steps(before=dialogue_gan.reference(), after=dialogue_gan.fastest(), num_steps=1)
+
+
+@pytest.mark.long_pair(3)
 def test_adversarial_batch_by_the_clock_of_the_host(dialogue_gan):
     """The same batch timed as document 000 times it: by the host's clock, without waiting for the device."""
     dialogue_gan.steps(
@@ -207,7 +214,7 @@ def syncs_a_batch(side):
     return count_syncs(side, num_batches=num_batches).own.total() / num_batches, num_batches
 
 
-@pytest.mark.parametrize("tier", ["reference", "optimized"])
+@pytest.mark.parametrize("tier", ["reference", "optimized", "fastest"])
 def test_synchronizations(quick, figure, tier):
     """Values that the trainer's own code asks the device for, an adversarial batch."""
     side = getattr(quick, tier)()

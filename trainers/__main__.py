@@ -63,7 +63,12 @@ def _add_make_data(parser: argparse.ArgumentParser, module: ModuleType) -> None:
 
 
 def _add_train(parser: argparse.ArgumentParser, module: ModuleType) -> None:
-    switches = "; ".join(f"{switch.name}: {switch.description}" for switch in module.SWITCHES)
+    known = {"optimized": module.SWITCHES, "fastest": getattr(module, "FASTEST_SWITCHES", ())}
+    switches = ". ".join(
+        f"{tier}: " + "; ".join(f"{switch.name}: {switch.description}" for switch in of_tier)
+        for tier, of_tier in known.items()
+        if of_tier
+    )
     parser.add_argument("--tier", choices=module.TIERS, help="default: optimized")
     parser.add_argument("--preset", choices=tuple(module.PRESETS), help="sizes (default: smoke)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="JSON of settings that differ from the preset's")

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from trainers.contract import BadInput
 
-__all__ = ["Parity", "Switch", "Work", "ladder", "leave_one_out", "resolve", "weakest_parity"]
+__all__ = ["Parity", "Settings", "Switch", "Work", "ladder", "leave_one_out", "resolve", "weakest_parity"]
 
 Parity = Literal["bitwise", "close", "statistical"]
 """How closely the losses with the switch on agree with those with it off, strongest first."""
@@ -15,6 +15,7 @@ Work = Literal["same", "less", "different"]
 """Whether the switch leaves the work as it is, leaves some out (fewer pixels), or makes it other work (batch size)."""
 
 Settings = dict[str, bool]
+"""Switches by name: which are on."""
 
 
 @dataclass(frozen=True)

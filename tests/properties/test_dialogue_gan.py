@@ -25,6 +25,7 @@ pytestmark = pytest.mark.usefixtures("private_cache")
 PHASES = ("generator_pretraining", "discriminator_pretraining", "adversarial")
 PARTS = ("generator", "discriminator")
 CANCELLED = 1e-5  # likewise, for sums in which rewards meet their mean
+RECOMPILED = 1e-4  # of other graphs of the same mathematics
 CLOSE = 1e-5  # in one process TensorFlow does not even repeat itself to the bit
 NUM_STEPS = 5  # of each phase; 20 adversarial ones are compared between fresh processes
 QUIET = {"preset": "tiny", "log": lambda _: None}
@@ -191,12 +192,13 @@ def check_state_travels(kind, num_steps, num_more):
         kept = checkpoint.dumps(state)
         target.load_state(state)
         assert_same_tree(state, target.state())
-        if {source_tier, target_tier} != set(TIERS):  # a temperature of their own sets the tiers apart
+        if source_tier == target_tier or "optimized" not in {source_tier, target_tier}:  # its temperature sets it apart
             for phase in PHASES:
                 for trainer in (source, target):
                     trainer.train_steps(num_more, phase)
                 ours, theirs = (trainer.metrics["train_losses"] for trainer in (source, target))
-                assert ours == pytest.approx(theirs, rel=CLOSE)
+                # Adversarial losses of the generator are nothing beside the discriminator's in their sum.
+                assert ours == pytest.approx(theirs, rel=CLOSE if source_tier == target_tier else RECOMPILED)
         assert checkpoint.dumps(state) == kept, "a snapshot that was loaded belongs to whoever took it"
 
 
@@ -235,9 +237,10 @@ def test_37_a_state_of_another_architecture_is_refused_by_name():
 # --- 38 ---
 
 
-def check_resume(forgotten, phase, num_steps, num_more):
+def check_resume(subject, phase, num_steps, num_more):
     """38: a trainer that loads a checkpoint goes on like the one that was not stopped."""
-    whole, after = pair_of("optimized")
+    tier, forgotten = subject
+    whole, after = pair_of(tier)
     whole.train_steps(num_steps, phase)
     state = checkpoint.loads(checkpoint.dumps(whole.state()), "state")
     if forgotten is not None:
@@ -254,13 +257,15 @@ def check_resume(forgotten, phase, num_steps, num_more):
 resumes = holds(check_resume, strategies.st.sampled_from(PHASES), strategies.few(20), strategies.few(8), max_examples=8)
 
 
-def test_38_interrupted_at_any_step_and_resumed_is_uninterrupted():
-    resumes(None)
+@pytest.mark.parametrize("tier", ["optimized", "fastest"])
+def test_38_interrupted_at_any_step_and_resumed_is_uninterrupted(tier):
+    resumes((tier, None))
 
 
 @pytest.mark.parametrize(
     "forgotten", [("generator", "logits/kernel"), ("discriminator", "dense_1/kernel"), ("progress", "positions")]
 )
-def test_38_notices_a_part_that_is_forgotten(forgotten):
-    pair_of("optimized")[1].load_state(build("optimized", seed=9, sequence_length=3, **QUIET).state())
-    assert fails(resumes, forgotten)
+@pytest.mark.parametrize("tier", ["optimized", "fastest"])
+def test_38_notices_a_part_that_is_forgotten(tier, forgotten):
+    pair_of(tier)[1].load_state(build(tier, seed=9, sequence_length=3, **QUIET).state())
+    assert fails(resumes, (tier, forgotten))

@@ -10,6 +10,7 @@ from trainers.__main__ import main
 pytest.importorskip("tensorflow")
 
 from trainers.dialogue_gan import commands, training
+from trainers.dialogue_gan.fastest import FastestTrainer
 from trainers.dialogue_gan.optimized import OptimizedTrainer
 
 pytestmark = pytest.mark.usefixtures("private_cache")
@@ -137,13 +138,41 @@ def test_a_second_interrupt_does_not_wait_and_saves_no_half_step(tmp_path, setti
     assert (tmp_path / LAST).is_file(), "the last whole epoch"
 
 
+def test_the_fastest_tier_stops_after_a_call_and_goes_on_from_there(tmp_path, settings, monkeypatch, capsys):
+    chosen = ("--preset", "tiny", "--config", settings, "--tier", "fastest", "--switch", "joined_discriminator=off")
+    assert run(FAMILY, "train", *chosen, "--out", tmp_path / "whole") == 0
+    train_call = FastestTrainer._train_call
+
+    def interrupted(self, phase, most):
+        if phase == "adversarial":
+            signal.raise_signal(signal.SIGINT)
+        return train_call(self, phase, most)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FastestTrainer, "_train_call", interrupted)
+        assert run(FAMILY, "train", *chosen, "--out", tmp_path / "parts") == 130
+    content = training.read_training(tmp_path / "parts" / INTERRUPTED)
+    assert content["tier"] == "fastest"
+    assert not content["switches"]["joined_discriminator"]
+    assert content["switches"]["batched_calls"]
+    num_whole = content["config"]["steps_per_call"]
+    assert content["state"]["progress"]["positions"]["adversarial"] == [0, num_whole], "the call was finished"
+    assert run(FAMILY, "train", "--resume", tmp_path / "parts" / INTERRUPTED) == 0
+    parts, whole = (training.read_training(tmp_path / name / LAST) for name in ("parts", "whole"))
+    assert parts["state"]["progress"]["positions"] == whole["state"]["progress"]["positions"]
+    for ours, theirs in zip(parts["history"]["adversarial"], whole["history"]["adversarial"], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+
+
 # --- what it refuses ---
 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("train", "--tier", "fastest"), "fastest"),
+        (("train", "--tier", "warp"), "warp"),
+        (("train", "--tier", "fastest", "--switch", "nan_skip=on"), "nan_skip"),
+        (("train", "--tier", "optimized", "--switch", "compiled_step=off"), "compiled_step"),
         (("train", "--epochs", "0"), "0"),
         (("train", "--switch", "warp=on"), "warp"),
         (("train", "--tier", "reference", "--switch", "nan_skip=on"), "nan_skip"),

@@ -40,6 +40,7 @@ def test_the_documents_own_names_are_taken_too():
         ("d_steps", 0), ("g_steps", 0), ("gradient_clip", 0), ("gradient_clip", -1.0), ("gradient_clip", math.nan),
         ("learning_rate_g", 0), ("label_smoothing", 0.5), ("dropout", 1.0), ("vocabulary_size", 2),
         ("sequence_length", 1), ("max_consecutive_skips", 0), ("eager", 1), ("D_TRAIN_INTERVAL", 0),
+        ("steps_per_call", 0), ("steps_per_call", 2.0),
     ],
 )  # fmt: skip
 def test_bad_values_are_refused_by_name(name, value):

@@ -103,9 +103,9 @@ def test_dropout_follows_its_seed_and_graphs_draw_what_eager_code_draws(generato
 
 
 def test_a_dropout_mask_keeps_the_share_it_should():
-    from trainers.dialogue_gan.model import _dropped
+    from trainers.dialogue_gan.model import dropped
 
-    masked = _dropped(tf.ones((64, 5, 200)), 0.3, seed_words(2), 1, by_time=False).numpy()
+    masked = dropped(tf.ones((64, 5, 200)), 0.3, seed_words(2), 1, by_time=False).numpy()
     assert (masked == masked[:, :1]).all(), "one mask for all tokens"
     assert (masked == 0).mean() == pytest.approx(0.3, abs=0.01)
     assert masked.max() == pytest.approx(1 / 0.7)

@@ -12,8 +12,8 @@ import trainers
 ROOT = Path(trainers.__file__).parent
 FRAMEWORKS = {"torch", "tensorflow", "keras"}
 LAYERS = (
-    "config", "schedule", "training_config", "grammar", "data", "renderer", "loaders", "model", "samples", "memory",
-    "model_names",
+    "config", "schedule", "training_config", "grammar", "data", "renderer", "loaders", "model", "recurrence", "samples",
+    "memory", "model_names",
     "model_files", "logs", "plots", "reference", "original", "optimized", "fastest", "training", "documented",
     "assembly", "commands",
 )  # fmt: skip

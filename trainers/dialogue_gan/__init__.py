@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from trainers.contract import BadInput, Trainer
-from trainers.dialogue_gan.config import PRESETS, SWITCHES, TIERS, DialogueConfig
+from trainers.dialogue_gan.config import FASTEST_SWITCHES, PRESETS, SWITCHES, TIERS, DialogueConfig
 
-__all__ = ["ACTIONS", "PRESETS", "SWITCHES", "TIERS", "DialogueConfig", "add_sample_options", "build"]
+__all__ = [
+    "ACTIONS", "FASTEST_SWITCHES", "PRESETS", "SWITCHES", "TIERS", "DialogueConfig", "add_sample_options", "build"
+]  # fmt: skip
 
 ACTIONS = ("make-data", "train", "sample")
 """What the command line can do with this family."""
@@ -59,7 +61,8 @@ def build(  # noqa: PLR0913 - all but the tier are keywords, and a caller gives 
         data: a text file of dialogue; without it the family's offline data, made at the first call and then kept.
         device: `cpu`, `cuda` or `cuda:1`.
         seed: of the weights, the order of the batches, dropout and fakes. The offline data has its own, `data_seed`.
-        switches: settings by name; those not named are as the documents have them. The reference has no switches.
+        switches: settings by name, of `SWITCHES` for the optimized tier and of `FASTEST_SWITCHES` for the fastest;
+            those not named are as the documents have them, or all on. The reference has no switches.
         log: takes the lines that the original prints; without it they are printed.
         overrides: values of `DialogueConfig` that shall differ from the preset's.
 

@@ -9,9 +9,9 @@ from trainers.configuration import Bounds, Configuration
 from trainers.contract import BadInput
 from trainers.switches import Switch
 
-__all__ = ["PHASES", "PRESETS", "SWITCHES", "TIERS", "DialogueConfig"]
+__all__ = ["FASTEST_SWITCHES", "PHASES", "PRESETS", "SWITCHES", "TIERS", "DialogueConfig"]
 
-TIERS = ("reference", "optimized")
+TIERS = ("reference", "optimized", "fastest")
 """The tiers that exist, slowest first."""
 
 PHASES = ("generator_pretraining", "discriminator_pretraining", "adversarial")
@@ -63,6 +63,35 @@ SWITCHES = (
     ),
 )
 """What documents 000 to 002 add to the reference, in the order of document 000's list."""
+
+FASTEST_SWITCHES = (
+    Switch(
+        "compiled_step",
+        "all that is done with a batch, the fakes too, is one graph; without, the sampler runs operation by operation",
+        parity="close",
+    ),
+    Switch(
+        "incremental_decoding",
+        "the sampler carries the LSTMs' states from token to token instead of running every prefix from its beginning",
+        parity="close",
+    ),
+    Switch(
+        "hoisted_products",
+        "an LSTM's products that do not depend on the token before are one product over all tokens, gradients too",
+        parity="close",
+    ),
+    Switch(
+        "joined_discriminator",
+        "the discriminator judges real and fake sequences in one pass over both",
+        parity="close",
+    ),
+    Switch(
+        "batched_calls",
+        "steps_per_call batches are trained in one call, and their figures come back in one transfer",
+        parity="close",
+    ),
+)
+"""What the fastest tier adds to the reference: the same work and mathematics."""
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType({
     "tiny": {
@@ -117,7 +146,8 @@ class DialogueConfig(Configuration):
         sample_temperature: of the sample that is printed.
         sample_every: adversarial epochs between two printed samples.
         eager: whether the train steps run operation by operation; in the optimized tier it decides the default of the
-            switch `graph_steps`.
+            switch `graph_steps`, in the fastest it counts only without `compiled_step`.
+        steps_per_call: batches that the fastest tier trains in one call, under `batched_calls`.
         d_train_interval: batches between two that train the discriminator, under `discriminator_interval`.
         gradient_clip: limit of the norm of all gradients together, under `global_norm_clipping`.
         temp_start: temperature of the first adversarial epoch, under `temperature_schedule`.
@@ -157,6 +187,7 @@ class DialogueConfig(Configuration):
     sample_temperature: float = 0.8
     sample_every: int = 5
     eager: bool = False
+    steps_per_call: int = 8
     d_train_interval: int = 1
     gradient_clip: float = 1.0
     temp_start: float = 2.0
@@ -169,7 +200,7 @@ class DialogueConfig(Configuration):
         **dict.fromkeys(("data_seed", "split_seed"), Bounds(least=0)),
         **dict.fromkeys(("num_lines", "num_characters", "num_scenes"), Bounds(least=1)),
         **dict.fromkeys(("embedding_size", "condition_size", "hidden_size", "num_filters"), Bounds(least=1)),
-        **dict.fromkeys(("batch_size", "d_steps", "g_steps", "sample_every"), Bounds(least=1)),
+        **dict.fromkeys(("batch_size", "d_steps", "g_steps", "sample_every", "steps_per_call"), Bounds(least=1)),
         **dict.fromkeys(("d_train_interval", "max_consecutive_skips"), Bounds(least=1)),
         **dict.fromkeys(("learning_rate_g", "learning_rate_d", "clipnorm"), Bounds(above=0)),
         **dict.fromkeys(("temp_start", "temp_end"), Bounds(above=0)),

@@ -6,7 +6,7 @@ counts draws within it. The draws are counter-based (Philox), so they are the sa
 Shape suffixes: B sequences, T tokens, V token ids, E embedding, H hidden, F filters, 2 the two words of a seed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -41,8 +41,11 @@ def _numbered(seed_2: tf.Tensor, number: int) -> tf.Tensor:
     return seed_2 + tf.constant((0, number), tf.int64)
 
 
-def _dropped(values: tf.Tensor, rate: float, seed_2: tf.Tensor | None, number: int, *, by_time: bool) -> tf.Tensor:
-    """Apply the dropout mask that `seed_2` and `number` give, or none without a seed; see `Generator.call`."""
+def dropped(values: tf.Tensor, rate: float, seed_2: tf.Tensor | None, number: int, *, by_time: bool) -> tf.Tensor:
+    """Apply the dropout mask that `seed_2` and `number` give, or none without a seed.
+
+    Without `by_time` the axis after the first, that of the tokens, has one mask in common; see `Generator.call`.
+    """
     if seed_2 is None or rate == 0:
         return values
     shape = None if by_time else tf.concat([tf.shape(values)[:1], [1], tf.shape(values)[2:]], 0)
@@ -124,14 +127,32 @@ class Generator(keras.Model):  # type: ignore[misc] # Keras has no types
             seed_2: of the dropout masks, which an LSTM's input shares over all its tokens; without it, no dropout.
 
         """
-        conditions_BC = tf.concat([self.character_embedding(characters_B), self.scene_embedding(scenes_B)], -1)
-        if not self._conditional:
-            conditions_BC *= 0.0
+        return self.logits_through(_as_it_is, tokens_BT, characters_B, scenes_B, seed_2)
+
+    def logits_through(
+        self,
+        recurrence: Callable[[keras.layers.LSTM, tf.Tensor], tf.Tensor],
+        tokens_BT: tf.Tensor,
+        characters_B: tf.Tensor,
+        scenes_B: tf.Tensor,
+        seed_2: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """As `call`, with the outputs of an LSTM (B, T, H) from what `recurrence` makes of it and its inputs."""
+        conditions_BC = self.conditions(characters_B, scenes_B)
         conditions_BTC = tf.repeat(conditions_BC[:, tf.newaxis], tf.shape(tokens_BT)[1], axis=1)
         values_BTE = tf.concat([self.token_embedding(tokens_BT), conditions_BTC], -1)
-        values_BTH = self.lstm_1(_dropped(values_BTE, self._dropout, seed_2, 1, by_time=False))
-        values_BTH = self.lstm_2(_dropped(values_BTH, self._dropout, seed_2, 2, by_time=False))
+        values_BTH = recurrence(self.lstm_1, dropped(values_BTE, self._dropout, seed_2, 1, by_time=False))
+        values_BTH = recurrence(self.lstm_2, dropped(values_BTH, self._dropout, seed_2, 2, by_time=False))
         return self.logits(values_BTH)
+
+    def conditions(self, characters_B: tf.Tensor, scenes_B: tf.Tensor) -> tf.Tensor:
+        """Who speaks and where, embedded (B, C); zeros where the generator is not to be told."""
+        conditions_BC = tf.concat([self.character_embedding(characters_B), self.scene_embedding(scenes_B)], -1)
+        return conditions_BC if self._conditional else conditions_BC * 0.0
+
+
+def _as_it_is(layer: keras.layers.LSTM, values_BTE: tf.Tensor) -> tf.Tensor:
+    return layer(values_BTE)
 
 
 class Discriminator(keras.Model):  # type: ignore[misc] # Keras has no types
@@ -161,11 +182,31 @@ class Discriminator(keras.Model):  # type: ignore[misc] # Keras has no types
 
     def call(self, tokens_BT: tf.Tensor, seed_2: tf.Tensor | None = None) -> tf.Tensor:
         """Probability (B) of each sequence; `seed_2` is that of the dropout masks, without it there is no dropout."""
+        return self.probabilities(tokens_BT, lambda values_BH, number: self._masked(values_BH, seed_2, number))
+
+    def of_both(
+        self, real_BT: tf.Tensor, fake_BT: tf.Tensor, real_seed_2: tf.Tensor, fake_seed_2: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Probabilities (B) of real and of fake sequences in one pass over all, with the masks that each has alone."""
+        num_real = tf.shape(real_BT)[0]
+
+        def masked(values_BH: tf.Tensor, number: int) -> tf.Tensor:
+            real_BH = self._masked(values_BH[:num_real], real_seed_2, number)
+            return tf.concat([real_BH, self._masked(values_BH[num_real:], fake_seed_2, number)], 0)
+
+        together_B = self.probabilities(tf.concat([real_BT, fake_BT], 0), masked)
+        return together_B[:num_real], together_B[num_real:]
+
+    def probabilities(self, tokens_BT: tf.Tensor, masked: Callable[[tf.Tensor, int], tf.Tensor]) -> tf.Tensor:
+        """Probability (B) of each sequence; `masked` applies dropout mask 1 or 2 to activations."""
         values_BTE = self.token_embedding(tokens_BT)
         pooled_BF = [tf.reduce_max(convolution(values_BTE), 1) for convolution in self.convolutions]
         values_BH = self.dense_1(tf.concat(pooled_BF, -1))
-        values_BH = self.dense_2(_dropped(values_BH, self._dropout, seed_2, 1, by_time=True))
-        return self.probability(_dropped(values_BH, self._dropout, seed_2, 2, by_time=True))[:, 0]
+        values_BH = self.dense_2(masked(values_BH, 1))
+        return self.probability(masked(values_BH, 2))[:, 0]
+
+    def _masked(self, values_BH: tf.Tensor, seed_2: tf.Tensor | None, number: int) -> tf.Tensor:
+        return dropped(values_BH, self._dropout, seed_2, number, by_time=True)
 
 
 def target_log_probabilities(logits_BTV: tf.Tensor, targets_BT: tf.Tensor) -> tf.Tensor:

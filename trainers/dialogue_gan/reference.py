@@ -44,17 +44,24 @@ from trainers.dialogue_gan.model import (
 )
 from trainers.seeds import derived_seed
 
-__all__ = ["ReferenceTrainer"]
+__all__ = [
+    "BATCHES_PER_LINE", "DISCRIMINATOR_DROPOUT", "GENERATOR_DROPOUT", "SAMPLING", "SERIES", "ReferenceTrainer"
+]  # fmt: skip
 
 _PARTS = ("generator", "discriminator", "generator_optimizer", "discriminator_optimizer")
 _STATE_KEYS = frozenset({"family", "architecture", "progress", *_PARTS})
-_SERIES = {
+SERIES = {
     "generator_pretraining": ("generator_losses",),
     "discriminator_pretraining": ("discriminator_losses", "discriminator_accuracies"),
     "adversarial": ("generator_losses", "discriminator_losses", "discriminator_accuracies", "rewards"),
 }
-_SAMPLING, _DISCRIMINATOR_DROPOUT, _GENERATOR_DROPOUT, _PRINTED_SAMPLE = range(4)
-_BATCHES_PER_LINE = 10
+"""Figures of every step, by phase."""
+
+SAMPLING, DISCRIMINATOR_DROPOUT, GENERATOR_DROPOUT, PRINTED_SAMPLE = range(4)
+"""Uses of randomness: what tells the seeds of a step apart."""
+
+BATCHES_PER_LINE = 10
+"""Adversarial batches between two printed lines."""
 
 
 class ReferenceTrainer:
@@ -197,7 +204,7 @@ class ReferenceTrainer:
         """Lines that the generator makes up for a character in a scene, by their ids."""
         with tf.device(self.device):
             characters_B, scenes_B = (tf.fill((num,), tf.constant(each, tf.int32)) for each in (character, scene))
-            seed_2, length = seed_words(seed, _PRINTED_SAMPLE), self.config.sequence_length
+            seed_2, length = seed_words(seed, PRINTED_SAMPLE), self.config.sequence_length
             tokens_BT = sample_sequences(self.generator, characters_B, scenes_B, length, temperature, seed_2)
         # The first token is the start, not a word that was drawn.
         return [self.data.tokenizer.decode(tokens_T[1:].tolist()) for tokens_T in tokens_BT.numpy()]
@@ -299,7 +306,7 @@ class ReferenceTrainer:
         self._record("generator_losses", g_loss.numpy())
         self._record("rewards", reward.numpy())
         num_done = self._positions["adversarial"][1] + 1
-        if num_done % _BATCHES_PER_LINE == 0:
+        if num_done % BATCHES_PER_LINE == 0:
             self.log(
                 f"Batch {num_done}: G_Loss={g_loss.numpy():.4f}, D_Loss={d_loss.numpy():.4f}, "
                 f"D_Acc={d_accuracy.numpy():.4f}, Reward={reward.numpy():.4f}"
@@ -310,9 +317,9 @@ class ReferenceTrainer:
         real_BT, characters_B, scenes_B = (tf.constant(array) for array in batch)
         fake_BT = sample_sequences(
             self.generator, characters_B, scenes_B, self.config.sequence_length,
-            self.config.sampler_temperature, self._seed_2(_SAMPLING, number),
+            self.config.sampler_temperature, self._seed_2(SAMPLING, number),
         )  # fmt: skip
-        seeds = (self._seed_2(_DISCRIMINATOR_DROPOUT, number, side) for side in range(2))
+        seeds = (self._seed_2(DISCRIMINATOR_DROPOUT, number, side) for side in range(2))
         loss, _, _, accuracy = self._discriminator_step(real_BT, fake_BT, *seeds)
         self._figures["num_discriminator_updates"] += 1
         return loss, accuracy
@@ -401,7 +408,7 @@ class ReferenceTrainer:
 
     def dropout_seed_2(self, number: int = 0) -> tf.Tensor:
         """Seed of the generator's dropout masks, for its update `number` on the current batch."""
-        return self._seed_2(_GENERATOR_DROPOUT, number)
+        return self._seed_2(GENERATOR_DROPOUT, number)
 
     def _check_phase(self, phase: str) -> None:
         if phase not in self.phases:
@@ -418,7 +425,7 @@ class ReferenceTrainer:
 
 
 def _empty(phase: str) -> dict[str, list[float]]:
-    return {name: [] for name in _SERIES[phase]}
+    return {name: [] for name in SERIES[phase]}
 
 
 def _losses(series: Mapping[str, list[float]]) -> list[float]:

@@ -90,7 +90,9 @@ class TrainingRun:
         while trainer.position(phase)[1] < trainer.num_batches:
             self.stop.check()
             self._in_step = True
-            trainer.train_steps(1, phase)
+            # No more than one call to the device, between two of which a training can be stopped.
+            num_left = trainer.num_batches - trainer.position(phase)[1]
+            trainer.train_steps(min(getattr(trainer, "steps_per_call", 1), num_left), phase)
             self._in_step = False
         losses = trainer.epoch_losses(phase)
         trainer.train_epoch(phase)  # no step is left of it: validation
