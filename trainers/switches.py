@@ -27,6 +27,8 @@ class Switch:
         parity: how closely a trainer agrees with itself without the switch.
         work: whether both do the same work.
         default: whether its tier has it on unless told otherwise, as its document has.
+        rtol: what `close` means for it: by how much, relatively, the loss of a step may differ. 1e-4 is what float32
+            in another order of operations may do; bfloat16 5e-3.
 
     """
 
@@ -35,6 +37,7 @@ class Switch:
     parity: Parity = "bitwise"
     work: Work = "same"
     default: bool = True
+    rtol: float = 1e-4
 
     def __post_init__(self) -> None:
         """Refuse what tables and command lines could not spell.
