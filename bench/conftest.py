@@ -129,4 +129,4 @@ def _builder(family: Any, preset: str, device: str) -> Builder:
 
 
 def _switches(family: Any) -> "Mapping[str, tuple[Switch, ...]]":
-    return {"optimized": family.SWITCHES}
+    return {"optimized": family.SWITCHES, "fastest": getattr(family, "FASTEST_SWITCHES", ())}

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from trainers.switches import Switch
 
 PARITY_STEPS = 20
-CLOSE, RECOMPILED = 1e-5, 1e-4
-"""Relative tolerances on the loss of each step; see "parity" in the vocabulary of the design."""
+CLOSE = 1e-5
+"""Relative tolerance on the loss of each step; see "parity" in the vocabulary of the design."""
 _LOSSES = ("discriminator_losses", "generator_losses")
 
 
@@ -70,10 +70,15 @@ class Side:
     def first_losses(self, num_steps: int) -> list[tuple[float, ...]]:
         """Return the losses of the first steps, of each network where there are several, and go back to the start."""
         self.reset()
+        losses = self.next_losses(num_steps)
+        self.reset()
+        return losses
+
+    def next_losses(self, num_steps: int) -> list[tuple[float, ...]]:
+        """Take steps from where the trainer stands and return their losses, of each network where there are several."""
         self.trainer.train_steps(num_steps, self.phase)
         metrics = self.trainer.metrics
         losses = [metrics[name] for name in _LOSSES if name in metrics] or [metrics["train_losses"]]
-        self.reset()
         return list(zip(*losses, strict=True))
 
     def close(self) -> None:
@@ -134,6 +139,16 @@ class Bench:
         """Return the optimized trainer as its document has it: every switch at its default."""
         return self._side("optimized", "optimized", None)
 
+    def fastest(self) -> Side:
+        """Return the fastest trainer: every switch as the device makes it pay."""
+        return self._side("fastest", "fastest", None)
+
+    def fastest_with(self, **on: bool) -> Side:
+        """Return the fastest trainer with every switch off but those given."""
+        chosen = dict.fromkeys((switch.name for switch in self.switches["fastest"]), False) | on
+        names = [name for name, value in chosen.items() if value]
+        return self._side(" + ".join(["fastest restructured", *names]), "fastest", chosen)
+
     def epochs(self, before: Side, after: Side, **options: Any) -> Any:
         """Measure one epoch of each side, from the same state in every round."""
 
@@ -160,7 +175,7 @@ class Bench:
             loose = [switch for switch in changed if switch.parity == "statistical"]
             strict = self._without(after, loose)
             expected, found = before.first_losses(self.parity_steps), strict.first_losses(self.parity_steps)
-            _assert_close(expected, found, rtol=self._tolerance(strict))
+            assert_close(expected, found, rtol=self._tolerance(strict))
             # Losses of other or less work are other losses; they are named, not compared.
             other = [switch for switch in changed if switch.work != "same"]
             alike = [switch for switch in loose if switch.work == "same"]
@@ -179,8 +194,9 @@ class Bench:
         return check
 
     def _tolerance(self, side: Side) -> float:
-        if any(switch.parity == "close" for switch in self._on(side)):
-            return RECOMPILED
+        close = [switch.rtol for switch in self._on(side) if switch.parity == "close"]
+        if close:
+            return max(close)
         return 0.0 if self.device == "cpu" and self.is_bitwise else CLOSE
 
     def _without(self, side: Side, switches: "Sequence[Switch]") -> Side:
@@ -191,9 +207,11 @@ class Bench:
         return self._keep(replace(side, label=f"{side.label} for the check", switches=settings | on))
 
     def _on(self, side: Side) -> "list[Switch]":
-        """Return the switches that are on in a side; where none were chosen each is as its tier has it."""
+        """Return the switches that are on in a side; where none were chosen each is as its trainer has it here."""
         known = self.switches.get(side.tier, ())
-        chosen = {switch.name: switch.default for switch in known} if side.switches is None else side.switches
+        if not known:
+            return []
+        chosen = side.trainer.switches if side.switches is None else side.switches
         return [switch for switch in known if chosen[switch.name]]
 
     def _side(self, label: str, tier: str, switches: Mapping[str, bool] | None) -> Side:
@@ -209,7 +227,8 @@ class Bench:
             side.close()
 
 
-def _assert_close(expected: list[tuple[float, ...]], found: list[tuple[float, ...]], *, rtol: float) -> None:
+def assert_close(expected: list[tuple[float, ...]], found: list[tuple[float, ...]], *, rtol: float) -> None:
+    """Raise an AssertionError that names the first step whose losses differ by more than rounding."""
     # A policy gradient's loss passes through zero: what is close there, the size of the losses says.
     size = max(map(abs, chain(*expected)))
     for step, both in enumerate(zip(expected, found, strict=True), start=1):

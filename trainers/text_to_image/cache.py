@@ -155,7 +155,7 @@ def _read(path: Path, identity: Mapping[str, Any], data: CaptionData) -> PixelCa
         return None
     num_images, size = len(data.file_names), identity["transform"][1]
     end = start + length + num_images * size * size * 3
-    if len(content) != end + _DIGEST_SIZE or hashlib.sha256(content[:end]).digest() != content[end:].tobytes():
+    if len(content) != end + _DIGEST_SIZE or hashlib.sha256(content[:end].data).digest() != content[end:].tobytes():
         return None
     # A disk or network may have failed for a moment, of which the file's length and time know nothing.
     if any(_can_be_decoded(data.path_of(image), size) for image in damaged):

@@ -75,8 +75,8 @@ class FastestTrainer(ReferenceTrainer):
         self._cache = open_cache(data, config.image_size) if on["cached_images"] else None
         self._real = self._normalized if on["cached_images"] else self._laid_out
         super().__init__(config, data, device=device, seed=seed, log=log)
-        self.generator.to(memory_format=self._layout)
-        self.discriminator.to(memory_format=self._layout)
+        for network in (self.generator, self.discriminator):
+            network.to(memory_format=self._layout)  # type: ignore[call-overload] # PyTorch's stubs do not know it
         if on["fused_optimizer"]:
             betas = (config.beta1, config.beta2)
             for name in ("generator", "discriminator"):
