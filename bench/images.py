@@ -1,18 +1,15 @@
 """Sides and pairs that are counted in images, with the loader and the step alone beside them."""
 
 import itertools
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from bench.sides import Bench, Side, assert_close
+from bench.sides import Bench, Side
 
 if TYPE_CHECKING:
     from trainers.text_to_image.data import Batch
-
-_STEPS_FROM_ONE_STATE = 2
 
 
 class HeldLoader:
@@ -118,28 +115,6 @@ class ImageBench(Bench):
         }
         units = num_images or before.trainer.data.num_items("train")
         return self.epochs(before, after, units=units, stages=None if is_held else stages, **options)
-
-    def same_losses(self, before: Side, after: Side) -> Callable[[], list[str]]:
-        """As for every family; the fastest tier is compared two steps at a time, each time from the same state.
-
-        Two networks against each other magnify any rounding: at 64x64 pixels, one other order of additions has moved
-        the losses by 0.2% after two more steps and by some per cent after ten. Whether a tier does the same is
-        therefore asked of every step and its update, not of what has become of a rounding since.
-        """
-        if after.tier != "fastest":
-            return super().same_losses(before, after)
-
-        def check() -> list[str]:
-            before.reset()
-            for _ in range(math.ceil(self.parity_steps / _STEPS_FROM_ONE_STATE)):
-                after.trainer.load_state(before.trainer.state())
-                expected, found = (side.next_losses(_STEPS_FROM_ONE_STATE) for side in (before, after))
-                assert_close(expected, found, rtol=max(map(self._tolerance, (before, after))))
-            before.reset()
-            after.reset()
-            return []
-
-        return check
 
     def held_epoch(self) -> HeldLoader:
         """Return the batches of one epoch, in memory."""
