@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from trainers import families, family
 from trainers.contract import BadInput, Interrupted
 from trainers.options import TrainOptions
+from trainers.switches import Switch
 
 __all__ = ["main"]
 
@@ -62,8 +63,15 @@ def _add_make_data(parser: argparse.ArgumentParser, module: ModuleType) -> None:
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of the data (default: 0)")
 
 
+def _fastest_switches(module: ModuleType) -> tuple[Switch, ...]:
+    """Switches of a family's fastest tier; a family may have none such yet."""
+    return getattr(module, "FASTEST_SWITCHES", ())
+
+
 def _add_train(parser: argparse.ArgumentParser, module: ModuleType) -> None:
-    switches = "; ".join(f"{switch.name}: {switch.description}" for switch in module.SWITCHES)
+    described = [f"{switch.name}: {switch.description}" for switch in module.SWITCHES]
+    described += [f"fastest tier's {switch.name}: {switch.description}" for switch in _fastest_switches(module)]
+    switches = "; ".join(described)
     parser.add_argument("--tier", choices=module.TIERS, help="default: optimized")
     parser.add_argument("--preset", choices=tuple(module.PRESETS), help="sizes (default: smoke)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="JSON of settings that differ from the preset's")
