@@ -17,6 +17,7 @@ from trainers.text_to_image import fastest as image
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 
 FAMILIES = {"tabular_regressor": tabular_regressor, "text_to_image": text_to_image}
+BASES = {"tabular_regressor": tabular.FastestTrainer, "text_to_image": image.FastestTrainer}
 OVERRIDES = {
     "tabular_regressor": strategies.tiny_regressor_overrides(),
     "text_to_image": strategies.tiny_dcgan_overrides(),
@@ -43,10 +44,10 @@ def make(name, tier="fastest", kind=None, *, switches=None, **arguments):
     quiet = {"log": lambda _: None} if name == "text_to_image" else {}
     if tier == "fastest":
         switches = {**{switch.name: False for switch in switches_of(name)}, **(switches or {})}
-    trainer = FAMILIES[name].build(tier, **{"preset": "tiny", "switches": switches, **quiet, **arguments})
-    if kind is not None and tier == "fastest":
-        trainer.__class__ = kind
-    return trainer
+    with pytest.MonkeyPatch.context() as patch:
+        # Before it is built, for the switches bind methods of the class.
+        patch.setattr(f"trainers.{name}.assembly.FastestTrainer", kind or BASES[name])
+        return FAMILIES[name].build(tier, **{"preset": "tiny", "switches": switches, **quiet, **arguments})
 
 
 def losses(trainer):
@@ -66,9 +67,6 @@ class Twice(image.FastestTrainer):
 
     def _normalized(self, bytes_BCHW):
         return super()._normalized(super()._normalized(bytes_BCHW))
-
-    def _laid_out(self, images_BCHW):
-        return super()._laid_out(images_BCHW / 127.5 - 1) if images_BCHW.shape[1] == 3 else images_BCHW
 
 
 class JoinedNorms(image.FastestTrainer):
@@ -282,9 +280,6 @@ def forgetting(base, *names):
 @both_families
 def test_37_the_state_of_the_fastest_tier_travels_key_for_key(name):
     check_state_travels(name)(None)
-
-
-BASES = {"tabular_regressor": tabular.FastestTrainer, "text_to_image": image.FastestTrainer}
 
 
 @both_families
