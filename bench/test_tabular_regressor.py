@@ -16,6 +16,12 @@ def test_document_004_as_a_whole(tabular_regressor):
     tabular_regressor.epochs(before=tabular_regressor.reference(), after=tabular_regressor.optimized())
 
 
+@pytest.mark.speedup_passes("cold")
+def test_fastest(tabular_regressor):
+    """An epoch of the fastest tier against one of the reference: same rows, batches, network, loss and updates."""
+    tabular_regressor.epochs(before=tabular_regressor.reference(), after=tabular_regressor.fastest())
+
+
 @pytest.mark.claim("tabular-regressor.amp-speed", "tabular-regressor.amp-memory")
 def test_mixed_precision(tabular_regressor):
     """An epoch in mixed precision against the same in float32, nothing else changed."""

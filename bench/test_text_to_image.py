@@ -81,6 +81,20 @@ def test_document_003_on_the_same_work_at_64x64(text_to_image, preset):
     )
 
 
+@pytest.mark.speedup_passes("cold")
+def test_fastest_on_the_same_work(text_to_image, num_images):
+    """The fastest tier against the reference: same images, batches, networks, losses and updates."""
+    text_to_image.images(before=text_to_image.reference(), after=text_to_image.fastest(), num_images=num_images)
+
+
+@pytest.mark.speedup_passes("cold")
+def test_fastest_on_the_same_work_at_64x64(text_to_image, preset):
+    """The same at the original's 64x64 pixels and its networks, eight images a batch from 640x480 JPEGs."""
+    original = {"image_size": 64, "width": 64, "text_size": 1024, "text_hidden_size": 128, "batch_size": 8}
+    bench = text_to_image.built_with(**({} if preset == "tiny" else original))
+    bench.images(before=bench.reference(), after=bench.fastest(), num_images=8)
+
+
 @pytest.mark.claim("text-to-image.epochs")
 def test_fewer_epochs(text_to_image, num_images, epochs):
     """100 epochs against 250, nothing else changed: what is left out is saved, to the epoch."""

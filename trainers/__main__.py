@@ -63,7 +63,7 @@ def _add_make_data(parser: argparse.ArgumentParser, module: ModuleType) -> None:
 
 
 def _add_train(parser: argparse.ArgumentParser, module: ModuleType) -> None:
-    known = {"optimized": module.SWITCHES, "fastest": getattr(module, "FASTEST_SWITCHES", ())}
+    known = {"optimized": module.SWITCHES, "fastest": module.FASTEST_SWITCHES}
     switches = ". ".join(
         f"{tier}: " + "; ".join(f"{switch.name}: {switch.description}" for switch in of_tier)
         for tier, of_tier in known.items()

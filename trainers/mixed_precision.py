@@ -5,12 +5,21 @@ from typing import Any
 
 import torch
 
-__all__ = ["automatic_dtype", "renewed"]
+__all__ = ["automatic_dtype", "multiplies_bfloat16", "renewed"]
 
 
 def automatic_dtype(device: torch.device) -> torch.dtype:
     """Type that the documents' autocast takes on a GPU, float16; a CPU has bfloat16."""
     return torch.float16 if device.type == "cuda" else torch.bfloat16
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions that multiply bfloat16; others emulate it, more slowly than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Older releases cannot tell; there float32 is the safe answer.
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def renewed(scaler: torch.amp.GradScaler, device: torch.device, state: Mapping[str, Any]) -> torch.amp.GradScaler:

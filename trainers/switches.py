@@ -30,6 +30,8 @@ class Switch:
         default: whether its tier has it on unless told otherwise, as its document has.
         neutral_when: settings under which it computes what it would when off, to the bit or, in TensorFlow, to 1e-5,
             though it does not elsewhere; empty where there are none, or where it never computes anything else.
+        rtol: what `close` means for it: by how much, relatively, the loss of a step may differ. 1e-4 is what float32
+            in another order of operations may do; bfloat16 5e-3.
 
     """
 
@@ -39,6 +41,7 @@ class Switch:
     work: Work = "same"
     default: bool = True
     neutral_when: str = ""
+    rtol: float = 1e-4
 
     def __post_init__(self) -> None:
         """Refuse what tables and command lines could not spell.

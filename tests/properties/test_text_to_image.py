@@ -10,7 +10,7 @@ from tests import strategies
 from tests.properties.controls import error_at, fails, holds
 from tests.states import same
 from trainers import checkpoint
-from trainers.text_to_image import SWITCHES, TIERS, build
+from trainers.text_to_image import FASTEST_SWITCHES, SWITCHES, TIERS, build
 from trainers.text_to_image.optimized import OptimizedTrainer
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
@@ -267,11 +267,16 @@ class RenamingTrainer(OptimizedTrainer):
 def check_state_travels(kind, overrides, settings, seed, num_steps, num_more):
     """37: the state of any tier loads into any other, comes out key for key, and both go on alike to the bit.
 
-    Of the optimized tier, with any switches under which a step of its is the reference's.
+    Of the other tiers, with switches under which a step of theirs is the reference's.
     """
+    switches = {
+        "reference": None,
+        "optimized": settings,
+        "fastest": {switch.name: switch.parity == "bitwise" for switch in FASTEST_SWITCHES},
+    }
     for source_tier, target_tier in itertools.product(TIERS, TIERS):
         source, target = (
-            make(tier, kind, seed=one, **overrides, **({"switches": settings} if tier == "optimized" else {}))
+            make(tier, kind, seed=one, switches=switches[tier], **overrides)
             for tier, one in ((source_tier, seed), (target_tier, seed + 1))
         )
         source.train_steps(num_steps)

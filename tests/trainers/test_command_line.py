@@ -240,7 +240,7 @@ def refused(capsys, *arguments):
         (("no_family",), "no_family"),
         ((FAMILY,), "ACTION"),
         ((FAMILY, "sample"), "sample"),
-        ((FAMILY, "train", "--tier", "fastest"), "fastest"),
+        ((FAMILY, "train", "--tier", "swift"), "swift"),
         ((FAMILY, "train", "--tier", "warp"), "warp"),
         ((FAMILY, "train", "--preset", "huge"), "huge"),
         ((FAMILY, "train", "--epochs", "-1"), "-1"),

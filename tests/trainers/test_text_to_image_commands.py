@@ -405,7 +405,7 @@ def refused(capsys, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("train", "--tier", "fastest"), "fastest"),
+        (("train", "--tier", "swift"), "swift"),
         (("train", "--preset", "huge"), "huge"),
         (("train", "--epochs", "0"), "0"),
         (("train", "--switch", "mixed_precision"), "mixed_precision"),

@@ -803,7 +803,7 @@ def test_a_state_of_something_else_is_refused_and_changes_nothing(make, tier):
 @pytest.mark.parametrize(
     ("tier", "arguments", "named"),
     [
-        ("fastest", {}, "tier: unknown tier 'fastest'; choose one of: reference, optimized"),
+        ("swift", {}, "tier: unknown tier 'swift'; choose one of: reference, optimized, fastest"),
         ("reference", {"preset": "huge"}, "preset: unknown preset 'huge'; choose one of: tiny, smoke, default"),
         ("reference", {"image_size": 48}, "configuration: image_size is 48; make it a power of two"),
         ("reference", {"small_image_size": 24}, "configuration: small_image_size is 24; make it a power of two"),

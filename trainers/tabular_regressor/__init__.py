@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from trainers.contract import BadInput, Trainer
-from trainers.tabular_regressor.config import PRESETS, SWITCHES, TIERS, RegressorConfig
+from trainers.tabular_regressor.config import FASTEST_SWITCHES, PRESETS, SWITCHES, TIERS, RegressorConfig
 
-__all__ = ["ACTIONS", "PRESETS", "SWITCHES", "TIERS", "RegressorConfig", "build"]
+__all__ = ["ACTIONS", "FASTEST_SWITCHES", "PRESETS", "SWITCHES", "TIERS", "RegressorConfig", "build"]
 
 _DOCUMENTED = frozenset({
     "TrainingConfig", "TrainingMetrics", "check_existing_model_files", "check_existing_plots", "clear_gpu_memory",
@@ -53,7 +53,7 @@ def build(  # noqa: PLR0913 - all but the tier are keywords, and a caller gives 
         device: `cpu`, `cuda` or `cuda:1`.
         seed: of the weights, the order of the batches and dropout. The offline data has its own, `data_seed`.
         switches: settings by name; those not named are on, as document 004 has them, unless the configuration says
-            otherwise. The reference has no switches.
+            otherwise. Those of the fastest tier are on where the device makes them pay. The reference has none.
         overrides: values of `RegressorConfig` that shall differ from the preset's.
 
     Returns:

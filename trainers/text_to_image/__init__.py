@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from trainers.contract import BadInput, Trainer
-from trainers.text_to_image.config import PRESETS, SWITCHES, TIERS, TextToImageConfig
+from trainers.text_to_image.config import FASTEST_SWITCHES, PRESETS, SWITCHES, TIERS, TextToImageConfig
 
-__all__ = ["ACTIONS", "PRESETS", "SWITCHES", "TIERS", "TextToImageConfig", "add_sample_options", "build"]
+__all__ = [
+    "ACTIONS", "FASTEST_SWITCHES", "PRESETS", "SWITCHES", "TIERS", "TextToImageConfig", "add_sample_options", "build",
+]  # fmt: skip
 
 ACTIONS = ("make-data", "train", "sample")
 """What the command line can do with this family."""
@@ -44,7 +46,7 @@ def build(  # noqa: PLR0913 - all but the tier are keywords, and a caller gives 
         device: `cpu`, `cuda` or `cuda:1`.
         seed: of the weights, the order of the batches and the noise. The offline data has its own, `data_seed`.
         switches: settings by name; those not named are as document 003 has them: its five changes on, its future
-            optimizations off. The reference has no switches.
+            optimizations off. Those of the fastest tier are on where the device makes them pay. The reference has none.
         log: takes the log lines that training writes; without it they are printed.
         overrides: values of `TextToImageConfig` that shall differ from the preset's.
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from trainers.devices import find_device
 from trainers.switches import resolve
-from trainers.text_to_image.config import SWITCHES, TextToImageConfig
+from trainers.text_to_image.config import FASTEST_SWITCHES, SWITCHES, TextToImageConfig
 from trainers.text_to_image.data import CaptionData, load_data
+from trainers.text_to_image.fastest import FastestTrainer
 from trainers.text_to_image.optimized import OptimizedTrainer
 from trainers.text_to_image.reference import ReferenceTrainer
 from trainers.text_to_image.renderer import offline_data
@@ -30,10 +31,12 @@ def assemble(  # noqa: PLR0913 - the arguments of the family's build, once more
     log: Callable[[str], None] | None = None,
 ) -> ReferenceTrainer:
     """Build the trainer of one tier; see `trainers.text_to_image.build`."""
-    resolve(() if tier == "reference" else SWITCHES, switches)
+    resolve({"optimized": SWITCHES, "fastest": FASTEST_SWITCHES}.get(tier, ()), switches)
     place = find_device(device)
     loaded = data if isinstance(data, CaptionData) else find_data(config, data)
     write = log or print
     if tier == "reference":
         return ReferenceTrainer(config, loaded, device=place, seed=seed, log=write)
+    if tier == "fastest":
+        return FastestTrainer(config, loaded, device=place, seed=seed, log=write, switches=switches)
     return OptimizedTrainer(config, loaded, device=place, seed=seed, log=write, switches=switches)

@@ -31,6 +31,7 @@ from trainers.loading import EpochSampler, make_loader
 from trainers.text_to_image.config import TextToImageConfig
 
 __all__ = [
+    "IMAGE_ERRORS",
     "Batch",
     "CaptionData",
     "Item",
@@ -38,8 +39,10 @@ __all__ = [
     "TextEncoder",
     "TrainSampler",
     "decode_image",
+    "decode_pixels",
     "join_items",
     "load_data",
+    "reason_of",
     "split_images",
     "without_single",
     "words_of",
@@ -59,7 +62,7 @@ _NAMED = 3  # how many of many a message names
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """What images are read; Pillow knows others, among them some that start a program."""
 
-_IMAGE_ERRORS = (
+IMAGE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error,
     Image.DecompressionBombError, Image.DecompressionBombWarning,
 )  # fmt: skip
@@ -190,6 +193,10 @@ class CaptionData:
         """Items of `train` or `val`."""
         return len(self.parts[part])
 
+    def path_of(self, image: int) -> Path:
+        """Where the file of an image lies."""
+        return self.folder / self.file_names[image]
+
     def captions(self, items: str | Iterable[int]) -> list[str]:
         """Captions of a part or of some items."""
         numbers = self.parts[items].tolist() if isinstance(items, str) else items
@@ -273,16 +280,18 @@ class PairItems(Dataset[Item]):
             image = int(data.image_of_N[item])
             if image in damaged:
                 continue
-            path = data.folder / data.file_names[image]
             try:
-                image_CHW = decode_image(path, self._image_size)
-            except _IMAGE_ERRORS as error:
-                damaged[image] = f"{path}: {_reason(error)}"
+                image_CHW = self._read(image)
+            except IMAGE_ERRORS as error:
+                damaged[image] = f"{data.path_of(image)}: {reason_of(error)}"
                 continue
             return Item(image_CHW, data.encoder.encode(data.captions_N[item]), item, image, tuple(damaged.values()))
         # An error of ours would reach the training process as another one, so `note_damaged` raises it there.
         nothing_CHW = torch.zeros(3, self._image_size, self._image_size)
         return Item(nothing_CHW, torch.zeros(data.encoder.text_size), -1, -1, tuple(damaged.values()))
+
+    def _read(self, image: int) -> Tensor:
+        return decode_image(self._data.path_of(image), self._image_size)
 
 
 class TrainSampler(EpochSampler):
@@ -340,14 +349,18 @@ def words_of(text: str) -> list[str]:
 
 
 def decode_image(path: Path, size: int) -> Tensor:
-    """Read an image file, (3, size, size) from -1 to 1: whatever its mode as RGB, resized bilinearly.
+    """Read an image file as `decode_pixels` does, (3, size, size) from -1 to 1."""
+    pixels_HWC = decode_pixels(path, size).astype(np.float32) / 127.5 - 1
+    return torch.from_numpy(np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1)))
+
+
+def decode_pixels(path: Path, size: int) -> NDArray[np.uint8]:
+    """Read an image file, (size, size, 3): whatever its mode as RGB, resized bilinearly.
 
     Transparency is dropped; of 16 bits the upper 8 are kept.
     """
     with Image.open(path, formats=_FORMATS) as image:
-        resized = _to_rgb(image).resize((size, size), Image.Resampling.BILINEAR)
-    pixels_HWC = np.asarray(resized, np.float32) / 127.5 - 1
-    return torch.from_numpy(np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1)))
+        return np.asarray(_to_rgb(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def split_images(num_images: int, config: TextToImageConfig) -> tuple[Rows, Rows]:
@@ -431,8 +444,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _reason(error: BaseException) -> str:
-    """Say in a few words what an image suffers from."""
+def reason_of(error: BaseException) -> str:
+    """Say in a few words what an image suffers from that one of `IMAGE_ERRORS` was raised for."""
     if isinstance(error, UnidentifiedImageError):
         return "no image in a known format"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -573,9 +586,9 @@ def _look_at_images(
                 size = path.stat().st_size
                 with Image.open(path, formats=_FORMATS) as image:
                     modes[image.mode] += 1
-            except _IMAGE_ERRORS as error:
+            except IMAGE_ERRORS as error:
                 empty = path.is_file() and not path.stat().st_size
-                bad.append(f"{path}: {'empty' if empty else _reason(error)}")
+                bad.append(f"{path}: {'empty' if empty else reason_of(error)}")
                 continue
             numbers[image_id] = len(numbers)
             sizes.append(size)

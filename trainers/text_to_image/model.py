@@ -86,8 +86,11 @@ class Generator(nn.Module):
 
     def forward(self, noise_BZ: Tensor, texts_BE: Tensor) -> Tensor:
         """Map noise (B, Z) and texts (B, E) to images (B, 3, H, W) in [-1, 1]."""
-        seed_BC = torch.cat([self.text(texts_BE), noise_BZ], dim=1)
-        return cast("Tensor", self.image(seed_BC[:, :, None, None]))
+        return cast("Tensor", self.image(self.seed_maps(noise_BZ, texts_BE)))
+
+    def seed_maps(self, noise_BZ: Tensor, texts_BE: Tensor) -> Tensor:
+        """Give what an image grows from: reduced text and noise as the channels (B, T + Z, 1, 1) of a 1x1 map."""
+        return torch.cat([self.text(texts_BE), noise_BZ], dim=1)[:, :, None, None]
 
 
 class Discriminator(nn.Module):
@@ -119,9 +122,12 @@ class Discriminator(nn.Module):
     def forward(self, images_BCHW: Tensor, texts_BE: Tensor) -> tuple[Tensor, Tensor]:
         """Map images (B, 3, H, W) and texts (B, E) to logits (B,) and features (B, F, 4, 4)."""
         features_BFHW = self.image(images_BCHW)
+        return self.logits(features_BFHW, texts_BE), features_BFHW
+
+    def logits(self, features_BFHW: Tensor, texts_BE: Tensor) -> Tensor:
+        """Map features (B, F, 4, 4) of images, with texts (B, E), to logits (B,)."""
         texts_BTHW = self.text(texts_BE)[:, :, None, None].expand(-1, -1, *features_BFHW.shape[2:])
-        logits_B = self.judge(torch.cat([features_BFHW, texts_BTHW], dim=1)).flatten()
-        return logits_B, features_BFHW
+        return cast("Tensor", self.judge(torch.cat([features_BFHW, texts_BTHW], dim=1)).flatten())
 
 
 def _draw_weights(module: nn.Module) -> None:

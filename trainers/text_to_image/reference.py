@@ -287,9 +287,15 @@ class ReferenceTrainer:
         return batch
 
     def _note_step(self, losses: tuple[float, float], num_items: int) -> None:
+        self._note_losses(losses, num_items)
+        self._count_step(num_items)
+
+    def _note_losses(self, losses: tuple[float, float], num_items: int) -> None:
         for number, name in enumerate(("discriminator_losses", "generator_losses")):
             self._metrics[name].append(losses[number])
             self._loss_sums[number] += losses[number] * num_items
+
+    def _count_step(self, num_items: int) -> None:
         self._metrics["num_steps"] += 1
         self.num_items_done += num_items
 

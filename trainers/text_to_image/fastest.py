@@ -1,0 +1,224 @@
+"""The text-to-image training as fast as the hardware allows: the reference's work and mathematics, nothing left out.
+
+Images, batches, noise, networks, losses and optimizers are the reference's; only how they are computed changes.
+
+Shape suffixes: B items of a batch, G items of the passes joined to one, C channels, H and W rows and columns of pixels,
+F features, E embedded text, Z noise.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+from torch.utils.data import DataLoader
+
+from trainers.fused import align_moments, portable_state, with_kernels_of
+from trainers.loading import make_loader
+from trainers.mixed_precision import multiplies_bfloat16
+from trainers.randomness import derived_seed
+from trainers.switches import resolve
+from trainers.text_to_image.cache import CachedItems, open_cache
+from trainers.text_to_image.config import FASTEST_SWITCHES, TextToImageConfig
+from trainers.text_to_image.data import Batch, CaptionData, TrainSampler, join_items
+from trainers.text_to_image.model import discriminator_loss, entropy_of_probabilities, generator_loss
+from trainers.text_to_image.reference import NOISE, ReferenceTrainer
+
+__all__ = ["FastestTrainer"]
+
+_OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
+
+
+class FastestTrainer(ReferenceTrainer):
+    """The reference computed faster, each way of doing so behind a switch.
+
+    Args:
+        config: as the reference's.
+        data: as the reference's.
+        device: as the reference's.
+        seed: as the reference's.
+        log: as the reference's.
+        switches: what is on; a switch not named here is on where the device makes it pay.
+
+    Raises:
+        BadInput: an unknown switch, or no place to keep the decoded images.
+
+    """
+
+    def __init__(  # noqa: PLR0913 - the reference's, and the switches
+        self,
+        config: TextToImageConfig,
+        data: CaptionData,
+        *,
+        device: torch.device,
+        seed: int,
+        log: Callable[[str], None] = print,
+        switches: Mapping[str, bool] | None = None,
+    ) -> None:
+        """Bind every switch once; from then on nothing asks for them."""
+        on_cuda = device.type == "cuda"
+        of_device = {
+            "bfloat16": multiplies_bfloat16(device),
+            "compiled_losses": on_cuda,
+            "deferred_metrics": on_cuda,
+        }
+        self.switches = on = resolve(FASTEST_SWITCHES, {**of_device, **(switches or {})})
+
+        # --- The switches, bound here and read nowhere else ---
+        self._layout = torch.channels_last if on["channels_last"] else torch.contiguous_format
+        self._precision: Callable[[], AbstractContextManager[object]] = partial(
+            torch.autocast, device.type, torch.bfloat16, enabled=on["bfloat16"]
+        )
+        self._cache = open_cache(data, config.image_size) if on["cached_images"] else None
+        self._real = self._normalized if on["cached_images"] else self._laid_out
+        super().__init__(config, data, device=device, seed=seed, log=log)
+        for network in (self.generator, self.discriminator):
+            network.to(memory_format=self._layout)  # type: ignore[call-overload] # PyTorch's stubs do not know it
+        if on["fused_optimizer"]:
+            betas = (config.beta1, config.beta2)
+            for name in ("generator", "discriminator"):
+                weights = getattr(self, name).parameters()
+                setattr(self, f"{name}_optimizer", Adam(weights, lr=config.learning_rate, betas=betas, fused=True))
+        self._loss_d = self._joined_discriminator_loss if on["joined_passes"] else self._discriminator_loss
+        self._loss_g = self._generator_loss
+        if on["compiled_losses"]:
+            self._loss_d, self._loss_g = torch.compile(self._loss_d), torch.compile(self._loss_g)
+        # None stands for every weight that the loss depends on, the discriminator's too.
+        self._weights_of_g = list(self.generator.parameters()) if on["pruned_backward"] else None
+        self._note = self._note_later if on["deferred_metrics"] else self._note_at_once
+        # --- End of the switches ---
+
+        self._pending: list[tuple[Tensor, Tensor, int]] = []  # losses still on the device, and how many items
+        # A tensor of the device: a division by a number is one by its reciprocal on CUDA, which rounds otherwise.
+        self._half_range = torch.tensor(127.5, device=device)
+
+    def make_loader(self, part: str) -> DataLoader[Batch]:
+        """As the reference's; batches of `train` may hold images as bytes, which the step normalizes."""
+        if self._cache is None or part != "train":
+            return super().make_loader(part)
+        items = CachedItems(self.data, part, self._cache)
+        batch_size = self.config.batch_size
+        return make_loader(items, batch_size, sampler=TrainSampler(items, batch_size), collate=join_items)
+
+    def train_batch(self, batch: Batch) -> tuple[float, float]:
+        """Update the discriminator, then the generator; see the reference's."""
+        loss_d, loss_g = self._update(batch)
+        return loss_d.item(), loss_g.item()
+
+    def state(self) -> dict[str, Any]:
+        """As the reference's, whatever the optimizers' kernels and the layout of the weights."""
+        return {**super().state(), **{name: portable_state(getattr(self, name)) for name in _OPTIMIZERS}}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """As the reference's."""
+        self._check_state(state)
+        ours = {name: with_kernels_of(getattr(self, name), state[name]) for name in _OPTIMIZERS}
+        super().load_state({**state, **ours})
+        for name in _OPTIMIZERS:
+            align_moments(getattr(self, name))
+
+    def _update(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Do the reference's step; the losses stay on the device."""
+        images_BCHW, texts_BE = self._real(self._moved(batch.images_BCHW)), self._moved(batch.texts_BE)
+        noise_BZ = self._noise(len(texts_BE), NOISE, self.epoch, self.num_items_done)
+        seeds_BCHW = self.generator.seed_maps(noise_BZ, texts_BE)
+        with self._precision():
+            fakes_BCHW = self.generator.image(seeds_BCHW)
+        fakes_BCHW = fakes_BCHW.float()
+
+        self.discriminator_optimizer.zero_grad()
+        loss_d = self._loss_d(images_BCHW, self._moved(batch.wrong_B), fakes_BCHW.detach(), texts_BE)
+        loss_d.backward()  # type: ignore[no-untyped-call]
+        self.discriminator_optimizer.step()
+
+        self.generator_optimizer.zero_grad()
+        loss_g = self._loss_g(images_BCHW, fakes_BCHW, texts_BE)
+        loss_g.backward(inputs=self._weights_of_g)  # type: ignore[no-untyped-call]
+        self.generator_optimizer.step()
+        return loss_d.detach(), loss_g.detach()
+
+    def _discriminator_loss(self, images_BCHW: Tensor, wrong_B: Tensor, fakes_BCHW: Tensor, texts_BE: Tensor) -> Tensor:
+        return discriminator_loss(
+            self._judged, images_BCHW, wrong_B, fakes_BCHW, texts_BE, entropy=entropy_of_probabilities
+        )
+
+    def _joined_discriminator_loss(
+        self, images_BCHW: Tensor, wrong_B: Tensor, fakes_BCHW: Tensor, texts_BE: Tensor
+    ) -> Tensor:
+        """Give the same loss with the three passes' images, one after the other, in one call of each layer."""
+        maps_GCHW = self._laid_out(torch.cat([images_BCHW, images_BCHW[wrong_B], fakes_BCHW]))
+        with self._precision():
+            for layer in self.discriminator.image:
+                # Statistics are of a pass, and the running ones move on in the order of the passes.
+                is_norm = isinstance(layer, nn.BatchNorm2d)
+                maps_GCHW = torch.cat([layer(each) for each in maps_GCHW.chunk(3)]) if is_norm else layer(maps_GCHW)
+        passes = [self.discriminator.logits(each, texts_BE) for each in maps_GCHW.float().chunk(3)]
+        return sum(map(entropy_of_probabilities, passes, (1.0, 0.0, 0.0)), start=torch.zeros((), device=self.device))
+
+    def _generator_loss(self, images_BCHW: Tensor, fakes_BCHW: Tensor, texts_BE: Tensor) -> Tensor:
+        weights = {"l1_weight": self.config.l1_weight, "feature_weight": self.config.feature_weight}
+        return generator_loss(
+            self._judged, images_BCHW, fakes_BCHW, texts_BE, entropy=entropy_of_probabilities, **weights
+        )
+
+    def _judged(self, images_BCHW: Tensor, texts_BE: Tensor) -> tuple[Tensor, Tensor]:
+        """Do what the discriminator does, the convolutions of the image alone in the switches' precision.
+
+        The last one makes a single number of 10,240: in bfloat16 its rounding alone would be most of the loss's.
+        """
+        with self._precision():
+            features_BFHW = self.discriminator.image(self._laid_out(images_BCHW))
+        features_BFHW = features_BFHW.float()
+        return self.discriminator.logits(features_BFHW, texts_BE), features_BFHW
+
+    def _normalized(self, bytes_BCHW: Tensor) -> Tensor:
+        """Scale bytes to [-1, 1] as `decode_image` does, to the bit."""
+        return self._laid_out(bytes_BCHW.float() / self._half_range - 1)
+
+    def _laid_out(self, images_BCHW: Tensor) -> Tensor:
+        return images_BCHW.contiguous(memory_format=self._layout)
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        """Bring a tensor to the device without waiting for what that is still busy with."""
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
+    def _noise(self, num_items: int, *words: int) -> Tensor:
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, *words))
+        return self._moved(torch.randn(num_items, self.config.noise_size, generator=generator))
+
+    def _take_steps(self, n: int) -> None:
+        try:
+            super()._take_steps(n)
+        finally:
+            self._settle()
+
+    def _take_step(self) -> None:
+        batch = self._next_batch()
+        self._note(self._update(batch), len(batch.texts_BE))
+
+    def _note_at_once(self, losses: tuple[Tensor, Tensor], num_items: int) -> None:
+        loss_d, loss_g = losses
+        self._note_step((loss_d.item(), loss_g.item()), num_items)
+
+    def _note_later(self, losses: tuple[Tensor, Tensor], num_items: int) -> None:
+        self._pending.append((*losses, num_items))
+        self._count_step(num_items)
+
+    def _settle(self) -> None:
+        """Fetch the losses that are still on the device, all at once, and note them in their order."""
+        pending, self._pending = self._pending, []
+        if pending:
+            fetched = torch.stack([loss for *losses, _ in pending for loss in losses]).tolist()
+            for number, (_, _, num_items) in enumerate(pending):
+                self._note_losses((fetched[2 * number], fetched[2 * number + 1]), num_items)
+
+    def _log_line(self) -> None:
+        self._settle()
+        super()._log_line()
+
+    def _begin_epoch(self, epoch: int) -> None:
+        self._settle()  # into the sums of the epoch that they are of
+        super()._begin_epoch(epoch)
