@@ -138,7 +138,9 @@ def test_a_second_interrupt_does_not_wait_and_saves_no_half_step(tmp_path, setti
     assert (tmp_path / LAST).is_file(), "the last whole epoch"
 
 
-def test_the_fastest_tier_stops_after_a_call_and_goes_on_from_there(tmp_path, settings, monkeypatch, capsys):
+def test_the_fastest_tier_stops_after_a_call_and_goes_on_from_there(tmp_path, monkeypatch):
+    settings = tmp_path / "calls_of_two.json"
+    settings.write_text(SETTINGS.replace("{", '{"steps_per_call": 2, '))
     chosen = ("--preset", "tiny", "--config", settings, "--tier", "fastest", "--switch", "joined_discriminator=off")
     assert run(FAMILY, "train", *chosen, "--out", tmp_path / "whole") == 0
     train_call = FastestTrainer._train_call
@@ -155,8 +157,7 @@ def test_the_fastest_tier_stops_after_a_call_and_goes_on_from_there(tmp_path, se
     assert content["tier"] == "fastest"
     assert not content["switches"]["joined_discriminator"]
     assert content["switches"]["batched_calls"]
-    num_whole = content["config"]["steps_per_call"]
-    assert content["state"]["progress"]["positions"]["adversarial"] == [0, num_whole], "the call was finished"
+    assert content["state"]["progress"]["positions"]["adversarial"] == [0, 2], "the call was finished"
     assert run(FAMILY, "train", "--resume", tmp_path / "parts" / INTERRUPTED) == 0
     parts, whole = (training.read_training(tmp_path / name / LAST) for name in ("parts", "whole"))
     assert parts["state"]["progress"]["positions"] == whole["state"]["progress"]["positions"]
