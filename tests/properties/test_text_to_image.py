@@ -279,7 +279,8 @@ def check_state_travels(kind, overrides, settings, seed, num_steps, num_more):
             make(tier, kind, seed=one, switches=switches[tier], **overrides)
             for tier, one in ((source_tier, seed), (target_tier, seed + 1))
         )
-        source.train_steps(num_steps)
+        # Within the first epoch: a schedule that takes over a state of a later one goes on with that epoch's rate.
+        source.train_steps(min(num_steps, source.num_steps_left))
         state = source.state()
         target.load_state(state)
         back = target.state()
