@@ -10,7 +10,7 @@ import pytest
 from bench.sides import ablation
 from trainers.dialogue_gan import FASTEST_SWITCHES as DIALOGUE_SWITCHES
 
-pytestmark = [pytest.mark.ladder, pytest.mark.long_pair(4)]
+pytestmark = [pytest.mark.ladder, pytest.mark.long_pair(6)]
 
 
 def rows(switches):
