@@ -279,8 +279,10 @@ def check_state_travels(kind, overrides, settings, seed, num_steps, num_more):
             make(tier, kind, seed=one, switches=switches[tier], **overrides)
             for tier, one in ((source_tier, seed), (target_tier, seed + 1))
         )
-        # Within the first epoch: a schedule that takes over a state of a later one goes on with that epoch's rate.
-        source.train_steps(min(num_steps, source.num_steps_left))
+        # A schedule that takes over the state of a later epoch goes on with that epoch's rate, which tiers without
+        # one do not have: with it, within the first.
+        within = source.num_steps_left if settings["cosine_schedule"] else num_steps
+        source.train_steps(min(num_steps, within))
         state = source.state()
         target.load_state(state)
         back = target.state()
