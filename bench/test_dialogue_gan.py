@@ -18,10 +18,10 @@ from speedclaims.recorders.nvml import gpu_environment
 from speedclaims.recorders.syncs_tf import counting_syncs
 
 PRETRAINING_STEPS = 8
-QUICK = {"tiny": {}, "smoke": {"sequence_length": 8}, "default": {}}
+QUICK = {"tiny": {"sequence_length": 3}, "smoke": {"sequence_length": 8}, "default": {}}
 """Shorter sequences, of which a sampler that runs operation by operation makes enough for an interval."""
 
-SHORT = {"tiny": {}, "smoke": {"sequence_length": 8, "num_lines": 4}, "default": {}}
+SHORT = {"tiny": {"sequence_length": 3}, "smoke": {"sequence_length": 8, "num_lines": 4}, "default": {}}
 """Fewer lines of dialogue too, for what needs whole epochs."""
 
 GRAPHS = {"graph_steps": True}

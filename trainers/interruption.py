@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
@@ -74,12 +75,22 @@ def at_once() -> Iterator[None]:
         before[signal.Signals(number)](number, frame)
         raise KeyboardInterrupt
 
+    # Where it breaks into a finalizer, such as a loader's that ends its workers, nothing can be raised: Python tells
+    # the terminal and goes on. The signal is known already, and asked for again.
+    told = sys.unraisablehook
+
+    def unless_interrupted(what: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(what.exc_value, KeyboardInterrupt):
+            told(what)
+
+    sys.unraisablehook = unless_interrupted
     for number, handler in before.items():
         if callable(handler):  # neither the system's own nor ignored
             signal.signal(number, receive)
     try:
         yield
     finally:
+        sys.unraisablehook = told
         for number, handler in before.items():
             if callable(handler):
                 signal.signal(number, handler)

@@ -1,6 +1,9 @@
 """A small project of a user's, run in a process of its own."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -28,6 +31,15 @@ class Project:
 
     def record(self, folder="out"):
         return json.loads((self.path / folder / "record.json").read_text())
+
+
+def record_of(folder, text):
+    """Run a test in a fresh process, not as a worker, and return the file of its record: for fixtures of a module."""
+    (folder / "test_p.py").write_text(text)
+    command = [sys.executable, "-m", "pytest", "-pno:xdist", "--speedup-max-time=0.3", "--speedup-report=out"]
+    environment = {key: value for key, value in os.environ.items() if "XDIST" not in key}
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+    return folder / "out" / "record.json"
 
 
 @pytest.fixture(autouse=True)

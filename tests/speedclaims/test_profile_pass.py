@@ -2,13 +2,13 @@
 
 import importlib.util
 import json
-import subprocess
-import sys
 
 import fastjsonschema  # noqa: F401 - before pytester notes what is imported, or its errors would be of two classes
 import pytest
 
 from speedclaims import record
+
+from .conftest import record_of
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 
@@ -118,11 +118,7 @@ def test_without_a_framework_every_figure_has_a_reason(project):
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """The record of a run without the pass, made once."""
-    folder = tmp_path_factory.mktemp("project")
-    (folder / "test_p.py").write_text(PLAIN)
-    command = [sys.executable, "-m", "pytest", "-pno:xdist", "--speedup-max-time=0.3", "--speedup-report=out"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return (folder / "out" / "record.json").read_text()
+    return record_of(tmp_path_factory.mktemp("project"), PLAIN).read_text()
 
 
 def test_without_the_pass_the_row_says_so_and_there_are_no_ceilings(saved):

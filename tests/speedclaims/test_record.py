@@ -1,14 +1,13 @@
 """The record is strict JSON of a published form, or refused in one line."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 from speedclaims import cli, record
 from speedclaims.record import RecordError
+
+from .conftest import record_of
 
 PAIR = "def test_x(pair):\n    pair(before=lambda: sum(range(90_000)), after=lambda: sum(range(900)))\n"
 
@@ -16,12 +15,7 @@ PAIR = "def test_x(pair):\n    pair(before=lambda: sum(range(90_000)), after=lam
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A record as a run leaves it, made once."""
-    folder = tmp_path_factory.mktemp("project")
-    (folder / "test_x.py").write_text(PAIR)
-    command = [sys.executable, "-m", "pytest", "-pno:xdist", "--speedup-max-time=0.3", "--speedup-report=out"]
-    environment = {key: value for key, value in os.environ.items() if "XDIST" not in key}
-    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
-    return folder / "out" / "record.json"
+    return record_of(tmp_path_factory.mktemp("project"), PAIR)
 
 
 @pytest.fixture

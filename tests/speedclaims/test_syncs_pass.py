@@ -2,16 +2,14 @@
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 
 import fastjsonschema  # noqa: F401 - before pytester notes what is imported, or its errors would be of two classes
 import pytest
 
 from speedclaims import record
-from speedclaims.report.markdown import markdown_report
-from speedclaims.report.view import view_record
+from speedclaims.report.render import render_markdown
+
+from .conftest import record_of
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 
@@ -125,12 +123,7 @@ def test_by_the_option_and_without_a_framework_there_is_a_reason(project):
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """The record of a run without the pass, made once."""
-    folder = tmp_path_factory.mktemp("project")
-    (folder / "test_p.py").write_text(PLAIN)
-    command = [sys.executable, "-m", "pytest", "-pno:xdist", "--speedup-max-time=0.3", "--speedup-report=out"]
-    environment = {key: value for key, value in os.environ.items() if "XDIST" not in key}
-    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
-    return (folder / "out" / "record.json").read_text()
+    return record_of(tmp_path_factory.mktemp("project"), PLAIN).read_text()
 
 
 @pytest.fixture
@@ -155,7 +148,7 @@ def test_of_many_lines_the_report_names_the_first(plain):
         "internal": {"before": 3, "after": 0},
     }
     record.validate(plain)
-    text = markdown_report(view_record(json.loads(record.dumps(plain))), [], [])
+    text = render_markdown([plain])
     told = next(line for line in text.splitlines() if "before: a" in line)
     assert "12.py:12 (12)" in told
     assert "5.py:5 (5), 4 more lines (10); inside the frameworks 3" in told

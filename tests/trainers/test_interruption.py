@@ -1,0 +1,54 @@
+"""A signal that breaks in where nothing can be raised."""
+
+import signal
+import sys
+
+import pytest
+
+from trainers.interruption import StopSignals, at_once
+
+
+class Finalized:
+    """Does something when it is thrown away, as a loader ends its workers."""
+
+    def __init__(self, action):
+        self.action = action
+
+    def __del__(self):
+        self.action()
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What Python tells the terminal of errors that nobody can catch."""
+    found = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: found.append(what.exc_type))
+    return found
+
+
+def interrupt():
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_a_signal_in_a_finalizer_is_known_and_not_told_to_the_terminal(told):
+    with StopSignals() as stop:
+        with at_once():
+            Finalized(interrupt)
+        received, stop.received = stop.received, None
+    assert received is signal.SIGINT
+    assert told == []
+
+
+def test_another_error_in_a_finalizer_is_told(told):
+    with StopSignals(), at_once():
+        Finalized(lambda: 1 / 0)
+    assert told == [ZeroDivisionError]
+
+
+def test_afterwards_a_signal_in_a_finalizer_is_told_again(told):
+    with at_once():
+        pass
+    with pytest.raises(KeyboardInterrupt):
+        raise KeyboardInterrupt
+    Finalized(interrupt)
+    assert told == [KeyboardInterrupt]
