@@ -228,7 +228,9 @@ def test_100_epochs_are_enough(text_to_image, figure):
 
 @pytest.fixture
 def ctrl_c_is_heard():
-    """Undo what a shell does to what it runs in the background: Ctrl-C is ignored there."""
+    """Undo what a shell or a service does to what it runs in the background: Ctrl-C is ignored or blocked there."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

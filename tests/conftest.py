@@ -17,9 +17,13 @@ settings.register_profile("ci", max_examples=25, deadline=None, derandomize=True
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "fast"))
 
 
-# Whoever starts the tests in the background may have had Ctrl-C ignored, which they and their children would inherit.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Whoever starts the tests, a shell in the background or a service, may have had signals ignored or blocked, which the
+# tests and their children would inherit.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {_number})
 
 
 @pytest.fixture(scope="session")
