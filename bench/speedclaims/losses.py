@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 FAMILY_ERROR = 0.005
 """Of sessions with unchanged code, the share in which chance alone may put any pair's whole interval above 0."""
@@ -90,8 +90,8 @@ def losses(base: Combined, new: Combined) -> Losses:
     df = variance**2 / (variance_base**2 / df_base + variance_new**2 / df_new)
     value = base.value - new.value
     error = np.sqrt(variance)
-    tails = holm_tails(stats.t.sf(value / error, df))
-    half = stats.t.isf(tails, df) * error
+    tails = holm_tails(stdtr(df, -value / error))
+    half = -stdtrit(df, tails) * error
     return Losses(value, value - half, value + half, 1 - 2 * tails)
 
 

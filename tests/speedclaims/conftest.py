@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+LIGHT = ("-pno:hypothesispytest",)
+"""Hypothesis is imported by its plugin at the end of every run, used or not, which takes as long as the run."""
+
 QUICK = ("--speedup-max-time=0.8", "--speedup-precision=0.2")
 
 
@@ -24,10 +27,10 @@ class Project:
         return self
 
     def run(self, *arguments):
-        return self.pytester.runpytest_subprocess("-pno:xdist", *QUICK, *arguments)
+        return self.pytester.runpytest_subprocess("-pno:xdist", *LIGHT, *QUICK, *arguments)
 
     def run_with_xdist(self, *arguments):
-        return self.pytester.runpytest_subprocess(*QUICK, *arguments)
+        return self.pytester.runpytest_subprocess(*LIGHT, *QUICK, *arguments)
 
     def record(self, folder="out"):
         return json.loads((self.path / folder / "record.json").read_text())
@@ -36,7 +39,7 @@ class Project:
 def record_of(folder, text):
     """Run a test in a fresh process, not as a worker, and return the file of its record: for fixtures of a module."""
     (folder / "test_p.py").write_text(text)
-    command = [sys.executable, "-m", "pytest", "-pno:xdist", "--speedup-max-time=0.3", "--speedup-report=out"]
+    command = [sys.executable, "-m", "pytest", "-pno:xdist", *LIGHT, "--speedup-max-time=0.3", "--speedup-report=out"]
     environment = {key: value for key, value in os.environ.items() if "XDIST" not in key}
     subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
     return folder / "out" / "record.json"

@@ -54,6 +54,15 @@ nvmlDeviceGetPowerUsage = nvmlDeviceGetTotalEnergyConsumption = lambda device: 5
 """
 
 
+def missing(name):
+    """Text of a module that is as good as not installed; also where only its import would take seconds."""
+    return f"raise ModuleNotFoundError(\"No module named '{name}'\", name='{name}')"
+
+
+WITHOUT_TENSORFLOW = {"tensorflow": missing("tensorflow")}
+WITHOUT_FRAMEWORKS = {**WITHOUT_TENSORFLOW, "torch": missing("torch")}
+
+
 def refuse_constant(name):
     raise ValueError(name)
 
@@ -139,8 +148,7 @@ def test_trainers_in_the_working_directory_are_asked_for_their_families():
 
 
 def test_where_torch_is_not_installed_the_reason_is_that(tmp_path):
-    missing = "raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')"
-    found = examine(tmp_path, torch=missing)
+    found = examine(tmp_path, torch=missing("torch"))
     assert found["frameworks"]["torch"]["reason"] == "it is not installed"
     assert found["frameworks"]["torch"]["devices"]["cpu"] == {
         "possible": False,
@@ -181,7 +189,7 @@ def test_a_framework_that_hangs_is_given_up_with_all_that_it_started(tmp_path):
         "time.sleep(600)\n"
     )
     start = time.monotonic()
-    found = examine(tmp_path, "--timeout", "4", torch=hangs)
+    found = examine(tmp_path, "--timeout", "4", torch=hangs, **WITHOUT_TENSORFLOW)
     assert time.monotonic() - start < 600
     assert found["frameworks"]["torch"]["reason"] == "it did not answer within 4 s"
     assert_reasoned(found)
@@ -190,7 +198,7 @@ def test_a_framework_that_hangs_is_given_up_with_all_that_it_started(tmp_path):
 
 
 def test_a_gpu_that_answers_is_described_and_what_it_cannot_do_has_its_reason(tmp_path):
-    found = examine(tmp_path, torch=FAKE_TORCH, pynvml=FAKE_NVML)
+    found = examine(tmp_path, torch=FAKE_TORCH, pynvml=FAKE_NVML, **WITHOUT_TENSORFLOW)
     torch = found["frameworks"]["torch"]
     assert (torch["version"], torch["cuda"], torch["threads"]) == ("9.8.7", "14.0", {"intra_op": 3, "inter_op": 3})
     assert torch["devices"]["cuda"]["gpus"][0]["compute_capability"] == "9.0"
@@ -213,12 +221,12 @@ def test_a_gpu_that_answers_is_described_and_what_it_cannot_do_has_its_reason(tm
             ),
             "NVMLError: Not Supported",
         ),
-        ("raise ModuleNotFoundError(\"No module named 'pynvml'\", name='pynvml')", "pynvml: it is not installed"),
+        (missing("pynvml"), "pynvml: it is not installed"),
         ("nvml = None", "another module of this name shadows that of nvidia-ml-py"),
     ],
 )
 def test_without_a_gpu_nvml_has_a_reason(text, words, tmp_path):
-    found = examine(tmp_path, pynvml=text)
+    found = examine(tmp_path, pynvml=text, **WITHOUT_FRAMEWORKS)
     assert words in found["nvml"]["reason"]
     assert words in found["passes"]["energy"]["reason"]
     assert_reasoned(found)
@@ -227,7 +235,7 @@ def test_without_a_gpu_nvml_has_a_reason(text, words, tmp_path):
 def test_a_folder_of_the_project_called_torch_is_not_taken_for_pytorch(tmp_path):
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("raise RuntimeError('the wrong one')")
-    assert "the wrong one" not in json.dumps(examine(tmp_path))
+    assert "the wrong one" not in json.dumps(examine(tmp_path, **WITHOUT_TENSORFLOW))
 
 
 def test_another_pytest_benchmark_than_the_plugin_needs_is_told(monkeypatch):
