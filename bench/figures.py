@@ -15,7 +15,9 @@ NUM_SEEDS = 8
 CONFIDENCE = 0.95
 
 
-def paired_difference(before: Callable[[int], float], after: Callable[[int], float]) -> dict[str, Any]:
+def paired_difference(
+    before: Callable[[int], float], after: Callable[[int], float], num_seeds: int = NUM_SEEDS
+) -> dict[str, Any]:
     """Train both sides with the same seeds and return how much worse the after side ends.
 
     The value is the mean of after - before over the seeds, in standard deviations of the before side over its seeds;
@@ -24,16 +26,17 @@ def paired_difference(before: Callable[[int], float], after: Callable[[int], flo
     Args:
         before: trains from a seed and returns the quality reached, for example a validation loss.
         after: the same for the other side.
+        num_seeds: trainings of each side, at least two.
     """
     from scipy.stats import t  # noqa: PLC0415 - a machine without it still collects the tests
 
-    pairs = [(before(seed), after(seed)) for seed in range(NUM_SEEDS)]
+    pairs = [(before(seed), after(seed)) for seed in range(num_seeds)]
     scale = stdev(b for b, _ in pairs)
     differences = [(a - b) / scale for b, a in pairs]
-    half = t.ppf(0.5 + CONFIDENCE / 2, NUM_SEEDS - 1) * stdev(differences) / math.sqrt(NUM_SEEDS)
+    half = t.ppf(0.5 + CONFIDENCE / 2, num_seeds - 1) * stdev(differences) / math.sqrt(num_seeds)
     value = mean(differences)
     details = [
-        f"{NUM_SEEDS} paired seeds; before {mean(b for b, _ in pairs):.6g} (standard deviation {scale:.3g}), "
+        f"{num_seeds} paired seeds; before {mean(b for b, _ in pairs):.6g} (standard deviation {scale:.3g}), "
         f"after {mean(a for _, a in pairs):.6g}"
     ]
     return {"value": value, "low": value - half, "high": value + half, "unit": "sd", "details": details}

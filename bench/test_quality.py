@@ -1,0 +1,83 @@
+"""What the fastest tiers come to: trained to the end from the same seeds, are they as good as the reference?
+
+A figure is the mean difference, fastest - reference, in standard deviations of the reference over its seeds; where its
+interval lies within one of them, the tiers agree.
+"""
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+
+from bench.images import ImageBench
+from bench.quality import Trainings, frozen_features, kernel_distance
+
+pytestmark = pytest.mark.quality
+
+
+@pytest.fixture(scope="module")
+def kept():
+    """Trainings by family: two tests may ask for qualities of the same ones."""
+    return {}
+
+
+def test_dialogue_gan_perplexity(dialogue_gan, figure, kept):
+    """Validation perplexity of the generator after all three phases."""
+
+    def qualities(tier: str, seed: int) -> dict[str, float]:
+        trainer = dialogue_gan.build(tier, None, seed=seed)
+        for phase in trainer.phases:
+            for _ in range(trainer.config.num_epochs(phase)):
+                trainer.train_epoch(phase)
+        reached = trainer.evaluate()["val_perplexity"]
+        trainer.close()
+        return {"perplexity": reached}
+
+    figure(**kept.setdefault("dialogue_gan", Trainings(qualities)).compare("perplexity"))
+
+
+def test_tabular_regressor_validation_loss(tabular_regressor, figure, kept):
+    """Validation loss after the whole training."""
+
+    def qualities(tier: str, seed: int) -> dict[str, float]:
+        trainer = tabular_regressor.build(tier, None, seed=seed)
+        for _ in range(trainer.config.num_epochs):
+            trainer.train_epoch("train")
+        reached = trainer.metrics["val_loss"]
+        trainer.close()
+        return {"validation loss": reached}
+
+    figure(**kept.setdefault("tabular_regressor", Trainings(qualities)).compare("validation loss"))
+
+
+@pytest.mark.parametrize("quality", ["pixel distance", "feature distance"])
+def test_text_to_image(text_to_image, figure, kept, quality):
+    """Distance of held-out images' pixels, and of frozen features of images drawn and real, after the training."""
+    figure(**kept.setdefault("text_to_image", Trainings(_trained_on(text_to_image))).compare(quality))
+
+
+def _trained_on(bench: ImageBench) -> Callable[[str, int], dict[str, float]]:
+    def qualities(tier: str, seed: int) -> dict[str, float]:
+        import torch  # noqa: PLC0415 - a machine without it collects these tests
+
+        from trainers.text_to_image.model import draw_samples  # noqa: PLC0415 - the same
+
+        trainer = bench.build(tier, None, seed=seed)
+        while not trainer.finished:
+            trainer.train_epoch("train")
+        # Real images and their captions, as the reference reads them, whichever tier was trained.
+        reference = bench.build("reference", None)
+        reference.train_loader.sampler.seek(0, 0, 0)
+        batches = list(itertools.islice(reference.train_loader, reference.num_batches))
+        drawn = [draw_samples(trainer.generator, batch.texts_BE, number) for number, batch in enumerate(batches)]
+        reached = {
+            "pixel distance": trainer.evaluate(),
+            "feature distance": kernel_distance(
+                frozen_features(torch.cat([batch.images_BCHW for batch in batches])), frozen_features(torch.cat(drawn))
+            ),
+        }
+        trainer.close()
+        reference.close()
+        return reached
+
+    return qualities
