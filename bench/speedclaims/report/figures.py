@@ -222,6 +222,26 @@ def _profile_kinds(pairs: Sequence[Json]) -> Iterable[tuple[str, str, dict[int, 
         "measured to do.",
         {i: flops["share"] for i, flops in counted.items()},
     )
+    yield from _bytes_kinds(pairs)
+
+
+def _bytes_kinds(pairs: Sequence[Json]) -> Iterable[tuple[str, str, dict[int, Json]]]:
+    """Yield the least bytes of the pairs whose tests reckon them; that the others' are not counted needs no line."""
+    reckoned = {i: pair["bytes"] for i, pair in enumerate(pairs) if "bytes" in pair}
+    if not reckoned:
+        return
+    yield (
+        "Bytes of one call, at the least",
+        "What a call cannot but read and write, as its test reckons it. Not counted is what a program could do without "
+        "or keep in a cache: activations, gradients, batches.",
+        {i: {side: least[side] for side in ("before", "after")} for i, least in reckoned.items()},
+    )
+    yield (
+        "Share of the measured copy, at the least",
+        "Those bytes by the measured time of the call, of the fastest large copy that this machine was measured to do. "
+        "What fits into a cache may go beyond 100 %.",
+        {i: least["share"] for i, least in reckoned.items()},
+    )
 
 
 def _figure_row(index: int, name: str, sides: Json) -> FigureRow:
