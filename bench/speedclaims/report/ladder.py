@@ -31,12 +31,21 @@ class Factor:
     pair: int | None = None
 
     @property
+    def ratio(self) -> str:
+        """Return the ratio with its interval, empty where there is none."""
+        return "" if self.value is None else format_ratio(self.value, self.low, self.high)
+
+    @property
+    def missing(self) -> str:
+        """Return why there is no ratio, or none with an interval; empty where there is."""
+        return self.problem if self.low is None else ""
+
+    @property
     def told(self) -> str:
-        """Return the ratio with its interval, or why there is none."""
-        if self.value is None:
-            return self.problem
-        told = format_ratio(self.value, self.low, self.high)
-        return f"{told} ({self.problem})" if self.problem and self.low is None else told
+        """Return the ratio with its interval, and why one of them is missing."""
+        if not (self.ratio and self.missing):
+            return self.ratio or self.missing
+        return f"{self.ratio} ({self.missing})"
 
     def seen(self, noise: float | None) -> str:
         """Return whether it can be told from 1: by its interval, and by the noise floor where that is known."""
@@ -114,13 +123,12 @@ def quotient(numerator: Factor, denominator: Factor) -> Factor:
     The interval is recovered from the two: in logarithms, each end lies away from the quotient by the root of the sum
     of the squares of the distances that push it there (MOVER: Zou and Donner, Statistics in Medicine 27, 2008).
     """
-    for name, one in (("this row", numerator), ("the row it is compared with", denominator)):
-        if one.value is None:
-            return Factor(problem=f"{MISSING}: {name} has no speedup")
+    if numerator.value is None or denominator.value is None:
+        return Factor(problem=f"{MISSING}: a row has no speedup")
     first, second = _logs(numerator), _logs(denominator)
     value = first[1] - second[1]
     if math.isnan(sum((*first, *second))):
-        return Factor(math.exp(value), problem="without an interval: a row has too few rounds")
+        return Factor(math.exp(value), problem="a row has too few rounds")
     below = math.hypot(first[1] - first[0], second[2] - second[1])
     above = math.hypot(first[2] - first[1], second[1] - second[0])
     return Factor(math.exp(value), math.exp(value - below), math.exp(value + above))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import Final
 
-from .formatting import clean, format_bound, format_ratio, shorten
+from .formatting import clean, format_bound, shorten
 from .ladder import FASTER, SLOWER, Factor, Ladder, Rung
 from .plots import axis_limits, axis_ticks, hand_drawn, is_drawable
 
@@ -71,15 +71,15 @@ class _Plot:
 
     def _row(self, number: int, rung: Rung, start: float | None) -> str:
         middle = _HEAD + _ROW * (number + 0.5)
-        seen = _STYLES.get(rung.step.seen(self._noise), "unseen")
+        seen = _STYLES.get(rung.step.seen(self._noise), "untold")
         body = f"<title>{escape(f'{rung.label}: {rung.speedup.told}; step {rung.step.told}; {rung.verdict}')}</title>"
         body += _text(0, middle + _TEXT, shorten(rung.label, _MAX_LABEL))
         if is_drawable(rung.speedup.value):
             if is_drawable(start):
                 body += self._bar(start, rung.speedup.value, middle)
             body += self._whisker(rung.speedup, middle)
-            body += _text(_RIGHT + 20, middle + _TEXT, _short(rung.speedup))
-            body += _text(_STEP + 20, middle + _TEXT, _short(rung.step))
+            body += _text(_RIGHT + 20, middle + _TEXT, rung.speedup.ratio)
+            body += _text(_STEP + 20, middle + _TEXT, rung.step.ratio or "\u2013")
         else:
             body += _text(_LEFT + 8, middle + _TEXT, shorten(rung.speedup.told, 70), style="tick")
         return f'<g class="{seen}">{body}</g>'
@@ -89,7 +89,7 @@ class _Plot:
         body = f"<title>{escape(f'{_WHOLE}: {whole.told}')}</title>"
         body += _text(0, middle + _TEXT, _WHOLE)
         body += self._bar(1.0, whole.value or 1.0, middle) + self._whisker(whole, middle)
-        return f'<g class="whole">{body}{_text(_RIGHT + 20, middle + _TEXT, _short(whole))}</g>'
+        return f'<g class="whole">{body}{_text(_RIGHT + 20, middle + _TEXT, whole.ratio)}</g>'
 
     def _bar(self, start: float, end: float, middle: float) -> str:
         left, right = sorted((self._place(start), self._place(end)))
@@ -111,11 +111,6 @@ class _Plot:
 
 def _numbers(factor: Factor) -> Iterator[float]:
     yield from (value for value in (factor.low, factor.value, factor.high) if value is not None)
-
-
-def _short(factor: Factor) -> str:
-    """Return a ratio with its interval and without its problem, which the table beside the drawing tells."""
-    return "\u2013" if factor.value is None else format_ratio(factor.value, factor.low, factor.high)
 
 
 def _text(x: float, y: float, text: str, *, style: str = "", anchor: str = "start") -> str:
