@@ -273,6 +273,7 @@ class Bench:
     def _compare_steps(self, before: Side, after: Side, num_steps: int) -> None:
         """Compare the losses of a few steps at a time, each time from the state that `before` has come to."""
         before.reset()
+        after.reset()  # its state before the first step is noted before it is given others
         rtol = max(self._tolerance(before), self._tolerance(after))
         for _ in range(math.ceil(self.parity_steps / num_steps)):
             after.trainer.load_state(before.trainer.state())

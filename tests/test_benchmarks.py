@@ -68,6 +68,30 @@ def test_the_check_leaves_the_trainers_as_they_were(bench):
     assert side.trainer.metrics["step"] == 0
 
 
+@pytest.mark.parametrize("is_restructured", [False, True])
+def test_after_the_check_from_one_state_both_sides_begin_at_the_beginning(is_restructured):
+    """What the after side is put into for the check is not where its rounds begin, or it would train less."""
+
+    def build(tier, switches):
+        return tabular_regressor.build(tier, preset="tiny", device="cpu", switches=switches)
+
+    switches = {"fastest": tabular_regressor.FASTEST_SWITCHES}
+    bench = Bench(pair=None, build=build, switches=switches, device="cpu", steps_from_one_state=2, parity_steps=6)
+    restructured = ablation(tabular_regressor.FASTEST_SWITCHES)[0]
+    after = bench.ablated("fastest", restructured, {})["after"] if is_restructured else bench.fastest()
+    before = bench.reference()
+    assert bench.same_losses(before, after)() == []
+    found = []
+    for side in (before, after):
+        side.reset()
+        side()
+        metrics = side.trainer.metrics
+        found.append((metrics["num_steps"], metrics["epoch"], metrics["train_losses"][0]))
+    assert found[0][0] == 10
+    assert found[1] == (*found[0][:2], pytest.approx(found[0][2], rel=1e-4))
+    bench.close()
+
+
 def test_a_side_is_built_when_it_first_runs(bench):
     side = bench.reference()
     assert "trainer" not in side.__dict__
