@@ -152,7 +152,8 @@ def _figure_kinds(pairs: Sequence[Json]) -> Iterable[tuple[str, str, dict[int, J
     }
     yield (
         "Cold first call",
-        "The first call in a fresh process: building, tracing, compiling. Measured once, so without an interval.",
+        "The first call in a fresh process: tracing, compiling and whatever else is made then, the median of a few "
+        "processes. What a pair's setup does before it, such as building a side, is outside the clock.",
         cold,
     )
     yield "Peak memory", "The highest memory in use during one call.", {i: p["memory"] for i, p in enumerate(pairs)}
