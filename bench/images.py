@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from trainers.text_to_image.data import Batch
 
 
+IMAGES_IN_BATCHES_ALIKE = {"tiny": 16, "smoke": 32, "default": 256}
+"""Images of one call where both sides have batches of one size; one of the default preset takes a CPU many seconds."""
+
+
 class HeldLoader:
     """Batches that are in memory, over and over: what remains of a loader when it costs nothing.
 
@@ -94,7 +98,14 @@ class ImageBench(Bench):
     """Pairs of the text-to-image family."""
 
     def images(
-        self, before: ImageSide, after: ImageSide, *, num_images: int | None, is_held: bool = False, **options: Any
+        self,
+        before: ImageSide,
+        after: ImageSide,
+        *,
+        num_images: int | None,
+        is_held: bool = False,
+        with_stages: bool = True,
+        **options: Any,
     ) -> Any:
         """Measure the same number of images on each side, from the same state in every round.
 
@@ -104,7 +115,8 @@ class ImageBench(Bench):
             before: one side.
             after: the other.
             num_images: of one call, a multiple of both batch sizes; None for an epoch.
-            is_held: take the images from memory.
+            is_held: take the images from memory; then there is no loader to measure.
+            with_stages: measure the loader and the step alone too.
             options: the pair's.
         """
         for side in (before, after):
@@ -114,7 +126,9 @@ class ImageBench(Bench):
             "step alone": (before.step_alone, after.step_alone),
         }
         units = num_images or before.trainer.data.num_items("train")
-        return self.epochs(before, after, units=units, stages=None if is_held else stages, **options)
+        return self.epochs(
+            before, after, units=units, stages=stages if with_stages and not is_held else None, **options
+        )
 
     def held_epoch(self) -> HeldLoader:
         """Return the batches of one epoch, in memory."""

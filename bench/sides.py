@@ -1,7 +1,7 @@
 """A trainer as one side of a pair: built when it first runs, put back to the same state before each round."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain
@@ -26,14 +26,32 @@ class Builder(Protocol):
         """Return a trainer; None for the switches is the tier's own setting."""
 
 
-def ablation(switches: "Sequence[Switch]") -> "list[tuple[str, Settings]]":
-    """Rows of an ablation over a tier's switches, each a label and complete settings.
+@dataclass(frozen=True)
+class AblationRow:
+    """One row of an ablation over a tier's switches.
 
-    All off (`restructured`), one more on from row to row until all are; then all on but one.
+    Attributes:
+        label: `restructured` (all off), `+name` (and those before it), or `-name` (all others).
+        kind: ladder or leave_one_out.
+        switch: the one that the row adds or leaves out; None for `restructured`.
+        settings: complete.
     """
+
+    label: str
+    kind: str
+    switch: str | None
+    settings: "Settings"
+
+
+def ablation(switches: "Sequence[Switch]") -> list[AblationRow]:
+    """Rows of an ablation: all off, one more on from row to row until all are; then all on but one."""
     from trainers.switches import ladder, leave_one_out  # noqa: PLC0415 - as everything of the trainers here
 
-    return [*ladder(switches), *leave_one_out(switches)]
+    return [
+        AblationRow(label, kind, label[1:] if label[0] in "+-" else None, settings)
+        for kind, rows in (("ladder", ladder(switches)), ("leave_one_out", leave_one_out(switches)))
+        for label, settings in rows
+    ]
 
 
 @dataclass
@@ -90,6 +108,21 @@ class Side:
         metrics = self.trainer.metrics
         losses = [metrics[name] for name in _LOSSES if name in metrics] or [metrics["train_losses"]]
         return list(zip(*losses, strict=True))
+
+    def least_bytes(self) -> float:
+        """Return how many bytes a call cannot but read and write, in whichever tier.
+
+        A step makes new weights, moments and running statistics out of the old ones: what a call changes of the state
+        is read and written once a step, 2 x bytes x steps. Activations, gradients and batches are not in it.
+        """
+        self.reset()
+        old = dict(_floats(self.trainer.state()))
+        self()
+        new, num_steps = dict(_floats(self.trainer.state())), self.trainer.metrics["num_steps"]
+        self.reset()
+        # What only now is there, an optimizer's moments after its first step, is changed by every further one.
+        changed = [array for path, array in new.items() if path not in old or bool((array != old[path]).any())]
+        return 2.0 * num_steps * sum(int(array.nbytes) for array in changed)
 
     def close(self) -> None:
         """Close the trainer if it was built."""
@@ -160,9 +193,27 @@ class Bench:
         """Return the fastest trainer: every switch as the device makes it pay."""
         return self._side("fastest", "fastest", None)
 
-    def switched(self, tier: str, label: str, settings: Mapping[str, bool]) -> Side:
-        """Return a tier's trainer with complete settings of its switches: a row of `ablation`."""
-        return self._side(f"{tier}: {label}", tier, settings)
+    def left_off(self, tier: str) -> dict[str, str]:
+        """Return the switches that a tier leaves off by itself here, as they gain nothing on this device, and why."""
+        side = self._side(tier, tier, None)
+        chosen = side.trainer.switches
+        side.close()
+        return {switch.name: switch.description for switch in self.switches[tier] if not chosen[switch.name]}
+
+    def ablated(self, tier: str, row: AblationRow, left_off: Mapping[str, str]) -> dict[str, Any]:
+        """Return what a pair is given to measure a row of `ablation` of a tier against the reference.
+
+        Args:
+            tier: the tier.
+            row: one of its rows.
+            left_off: switches that are off whatever the row says.
+        """
+        used = {name: on for name, on in row.settings.items() if name not in left_off}
+        return {
+            "before": self.reference(),
+            "after": self._side(f"{tier}: {row.label}", tier, used | dict.fromkeys(left_off, False)),
+            "ablation": {"of": tier, "kind": row.kind, "switches": used, "not_here": left_off},
+        }
 
     def epochs(self, before: Side, after: Side, **options: Any) -> Any:
         """Measure one epoch of each side, from the same state in every round."""
@@ -175,6 +226,7 @@ class Bench:
             after=after,
             setup=setup,
             equivalent=options.pop("equivalent", self.same_losses(before, after)),
+            least_bytes=before.least_bytes,
             **options,
         )
 
@@ -221,6 +273,7 @@ class Bench:
     def _compare_steps(self, before: Side, after: Side, num_steps: int) -> None:
         """Compare the losses of a few steps at a time, each time from the state that `before` has come to."""
         before.reset()
+        after.reset()  # its state before the first step is noted before it is given others
         rtol = max(self._tolerance(before), self._tolerance(after))
         for _ in range(math.ceil(self.parity_steps / num_steps)):
             after.trainer.load_state(before.trainer.state())
@@ -265,6 +318,18 @@ class Bench:
         """Close every trainer that was built."""
         for side in self._made:
             side.close()
+
+
+def _floats(state: Any, path: tuple[object, ...] = ()) -> Iterator[tuple[tuple[object, ...], Any]]:
+    """Yield the arrays and tensors of floating point numbers in a state, each under where it lies."""
+    if hasattr(state, "nbytes") and "float" in str(state.dtype):
+        yield path, state
+    elif isinstance(state, Mapping):
+        for name, value in state.items():
+            yield from _floats(value, (*path, name))
+    elif isinstance(state, list | tuple):
+        for number, value in enumerate(state):
+            yield from _floats(value, (*path, number))
 
 
 def _condition(switch: "Switch") -> str:

@@ -53,7 +53,7 @@ def test_adversarial_batch(dialogue_gan):
 
 
 @pytest.mark.long_pair(3)
-@pytest.mark.speedup_passes("cold")
+@pytest.mark.speedup_passes("cold", "profile")
 def test_fastest_adversarial_batch(dialogue_gan):
     """An adversarial batch with the reference's work and mathematics in the fastest tier, against the reference's."""
     dialogue_gan.steps(before=dialogue_gan.reference(), after=dialogue_gan.fastest(), num_steps=1)

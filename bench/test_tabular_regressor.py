@@ -16,7 +16,7 @@ def test_document_004_as_a_whole(tabular_regressor):
     tabular_regressor.epochs(before=tabular_regressor.reference(), after=tabular_regressor.optimized())
 
 
-@pytest.mark.speedup_passes("cold")
+@pytest.mark.speedup_passes("cold", "profile")
 def test_fastest(tabular_regressor):
     """An epoch of the fastest tier against one of the reference: same rows, batches, network, loss and updates."""
     tabular_regressor.epochs(before=tabular_regressor.reference(), after=tabular_regressor.fastest())

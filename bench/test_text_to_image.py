@@ -9,13 +9,11 @@ from functools import partial
 import pytest
 
 from bench.figures import called_at, paired_difference, variance_ratio
+from bench.images import IMAGES_IN_BATCHES_ALIKE
 from trainers.contract import Interrupted
 
 IMAGES = {"tiny": 16, "smoke": 32, "default": 512}
 """Images of one call where the batch sizes differ: a multiple of both."""
-
-IMAGES_IN_BATCHES_ALIKE = {"tiny": 16, "smoke": 32, "default": 256}
-"""Images of one call where they do not; one batch of the default preset is many seconds on a CPU."""
 
 
 @pytest.fixture
@@ -81,7 +79,7 @@ def test_document_003_on_the_same_work_at_64x64(text_to_image, preset):
     )
 
 
-@pytest.mark.speedup_passes("cold")
+@pytest.mark.speedup_passes("cold", "profile")
 def test_fastest_on_the_same_work(text_to_image, num_images):
     """The fastest tier against the reference: same images, batches, networks, losses and updates."""
     text_to_image.images(before=text_to_image.reference(), after=text_to_image.fastest(), num_images=num_images)

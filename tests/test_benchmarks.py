@@ -17,7 +17,7 @@ from bench.figures import NUM_SEEDS, called_at, paired_difference, raising_once,
 from bench.images import HeldLoader, ImageBench, ImageSide
 from bench.quality import NUM_SEEDS as TRAINED_SEEDS
 from bench.quality import Trainings, frozen_features, kernel_distance
-from bench.sides import Bench
+from bench.sides import Bench, ablation
 from speedclaims.recorders.memory import current_bytes
 from trainers import tabular_regressor, text_to_image
 
@@ -71,11 +71,59 @@ def test_the_check_leaves_the_trainers_as_they_were(bench):
     assert side.trainer.metrics["step"] == 0
 
 
+@pytest.mark.parametrize("is_restructured", [False, True])
+def test_after_the_check_from_one_state_both_sides_begin_at_the_beginning(is_restructured):
+    """What the after side is put into for the check is not where its rounds begin, or it would train less."""
+
+    def build(tier, switches):
+        return tabular_regressor.build(tier, preset="tiny", device="cpu", switches=switches)
+
+    switches = {"fastest": tabular_regressor.FASTEST_SWITCHES}
+    bench = Bench(pair=None, build=build, switches=switches, device="cpu", steps_from_one_state=2, parity_steps=6)
+    restructured = ablation(tabular_regressor.FASTEST_SWITCHES)[0]
+    after = bench.ablated("fastest", restructured, {})["after"] if is_restructured else bench.fastest()
+    before = bench.reference()
+    assert bench.same_losses(before, after)() == []
+    found = []
+    for side in (before, after):
+        side.reset()
+        side()
+        metrics = side.trainer.metrics
+        found.append((metrics["num_steps"], metrics["epoch"], metrics["train_losses"][0]))
+    assert found[0][0] == 10
+    assert found[1] == (*found[0][:2], pytest.approx(found[0][2], rel=1e-4))
+    bench.close()
+
+
 def test_a_side_is_built_when_it_first_runs(bench):
     side = bench.reference()
     assert "trainer" not in side.__dict__
     side.reset()
     assert "trainer" in side.__dict__
+
+
+def test_the_least_bytes_are_those_of_weights_and_moments_there_and_back_in_each_step(bench):
+    side = bench.reference()
+    weights = sum(weight.nbytes for weight in side.trainer.model.parameters())
+    for num_steps in (1, 3):
+        side.num_steps = num_steps
+        # Weights and both moments of Adam; a counter for each weight is next to nothing.
+        assert 1 <= side.least_bytes() / (2 * 3 * weights * num_steps) < 1.05
+    assert side.trainer.metrics["step"] == 0
+    side.num_steps = None
+    side()
+    num_batches = side.trainer.metrics["num_steps"]
+    assert num_batches > 3
+    assert 1 <= side.least_bytes() / (2 * 3 * weights * num_batches) < 1.05
+
+
+def test_what_a_call_leaves_as_it_was_is_not_among_the_least_bytes(bench):
+    side = bench.reference()
+    side.num_steps = 1
+    every = side.least_bytes()
+    frozen = next(iter(side.trainer.model.parameters()))
+    frozen.requires_grad_(requires_grad=False)
+    assert every - side.least_bytes() >= 2 * 3 * frozen.nbytes
 
 
 def test_a_leak_would_be_seen():
@@ -144,6 +192,64 @@ def test_an_action_comes_at_the_call_it_is_for():
         one = Owner()
         assert [one.method(), one.method(), len(calls), was_called()] == ["work", "work", 0, False]
         assert [one.method(), one.method(), len(calls), was_called()] == ["work", "work", 1, True]
+
+
+# --- rows of an ablation ---
+
+
+def test_an_ablation_has_a_row_for_each_step_and_one_for_each_switch_left_out():
+    rows = ablation(tabular_regressor.SWITCHES)
+    names = [switch.name for switch in tabular_regressor.SWITCHES]
+    assert [row.label for row in rows] == [
+        "restructured",
+        *(f"+{name}" for name in names),
+        *(f"-{name}" for name in names),
+    ]
+    assert [row.switch for row in rows] == [None, *names, *names]
+    assert [row.kind for row in rows] == ["ladder"] * (len(names) + 1) + ["leave_one_out"] * len(names)
+
+
+def test_what_a_tier_leaves_off_here_is_off_in_every_row_and_named_with_its_reason():
+    def build(tier, switches):
+        return tabular_regressor.build(tier, preset="tiny", device="cpu", switches=switches)
+
+    switches = tabular_regressor.FASTEST_SWITCHES
+    bench = Bench(pair=None, build=build, switches={"fastest": switches}, device="cpu")
+    left_off = bench.left_off("fastest")
+    # A CPU gains nothing by the last two, and layers of the preset tiny are too narrow for bfloat16.
+    assert list(left_off) == ["bfloat16", "compiled_loss", "deferred_metrics"]
+    assert "on with CUDA" in left_off["compiled_loss"]
+    row = ablation(switches)[-1]
+    assert (row.switch, row.settings["bfloat16"]) == ("deferred_metrics", True)
+    given = bench.ablated("fastest", row, left_off)
+    assert given["ablation"]["switches"] == {"resident_data": True, "fused_optimizer": True}
+    assert given["ablation"]["not_here"] == left_off
+    on = {name for name, value in given["after"].trainer.switches.items() if value}
+    assert on == {"resident_data", "fused_optimizer"}
+    bench.close()
+
+
+def test_the_rows_of_a_family_run_and_are_recorded_in_order(tmp_path):
+    options = ["--preset=tiny", "--device=cpu", "--benchmark-disable", f"--speedup-report={tmp_path}", "-rs"]
+    environment = {key: value for key, value in os.environ.items() if "XDIST" not in key}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "bench/test_ablation.py", "-ktabular", *options, "-pno:cacheprovider"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout + done.stderr
+    assert "compiled_loss is off here: network and loss through torch.compile" in " ".join(done.stdout.split())
+    rows = json.loads((tmp_path / "record.json").read_text())["speedclaims"]["pairs"]
+    assert [row["after"].removeprefix("fastest: ") for row in rows] == [
+        "restructured", "+resident_data", "+fused_optimizer", "-resident_data", "-fused_optimizer",
+    ]  # fmt: skip
+    assert {row["equivalence"] for row in rows} == {"passed"}
+    assert [[one["on"] for one in row["ablation"]["switches"]] for row in rows] == [
+        [False, False], [True, False], [True, True], [False, True], [True, False],
+    ]  # fmt: skip
 
 
 # --- sides that are counted in images ---

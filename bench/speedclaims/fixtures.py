@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from speedclaims import processes, rows
+from speedclaims.ablation import Ablation, recorded
 from speedclaims.pairing import (
     Measurement,
     Settings,
@@ -86,6 +87,8 @@ class Pair:
         passes: Sequence[str] | None = None,
         calls: tuple[float, float] = (1, 1),
         stages: Stages | None = None,
+        ablation: Ablation | None = None,
+        least_bytes: Callable[[], float] | None = None,
     ) -> Result:
         """Measure ``before`` against ``after`` and return the speedup with its interval.
 
@@ -106,6 +109,11 @@ class Pair:
                 speedup is that of 250 calls before against 100 after, reckoned from the ratio of one to one.
             stages: parts of the work to measure alone, outside the pair, for their rates in units per second: a name
                 and two callables, of the before and of the after side, each doing ``units`` units.
+            ablation: which row of an ablation this pair is: ``{"of": "fast trainer", "kind": "ladder", "switches":
+                {"cached": True, "fused": False}}``, kind ``ladder`` or ``leave_one_out``, the switches all of them in
+                the ladder's order; ``not_here`` may name those that do nothing on this machine, with the reason.
+            least_bytes: returns how many bytes a call of either side cannot but read and write; the pass ``profile``
+                asks for it, after all else, and says what share of the machine's measured copy that is.
 
         Raises:
             ValueError: an argument is not what it should be, or the fixture was called before in this test.
@@ -115,12 +123,13 @@ class Pair:
         marked = self._marked
         _check_calls(calls)
         check_stages(stages or {})
+        row_of_ablation = recorded(ablation)
         sides = Work(before, after, setup_for(setup), synchronize or default_synchronize(), resets=setup is not None)
         job = processes.job_of(self._config)
         if job is not None:
             self._serve(job, sides)
         row = self._row(before, after, work, units)
-        row.update(calls_before=calls[0], calls_after=calls[1])
+        row.update(calls_before=calls[0], calls_after=calls[1], **row_of_ablation)
         claims = self._session.claims_of(self._item, work)
         row["equivalence"], row["equivalence_details"] = _check_equivalence(equivalent)
         if row["equivalence"] == "failed":
@@ -131,7 +140,7 @@ class Pair:
         spread = hull([m.interval(self._settings.confidence) for m in measurements])
         row.update(_timed(measurements, spread, calls[0] / calls[1]))
         row["stages"] = measure_stages(stages or {}, units, sides.synchronize)
-        row.update(self._other_passes([*(passes or self._session.passes), *marked], row))
+        row.update(self._other_passes([*(passes or self._session.passes), *marked], row, least_bytes))
         self._session.add_row(self._item, row)
         rows.add(self._benchmark, self._item.name, _seconds(measurements), _extra(row))
         verdicts = [self._session.judge(claim, row)["verdict"] for claim in claims]
@@ -234,7 +243,9 @@ class Pair:
     def _child(self, task: str, side: str = "") -> Any:
         return processes.run(self._config, self._item.nodeid, task, side, max_time=self._settings.max_time)
 
-    def _other_passes(self, names: Sequence[str], row: Mapping[str, Any]) -> dict[str, Any]:
+    def _other_passes(
+        self, names: Sequence[str], row: Mapping[str, Any], least_bytes: Callable[[], float] | None
+    ) -> dict[str, Any]:
         """Return the row's fields of the passes beside the times; late ones are left out with the reason."""
         if self._session.seconds_left <= 0:
             return not_run(lambda _: self._session.time_is_up)
@@ -243,7 +254,7 @@ class Pair:
             # Once a run, in a process that one side has set up: threads and numerical settings are as they are for it.
             return self._session.ceilings_of(framework, row["device"], lambda: self._child(CEILINGS, "before"))
 
-        return measure_passes(names, row, self._child, ceilings_of)
+        return measure_passes(names, row, self._child, ceilings_of, least_bytes)
 
     @property
     def _marked(self) -> set[str]:

@@ -48,7 +48,11 @@ def not_run(reason: Callable[[str], str]) -> dict[str, Any]:
 
 
 def measure_passes(
-    names: Sequence[str], row: Mapping[str, Any], ask: Ask, ceilings_of: Callable[[str | None], Mapping[str, Any]]
+    names: Sequence[str],
+    row: Mapping[str, Any],
+    ask: Ask,
+    ceilings_of: Callable[[str | None], Mapping[str, Any]],
+    least_bytes: Callable[[], float] | None = None,
 ) -> dict[str, Any]:
     """Measure passes of both sides and return the fields of the pair's row.
 
@@ -57,6 +61,7 @@ def measure_passes(
         row: the pair's row, with its device and its times.
         ask: starts a fresh process.
         ceilings_of: gives what the machine does at most with a framework.
+        least_bytes: gives what a call must read and write at the least, for the pass `profile`.
     """
     on_gpu = str(row["device"]).startswith("cuda")
     asked = [name for name in _ORDER if name in names and (name != "gpu" or on_gpu)]
@@ -70,7 +75,10 @@ def measure_passes(
         from speedclaims.recorders import flops  # noqa: PLC0415
 
         counted, framework = (fields["profile"]["before"].pop(name) for name in ("flops", "framework"))
-        fields["flops"] = flops.of_pair(row, counted, flops.highest(ceilings_of(framework)))
+        ceilings = ceilings_of(framework)
+        fields["flops"] = flops.of_pair(row, counted, flops.highest(ceilings))
+        if least_bytes is not None:
+            fields["bytes"] = flops.of_pair(row, flops.least(least_bytes()), ceilings["copy"])
     return fields
 
 

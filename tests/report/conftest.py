@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from .sample import Row, empty_record, gpu_record, sample_record, without_claims
+from .sample import Row, empty_record, gpu_record, ladder_record, sample_record, without_claims
 
 HOSTILE = (
     'x</q><script>alert(1)</script> | `code` ](http://evil.example/) <!-- **b** __c__\n| --- |\x1b[31m @user $x_1$ "q"'
@@ -18,7 +18,9 @@ def record() -> Row:
     return sample_record()
 
 
-@pytest.fixture(params=[sample_record, without_claims, empty_record, gpu_record], ids=lambda make: make.__name__)
+@pytest.fixture(
+    params=[sample_record, without_claims, empty_record, gpu_record, ladder_record], ids=lambda make: make.__name__
+)
 def any_record(request: pytest.FixtureRequest) -> Row:
     """Return each kind of record in turn."""
     made: Row = request.param()
@@ -28,7 +30,7 @@ def any_record(request: pytest.FixtureRequest) -> Row:
 @pytest.fixture
 def hostile() -> Row:
     """Return a record in which every text that a user may choose tries to become markup."""
-    return poison(sample_record())
+    return poison(ladder_record())
 
 
 def poison(record: Row) -> Row:
@@ -39,6 +41,10 @@ def poison(record: Row) -> Row:
     for row in run["pairs"]:
         row |= {key: f"{HOSTILE} {row[key]}" for key in ("name", "title", "family", "before", "after")}
         row["equivalence_details"] = [HOSTILE, *row["equivalence_details"]]
+        if "ablation" in row:
+            row["ablation"]["of"] = HOSTILE
+            for switch in (*row["ablation"]["switches"], *row["ablation"]["not_here"]):
+                switch.update({key: f"{HOSTILE} {text}" for key, text in switch.items() if key != "on"})
     for row in run["audit"]:
         row |= {key: f"{HOSTILE} {row[key]}" for key in ("id", "source", "text", "claimed", "recomputed", "formula")}
     run["environment"] |= {"device_name": HOSTILE, "command": HOSTILE, "libraries": {HOSTILE: HOSTILE}}

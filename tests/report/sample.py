@@ -460,6 +460,44 @@ def empty_record() -> Row:
     return record
 
 
+def rung(name: str, kind: str, on: tuple[bool, ...], speedup: float | None, **changes: Any) -> Row:
+    """Return a row of an ablation of the switches cached, fused and graphs, its interval 2 % to each side."""
+    switches = [{"name": switch, "on": value} for switch, value in zip(("cached", "fused", "graphs"), on, strict=True)]
+    measured: Row = {} if speedup is None else {"low": speedup / 1.02, "high": speedup * 1.02}
+    return pair(
+        f"test_switches[{name}]",
+        "An epoch with some switches against the reference.",
+        before_s=None if speedup is None else 0.4,
+        after_s=None if speedup is None else 0.4 / speedup,
+        speedup=speedup,
+        after=f"fastest: {name}",
+        ablation={
+            "of": "fastest",
+            "kind": kind,
+            "switches": switches,
+            "not_here": [{"name": "streams", "reason": "for GPUs"}],
+        },
+        **(measured | changes),
+    )
+
+
+def ladder_record() -> Row:
+    """Return a record with an ablation: one switch that helps, one that is not seen, one whose rows lack something."""
+    record = sample_record()
+    off = {"status": "withheld", "reason": "losses differ", "equivalence": "failed", "num_rounds": 0}
+    short = {"status": "too_few_rounds", "reason": "too few rounds: 2 double rounds", "low": None, "high": None}
+    record["speedclaims"]["pairs"] += [
+        rung("-cached", "leave_one_out", (False, True, True), 1.2),
+        rung("restructured", "ladder", (False, False, False), 0.99),
+        rung("+cached", "ladder", (True, False, False), 1.96),
+        rung("+fused", "ladder", (True, True, False), 1.965),
+        rung("+graphs", "ladder", (True, True, True), 2.4),
+        rung("-fused", "leave_one_out", (True, False, True), 2.41, **short),
+        rung("-graphs", "leave_one_out", (True, True, False), None, **off),
+    ]
+    return record
+
+
 def timeline(seconds: list[float], percent: list[float], reason: str | None = None) -> Row:
     """Return one side's utilization over time."""
     return {"seconds": seconds, "percent": percent, "reason": reason}

@@ -12,7 +12,7 @@ from speedclaims.report.render import write_report
 
 from .conftest import poison
 from .history import history, hostile_history
-from .sample import Row, add_inconsistent, gpu_record, sample_record
+from .sample import Row, add_inconsistent, gpu_record, ladder_record, sample_record
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -65,7 +65,7 @@ def requests(browser: Any) -> list[str]:
     return [message["params"]["request"]["url"] for message in sent]
 
 
-@pytest.mark.parametrize("make", [sample_record, gpu_record, lambda: poison(sample_record()), history])
+@pytest.mark.parametrize("make", [sample_record, gpu_record, lambda: poison(ladder_record()), history])
 def test_the_page_opens_without_errors_and_asks_for_nothing(browser: Any, make: Any, tmp_path: Path) -> None:
     show(browser, make(), tmp_path, 1280, 800)
     assert browser.find_element("tag name", "h1").is_displayed()
@@ -98,7 +98,7 @@ def test_forty_arithmetic_claims_leave_the_first_screen_to_what_was_measured(bro
 @pytest.mark.parametrize("width", [400, 768, 1280])
 @pytest.mark.parametrize(
     "make",
-    [sample_record, gpu_record, lambda: poison(sample_record()), history, hostile_history],
+    [sample_record, gpu_record, ladder_record, lambda: poison(ladder_record()), history, hostile_history],
 )
 def test_the_page_never_scrolls_sideways(browser: Any, make: Any, width: int, tmp_path: Path) -> None:
     show(browser, make(), tmp_path, width, 800)

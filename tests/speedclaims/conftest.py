@@ -36,10 +36,11 @@ class Project:
         return json.loads((self.path / folder / "record.json").read_text())
 
 
-def record_of(folder, text):
+def record_of(folder, text, *options):
     """Run a test in a fresh process, not as a worker, and return the file of its record: for fixtures of a module."""
     (folder / "test_p.py").write_text(text)
-    command = [sys.executable, "-m", "pytest", "-pno:xdist", *LIGHT, "--speedup-max-time=0.3", "--speedup-report=out"]
+    options = [*LIGHT, "--speedup-max-time=0.3", "--speedup-report=out", *options]
+    command = [sys.executable, "-m", "pytest", "-pno:xdist", *options]
     environment = {key: value for key, value in os.environ.items() if "XDIST" not in key}
     subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
     return folder / "out" / "record.json"

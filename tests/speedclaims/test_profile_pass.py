@@ -42,7 +42,7 @@ def after():
         NET(torch.ones(32, 16)).sum().item()
 
 def test_profiled(pair):
-    pair(before=before, after=after, setup=lambda: NET.weight.tolist())
+    pair(before=before, after=after, setup=lambda: NET.weight.tolist(), least_bytes=lambda: 4 * 2 * 16 * 16 * 4)
 
 def test_profiled_too(pair):
     pair(before=after, after=after, work="less")
@@ -73,6 +73,12 @@ def test_each_side_is_profiled_in_a_process_of_its_own(project):
         assert row["flops"][side]["value"] == num_flops
         share = row["flops"]["share"][side]["value"]
         assert share == pytest.approx(100 * num_flops / row[f"{side}_s"] / most)
+    for side in ("before", "after"):
+        # four updates read and write 16 x 16 weights of four bytes
+        assert (row["bytes"][side]["value"], row["bytes"][side]["unit"]) == (8192, "bytes")
+        share = row["bytes"]["share"][side]["value"]
+        assert share == pytest.approx(100 * 8192 / row[f"{side}_s"] / ceiling["copy"]["value"])
+    assert "bytes" not in other
     assert other["flops"]["before"]["value"] == 2 * 32 * 16 * 16
     assert other["flops"]["after"]["value"] is None
     assert other["flops"]["share"]["after"]["reason"].endswith("less work")
@@ -92,6 +98,24 @@ def test_each_side_is_profiled_in_a_process_of_its_own(project):
     assert 'class="data-wait"' in page
     assert "## Where the time goes" in markdown
     assert "16.4 kFLOP" in markdown
+    assert "### Share of the measured copy, at the least" in markdown
+    assert "of the ceiling, at least" in markdown
+
+
+LEAST = """
+import pytest
+
+@pytest.mark.parametrize("number", [0, -1.0, float("nan"), float("inf")])
+def test_least(pair, number):
+    pair(before=lambda: None, after=lambda: None, passes=["time", "profile"], least_bytes=lambda: number)
+"""
+
+
+def test_bytes_that_are_no_number_of_bytes_are_refused(project):
+    project.write(test_l_py=LEAST)
+    result = project.run()
+    result.assert_outcomes(failed=4)
+    result.stdout.fnmatch_lines(["*ValueError: least_bytes returned nan: it is the positive number of bytes*"])
 
 
 PLAIN = """

@@ -6,6 +6,7 @@ side, and holds for both sides where they do the same work. Seconds come from th
 """
 
 import importlib
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -60,22 +61,36 @@ def not_counted(reason: str) -> dict[str, Any]:
     }
 
 
+def least(num_bytes: float) -> dict[str, Any]:
+    """Return the bytes that a call must read and write at the least as a figure of the record.
+
+    Raises:
+        ValueError: that is no positive number.
+    """
+    if not 0 < num_bytes < math.inf:
+        msg = f"least_bytes returned {num_bytes!r}: it is the positive number of bytes that a call reads and writes"
+        raise ValueError(msg)
+    return figure(float(num_bytes), "bytes")
+
+
 def of_pair(row: Mapping[str, Any], counted: Mapping[str, Any], ceiling: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a pair's row says of its operations: of one call of each side, and their shares of the ceiling.
+    """Return what a pair's row says of its operations or bytes: of a call of each side, and shares of the ceiling.
 
     Args:
         row: the pair's row, with its times.
         counted: the figure of the before side.
-        ceiling: the figure of the machine's most operations a second.
+        ceiling: the figure of the most that the machine does of it in a second.
     """
     before = dict(counted)
     if row["work"] != "same":
-        after = figure(None, UNIT, f"counted on the before side only, and the after side does {row['work']} work")
+        after = figure(
+            None, counted["unit"], f"counted on the before side only, and the after side does {row['work']} work"
+        )
     elif before["value"] is None:
         after = dict(before)
     else:
         # The same whole takes so many calls of one side and so many of the other.
-        after = figure(before["value"] * row["calls_before"] / row["calls_after"], UNIT)
+        after = figure(before["value"] * row["calls_before"] / row["calls_after"], before["unit"])
     return {
         "before": before,
         "after": after,

@@ -152,7 +152,8 @@ def _figure_kinds(pairs: Sequence[Json]) -> Iterable[tuple[str, str, dict[int, J
     }
     yield (
         "Cold first call",
-        "The first call in a fresh process: building, tracing, compiling. Measured once, so without an interval.",
+        "The first call in a fresh process: tracing, compiling and whatever else is made then, the median of a few "
+        "processes. What a pair's setup does before it, such as building a side, is outside the clock.",
         cold,
     )
     yield "Peak memory", "The highest memory in use during one call.", {i: p["memory"] for i, p in enumerate(pairs)}
@@ -221,6 +222,26 @@ def _profile_kinds(pairs: Sequence[Json]) -> Iterable[tuple[str, str, dict[int, 
         "Those operations by the measured time of the call, of the fastest matrix product that this machine was "
         "measured to do.",
         {i: flops["share"] for i, flops in counted.items()},
+    )
+    yield from _bytes_kinds(pairs)
+
+
+def _bytes_kinds(pairs: Sequence[Json]) -> Iterable[tuple[str, str, dict[int, Json]]]:
+    """Yield the least bytes of the pairs whose tests reckon them; that the others' are not counted needs no line."""
+    reckoned = {i: pair["bytes"] for i, pair in enumerate(pairs) if "bytes" in pair}
+    if not reckoned:
+        return
+    yield (
+        "Bytes of one call, at the least",
+        "What a call cannot but read and write, as its test reckons it. Not counted is what a program could do without "
+        "or keep in a cache: activations, gradients, batches.",
+        {i: {side: least[side] for side in ("before", "after")} for i, least in reckoned.items()},
+    )
+    yield (
+        "Share of the measured copy, at the least",
+        "Those bytes by the measured time of the call, of the fastest large copy that this machine was measured to do. "
+        "What fits into a cache may go beyond 100 %.",
+        {i: least["share"] for i, least in reckoned.items()},
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from .formatting import VERDICTS, clean
+from .ladder import Ladder, Rung
 from .machines import ClaimCell, Machines
 from .trend import Line, Point, Run, Trend
 from .view import ClaimRow, PairRow, View
@@ -41,6 +42,7 @@ def markdown_report(
         *_head(view),
         *_claims(view),
         *_pairs("## Pairs", view.pairs, view.confidence),
+        *_ladders(view),
         *_profiled(view),
         *_controls(view),
         *_figures(view),
@@ -99,18 +101,60 @@ def _pairs(title: str, rows: Sequence[PairRow], confidence: str) -> Iterator[str
 
 def _pair_cells(row: PairRow) -> tuple[str, ...]:
     equivalence = f"{row.equivalence}: {'; '.join(row.details)}" if row.details else row.equivalence
+    first = f" {row.first_call[:1].upper()}{row.first_call[1:]}." if row.first_call else ""
     cells = (
-        f"{row.title} ({row.name}; {row.where})",
+        f"{row.title} ({row.name}; {row.where}){first}",
         f"{row.before} → {row.after}",
         row.work,
-        row.before_time,
-        row.after_time,
+        f"{row.before_time} {_in_brackets(row.before_share)}".rstrip(),
+        f"{row.after_time} {_in_brackets(row.after_share)}".rstrip(),
         str(row.speedup) if row.speedup else row.status,
         f"{row.rounds} {row.processes}".strip(),
         equivalence,
         row.problem or row.status,
     )
     return tuple(escape_markdown(cell) for cell in cells)
+
+
+def _in_brackets(text: str) -> str:
+    return f"({text})" if text else ""
+
+
+def _ladders(view: View) -> Iterator[str]:
+    if not view.ladders:
+        return
+    yield "## What each switch brings"
+    yield ""
+    yield (
+        "Every row is a pair of its own against the same before side. A step is a row's speedup by that of the row "
+        "above; what is lost without a switch is the speedup of all by that of all but it. A switch is not seen here "
+        "when neither can be told from 1: its interval holds 1, or it is smaller than the noise floor."
+    )
+    yield ""
+    for ladder in view.ladders:
+        yield from _ladder(ladder)
+
+
+def _ladder(ladder: Ladder) -> Iterator[str]:
+    yield f"### {escape_markdown(ladder.title)}"
+    yield ""
+    yield escape_markdown(ladder.under)
+    yield ""
+    header = ("Switch", "With it and those above", "Step", "All but it", "Lost without it", "Verdict")
+    yield from table(header, [_rung_cells(rung) for rung in ladder.rungs], right=(1, 2, 3, 4))
+    if ladder.num_intervals:
+        yield escape_markdown(ladder.chance)
+        yield ""
+    if ladder.not_here:
+        yield f"Off in every row, for it does nothing here: {escape_markdown('; '.join(ladder.not_here))}."
+        yield ""
+
+
+def _rung_cells(rung: Rung) -> tuple[str, ...]:
+    is_first = rung.without is None
+    name = f"{rung.label} ({rung.name})" if is_first and rung.name else rung.label
+    factors = (rung.speedup, None if is_first else rung.step, rung.without, rung.lost)
+    return tuple(map(escape_markdown, (name, *("" if one is None else one.told for one in factors), rung.verdict)))
 
 
 def _profiled(view: View) -> Iterator[str]:
@@ -291,6 +335,7 @@ def _reading(view: View) -> Iterator[str]:
         f"- 1.42x \\[1.38, 1.46\\]: before time / after time, with its {view.confidence} interval; above 1 is faster"
     )
     yield "- a ratio of less or different work is no speedup of the same work"
+    yield "- a dearer first call pays back once what the further calls save covers what it took longer"
     yield "- what could not be measured says so with its reason and is never counted as 0"
     yield ""
 

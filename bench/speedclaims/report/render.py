@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .formatting import VERDICTS, Json, clean
 from .gathering import Gathered, ReportError, gather
+from .ladder import Ladder
+from .ladderplot import waterfall_svg
 from .machines import Machines, machines
 from .markdown import markdown_report
 from .phases import PHASES, ProfiledPair, SideBar, phases_svg
@@ -107,6 +109,7 @@ def _html(several: _Several) -> str:
             forest=_forest(view),
             has_ranges=any(row.claimed for row in view.pairs),
             strips=_strips(view.claims),
+            ladders=_ladders(view),
             profiled=_profiled(view),
             phases=_phases(view),
             drifts=_drifts((*view.pairs, *view.controls)),
@@ -192,6 +195,14 @@ def _strips(claims: Sequence[ClaimRow]) -> list[str]:
     return [
         _safe(strip_svg(strip, limits, title=f"claimed {row.claimed}, measured {row.measured}")) if strip else ""
         for strip, row in zip(strips, claims, strict=True)
+    ]
+
+
+def _ladders(view: View) -> list[tuple[Ladder, str]]:
+    """Return each ablation with its drawing, empty where no row of its ladder has a speedup."""
+    return [
+        (one, _safe(waterfall_svg(one, view.noise_value)) if any(rung.speedup.value for rung in one.rungs) else "")
+        for one in view.ladders
     ]
 
 

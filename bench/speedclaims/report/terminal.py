@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from .formatting import format_ratio, plural, shorten
+from .ladder import UNSEEN
 from .view import ClaimRow, PairRow, View, view_record
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ def _lines(view: View, layout: Layout) -> Iterator["Text"]:
     others = [row for row in view.pairs if row.index not in judged]
     if others:
         yield from _pairs(others, view, layout, title="pair without a claim" if view.claims else "pair")
+    yield from _ladders(view, layout)
     yield from _profiled(view, layout)
     yield from _control_lines(view, layout)
     yield layout.line(("─" * layout.width, MUTED))
@@ -314,6 +316,15 @@ def _equivalence(row: PairRow, layout: Layout) -> _Cell:
     if row.work != "same" and not layout.is_wide:
         word = f"{row.work} work" if row.work == "less" else "other work"
     return _Cell(word, "red" if row.is_equivalence_bad else "")
+
+
+def _ladders(view: View, layout: Layout) -> Iterator["Text"]:
+    """Yield one line for each ablation: without any switch, with all, and which of them were not seen."""
+    for ladder in view.ladders:
+        unseen = [rung.name for rung in ladder.rungs[1:] if rung.verdict == UNSEEN]
+        missed = f"; {UNSEEN}: {', '.join(unseen)}" if unseen else ""
+        ends = f"all off {ladder.rungs[0].speedup.told}, all on {ladder.whole.told}"
+        yield from layout.paragraph(f"Switches of {ladder.under}: {ends}{missed}", MUTED)
 
 
 def _profiled(view: View, layout: Layout) -> Iterator["Text"]:

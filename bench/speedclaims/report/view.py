@@ -20,12 +20,14 @@ from .formatting import (
     format_percent,
     format_range,
     format_seconds,
-    format_setting,
     not_measured,
     plural,
     words,
 )
+from .ladder import Ladder, ladders
+from .payback import first_call
 from .phases import ProfiledPair, profiled_pairs
+from .settings import best_rates, settings
 from .timeline import Timeline, timelines
 
 _HOLDS: Final = ("confirmed", "consistent")
@@ -72,7 +74,11 @@ class ClaimRow:
 
 @dataclass(frozen=True, slots=True)
 class PairRow:
-    """One pair. ``speedup`` is None where there is none, and ``problem`` then says why."""
+    """One pair. ``speedup`` is None where there is none, and ``problem`` then says why.
+
+    The shares are of the measured ceiling, and ``first_call`` says what the first calls took and when that has paid
+    off; empty where it was not measured.
+    """
 
     index: int
     name: str
@@ -86,6 +92,9 @@ class PairRow:
     is_control: bool
     before_time: str
     after_time: str
+    before_share: str
+    after_share: str
+    first_call: str
     speedup: Estimate | None
     value: float | None
     low: float | None
@@ -168,6 +177,7 @@ class View:
     noise_value: float | None
     figures: tuple[FigureTable, ...]
     missing_figures: tuple[str, ...]
+    ladders: tuple[Ladder, ...]
     profiled: tuple[ProfiledPair, ...]
     values: tuple[ValueRow, ...]
     audit: tuple[AuditRow, ...]
@@ -208,10 +218,11 @@ def view_record(record: Json) -> View:
         noise_value=run["noise_floor"]["value"],
         figures=tables,
         missing_figures=missing,
+        ladders=ladders(run["pairs"], run["noise_floor"]["value"]),
         profiled=profiled_pairs(run["pairs"]),
         values=tuple(_value_row(row) for row in run.get("figures", ())),
         audit=audit,
-        environment=(*_environment(run["environment"]), *_ceilings(run.get("ceilings", ()))),
+        environment=(*settings(run["environment"]), *best_rates(run.get("ceilings", ()))),
         command=clean(run["environment"]["command"]),
         date=clean(record["datetime"])[:16].replace("T", " "),
         commit=commit_words(run["environment"]),
@@ -458,6 +469,9 @@ def _pair_row(index: int, pair: Json, claims: Sequence[Json]) -> PairRow:
         is_control=pair["control"],
         before_time=format_seconds(pair["before_s"]),
         after_time=format_seconds(pair["after_s"]),
+        before_share=_share(pair, "before"),
+        after_share=_share(pair, "after"),
+        first_call=clean(first_call(pair)),
         speedup=format_estimate(pair["speedup"], pair["low"], pair["high"], bounds=bounds) if has_speedup else None,
         value=pair["speedup"],
         low=pair["low"],
@@ -475,6 +489,16 @@ def _pair_row(index: int, pair: Json, claims: Sequence[Json]) -> PairRow:
         claimed=ranges,
         claims=tuple(dict.fromkeys(clean(claim["id"]) for claim in judging)),
     )
+
+
+def _share(pair: Json, side: str) -> str:
+    """Return a side's shares of the measured ceilings in words, empty where there are none."""
+    told = []
+    for name, words_of in (("flops", "{} of the ceiling"), ("bytes", "at least {} of the copy")):
+        share = pair[name]["share"][side] if name in pair else None
+        if share is not None and share["value"] is not None:
+            told.append(words_of.format(format_figure(share)))
+    return ", ".join(told)
 
 
 def _reckoning(pair: Json) -> tuple[str, ...]:
@@ -506,44 +530,3 @@ def audit_row(row: Json) -> AuditRow:
     """Return one row of the record's audit for showing."""
     keys = ("id", "source", "text", "claimed", "recomputed", "formula")
     return AuditRow(**{key: clean(row[key]) for key in keys}, verdict=VERDICTS[row["verdict"]])
-
-
-def _environment(environment: Json) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
-    machine = {
-        "machine": environment["device_name"],
-        "device": environment["device"],
-        "system": environment["os"],
-        "memory_bytes": environment["memory_bytes"],
-        **{f"cpu {words(key)}": value for key, value in environment["cpu"].items()},
-    }
-    for number, gpu in enumerate(environment["gpus"]):
-        machine |= {f"gpu {number} {words(key)}": value for key, value in gpu.items()}
-    versions = {"python": environment["python"]} | {
-        name: "not installed" if version is None else version for name, version in environment["libraries"].items()
-    }
-    groups = {
-        "Machine": machine,
-        "Versions": versions,
-        "Threads": environment["threads"],
-        "Numerical settings": environment["settings"],
-        "Measuring options": environment["options"],
-    }
-    return tuple(
-        (title, tuple(format_setting(key, value) for key, value in group.items()))
-        for title, group in groups.items()
-        if group
-    )
-
-
-def _ceilings(ceilings: Sequence[Json]) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
-    """Return what the machine was measured to do at most, a group for each framework and device."""
-    return tuple(
-        (
-            f"Measured ceilings ({clean(one['framework'] or 'no framework')}, {clean(one['device'])})",
-            (
-                *((f"matrix product, {clean(kind)}", format_figure(rate)) for kind, rate in one["matmul"].items()),
-                ("copy, read and written", format_figure(one["copy"])),
-            ),
-        )
-        for one in ceilings
-    )
