@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from trainers.dialogue_gan.config import DialogueConfig
@@ -82,7 +83,7 @@ def split(uniforms_N: Tensor, config: DialogueConfig, phase: str, num_sequences:
 
     """
     shapes = list(_shapes(config, phase, num_sequences))
-    parts = uniforms_N.split([math.prod(shape) for shape in shapes])
+    parts = torch.split(uniforms_N, [math.prod(shape) for shape in shapes])
     each = iter(part.view(shape) for part, shape in zip(parts, shapes, strict=True))
     of_generator, of_discriminator = num_updates(config, phase)
     by_discriminator = tuple(_of_discriminator(each) for _ in range(of_discriminator))

@@ -177,7 +177,8 @@ class FastestTrainer(ReferenceTrainer):
         inputs, uniforms_N = Inputs(*(each.clone() for each in inputs)), uniforms_N.clone()
         tensors = [*self.generator_optimizer.tensors(), *self.discriminator_optimizer.tensors()]
         before = [tensor.clone() for tensor in tensors]
-        stream, current = torch.cuda.Stream(self.device), torch.cuda.current_stream(self.device)
+        stream: torch.cuda.Stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        current = torch.cuda.current_stream(self.device)
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP_STEPS):

@@ -44,7 +44,9 @@ def masked(values: Tensor, uniforms: Tensor | None, rate: float) -> Tensor:
 def _recurrent(num_inputs: int, size: int) -> nn.LSTM:
     """LSTM with one bias, as Keras has it: of PyTorch's two, the second stays zero and is not trained."""
     layer = nn.LSTM(num_inputs, size, batch_first=True)
-    nn.init.zeros_(layer.bias_hh_l0).requires_grad_(requires_grad=False)
+    bias = cast("Tensor", layer.bias_hh_l0)
+    nn.init.zeros_(bias)
+    bias.requires_grad = False
     return layer
 
 

@@ -95,7 +95,7 @@ class KerasAdam(Optimizer):
         powers = [torch.pow(torch.full_like(step, beta), step) for beta in (_BETA_1, _BETA_2)]
         return self.learning_rate * torch.sqrt(1 - powers[1]) / (1 - powers[0])
 
-    def _update(self, gradients: Sequence[Tensor], alpha: Tensor) -> None:
+    def _update(self, gradients: list[Tensor], alpha: Tensor) -> None:
         of_each = zip(self.weights, gradients, self.momentums, self.velocities, strict=True)
         for weight, gradient, momentum, velocity in of_each:
             clipped = gradient * self.clipnorm / gradient.norm().clamp(min=self.clipnorm)
@@ -107,7 +107,7 @@ class KerasAdam(Optimizer):
 class ForeachAdam(KerasAdam):
     """The same with every operation over all weights at once."""
 
-    def _update(self, gradients: Sequence[Tensor], alpha: Tensor) -> None:
+    def _update(self, gradients: list[Tensor], alpha: Tensor) -> None:
         norms = torch._foreach_norm(gradients)
         torch._foreach_clamp_min_(norms, self.clipnorm)
         clipped = torch._foreach_div(gradients, norms)
