@@ -12,7 +12,6 @@ def num_steps(preset, device):
     return 1 if (preset, device) == ("default", "cpu") else 4
 
 
-@pytest.mark.long_pair(3)
 @pytest.mark.speedup_passes("syncs", "gpu", "profile", "cold")
 def test_fastest_adversarial_batches_of_the_pytorch_twin(dialogue_twin, num_steps):
     """Adversarial batches of the PyTorch twin: the reference's work and mathematics in its fastest tier."""

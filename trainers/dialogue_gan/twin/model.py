@@ -7,7 +7,7 @@ Shape suffixes: B sequences, T tokens, V token ids, E embedding, C conditions, H
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,9 @@ from trainers.dialogue_gan.data import UNKNOWN
 from trainers.dialogue_gan.twin.draws import HEAD_SIZES
 
 __all__ = [
-    "Discriminator", "Generator", "discriminator_loss", "draw_tokens", "gumbel_noise", "incremental_sequences",
-    "masked", "num_parameters", "policy_loss", "policy_rewards", "sample_sequences", "target_log_probabilities",
-    "teacher_forcing_loss",
+    "Discriminator", "Embedding", "Generator", "discriminator_loss", "draw_tokens", "gumbel_noise",
+    "incremental_sequences", "masked", "num_parameters", "policy_loss", "policy_rewards", "sample_sequences",
+    "target_log_probabilities", "teacher_forcing_loss",
 ]  # fmt: skip
 
 _LEAST_PROBABILITY = 1e-7  # Keras' epsilon: keeps the logarithm of a probability finite
@@ -39,6 +39,46 @@ def masked(values: Tensor, uniforms: Tensor | None, rate: float) -> Tensor:
     if uniforms is None or rate == 0:
         return values
     return values * ((uniforms >= rate) / (1 - rate))
+
+
+class Embedding(nn.Embedding):
+    """Embedding that remembers what Keras' Adam takes for the square of its gradient.
+
+    TensorFlow has the gradient of an embedding row by row as the ids come. Where an id comes more than once, Keras adds
+    up the rows' squares instead of squaring their sum.
+
+    Args:
+        num_ids: rows.
+        size: of each.
+
+    Attributes:
+        squares: sums of squares (ids, E) of all backward passes since they were last zeroed.
+
+    """
+
+    squares: Tensor
+
+    def __init__(self, num_ids: int, size: int) -> None:
+        """Begin with no gradient."""
+        super().__init__(num_ids, size)
+        self.register_buffer("squares", torch.zeros(num_ids, size), persistent=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Rows of the ids."""
+        return cast("Tensor", _Rows.apply(self.weight, ids, self.squares))
+
+
+class _Rows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weights_VE: Tensor, ids: Tensor, squares_VE: Tensor) -> Tensor:
+        ctx.ids, ctx.squares_VE = ids, squares_VE
+        return functional.embedding(ids, weights_VE)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        ids_N, rows_NE = ctx.ids.flatten(), gradient.flatten(0, -2)
+        ctx.squares_VE.index_add_(0, ids_N, rows_NE.square())
+        return torch.zeros_like(ctx.squares_VE).index_add_(0, ids_N, rows_NE), None, None
 
 
 def _recurrent(num_inputs: int, size: int) -> nn.LSTM:
@@ -66,9 +106,9 @@ class Generator(nn.Module):
         """Make the layers, under the names of the TensorFlow model."""
         super().__init__()
         self._dropout, self._conditional = config.dropout, config.conditional
-        self.token_embedding = nn.Embedding(config.vocabulary_size, config.embedding_size)
-        self.character_embedding = nn.Embedding(num_characters, config.condition_size)
-        self.scene_embedding = nn.Embedding(num_scenes, config.condition_size)
+        self.token_embedding = Embedding(config.vocabulary_size, config.embedding_size)
+        self.character_embedding = Embedding(num_characters, config.condition_size)
+        self.scene_embedding = Embedding(num_scenes, config.condition_size)
         self.lstm_1 = _recurrent(config.embedding_size + 2 * config.condition_size, config.hidden_size)
         self.lstm_2 = _recurrent(config.hidden_size, config.hidden_size)
         self.logits = nn.Linear(config.hidden_size, config.vocabulary_size)
@@ -122,7 +162,7 @@ class Discriminator(nn.Module):
         """Make the layers, under the names of the TensorFlow model."""
         super().__init__()
         self._dropout = config.dropout
-        self.token_embedding = nn.Embedding(config.vocabulary_size, config.embedding_size)
+        self.token_embedding = Embedding(config.vocabulary_size, config.embedding_size)
         for width in _KERNEL_WIDTHS:
             self.add_module(f"convolution_{width}", nn.Conv1d(config.embedding_size, config.num_filters, width))
         first, second = HEAD_SIZES

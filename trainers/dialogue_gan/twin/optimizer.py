@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from trainers.dialogue_gan.twin.model import Embedding
 from trainers.dialogue_gan.twin.weights import keras_names, to_keras, to_torch
 
 __all__ = ["ForeachAdam", "KerasAdam"]
@@ -24,8 +25,8 @@ _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7  # Keras' defaults
 class KerasAdam(Optimizer):
     """Adam, weight by weight.
 
-    The norm of an embedding's gradient is that of the whole; Keras takes it over the rows as they come, before those of
-    one token are added up. The update is the same wherever neither exceeds `clipnorm`.
+    Of an embedding's gradient Keras takes the squares row by row, as the ids come, for the norm as for the velocity;
+    see `Embedding`.
 
     Args:
         network: whose trainable weights are updated.
@@ -41,12 +42,20 @@ class KerasAdam(Optimizer):
         self._slots = [f"{name}_{key.replace('/', '_')}" for key in self._keys]
         super().__init__(self.weights, {"lr": learning_rate})
         self.clipnorm = clipnorm
+        embeddings = [module for module in network.modules() if isinstance(module, Embedding)]
+        self._squares_of_embeddings = {module.weight: module.squares for module in embeddings}
         self.momentums = [torch.zeros_like(weight) for weight in self.weights]
         self.velocities = [torch.zeros_like(weight) for weight in self.weights]
         # On the device, as all that an update depends on: a captured update finds them there.
         device = self.weights[0].device
         self.iteration = torch.zeros((), dtype=torch.int64, device=device)
         self.learning_rate = torch.tensor(learning_rate, device=device)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: FBT001, FBT002 - as PyTorch has it
+        """Forget the gradients and their squares."""
+        super().zero_grad(set_to_none)
+        for squares in self._squares_of_embeddings.values():
+            squares.zero_()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -60,7 +69,7 @@ class KerasAdam(Optimizer):
         if closure is not None or len(gradients) < len(self.weights):
             raise ValueError("every weight needs a gradient before the step, which takes no closure")
         self.iteration += 1
-        self._update(gradients, self._alpha())
+        self._update(gradients, self._squares(gradients), self._alpha())
 
     def tensors(self) -> list[Tensor]:
         """All that an update changes: the weights, their moments and the count of updates."""
@@ -95,27 +104,33 @@ class KerasAdam(Optimizer):
         powers = [torch.pow(torch.full_like(step, beta), step) for beta in (_BETA_1, _BETA_2)]
         return self.learning_rate * torch.sqrt(1 - powers[1]) / (1 - powers[0])
 
-    def _update(self, gradients: list[Tensor], alpha: Tensor) -> None:
-        of_each = zip(self.weights, gradients, self.momentums, self.velocities, strict=True)
-        for weight, gradient, momentum, velocity in of_each:
-            clipped = gradient * self.clipnorm / gradient.norm().clamp(min=self.clipnorm)
-            momentum.add_((clipped - momentum) * (1 - _BETA_1))
-            velocity.add_((clipped.square() - velocity) * (1 - _BETA_2))
+    def _squares(self, gradients: list[Tensor]) -> list[Tensor]:
+        """Squares of the gradients, as Keras takes them."""
+        held = self._squares_of_embeddings
+        of_each = zip(self.weights, gradients, strict=True)
+        return [held[weight] if weight in held else gradient.square() for weight, gradient in of_each]
+
+    def _update(self, gradients: list[Tensor], squares: list[Tensor], alpha: Tensor) -> None:
+        of_each = zip(self.weights, gradients, squares, self.momentums, self.velocities, strict=True)
+        for weight, gradient, square, momentum, velocity in of_each:
+            scale = self.clipnorm / square.sum().sqrt().clamp(min=self.clipnorm)
+            momentum.add_((gradient * scale - momentum) * (1 - _BETA_1))
+            velocity.add_((square * scale.square() - velocity) * (1 - _BETA_2))
             weight.sub_(momentum * alpha / (velocity.sqrt() + _EPSILON))
 
 
 class ForeachAdam(KerasAdam):
     """The same with every operation over all weights at once."""
 
-    def _update(self, gradients: list[Tensor], alpha: Tensor) -> None:
-        norms = torch._foreach_norm(gradients)
-        torch._foreach_clamp_min_(norms, self.clipnorm)
-        clipped = torch._foreach_div(gradients, norms)
-        if self.clipnorm != 1:
-            torch._foreach_mul_(clipped, self.clipnorm)
-        torch._foreach_lerp_(self.momentums, clipped, 1 - _BETA_1)
-        torch._foreach_mul_(self.velocities, _BETA_2)
-        torch._foreach_addcmul_(self.velocities, clipped, clipped, 1 - _BETA_2)
+    def _update(self, gradients: list[Tensor], squares: list[Tensor], alpha: Tensor) -> None:
+        scales = list(torch._foreach_norm(squares, 1))  # the sum: they are not negative
+        torch._foreach_sqrt_(scales)
+        torch._foreach_clamp_min_(scales, self.clipnorm)
+        torch._foreach_reciprocal_(scales)
+        torch._foreach_mul_(scales, self.clipnorm)
+        torch._foreach_lerp_(self.momentums, torch._foreach_mul(gradients, scales), 1 - _BETA_1)
+        torch._foreach_mul_(scales, scales)
+        torch._foreach_lerp_(self.velocities, torch._foreach_mul(squares, scales), 1 - _BETA_2)
         divisors = torch._foreach_sqrt(self.velocities)
         torch._foreach_add_(divisors, _EPSILON)
         steps = torch._foreach_div(self.momentums, divisors)
