@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _whole_measurement(request, preset):
+def _whole_measurement(request, preset) -> None:
     """More time and all passes at the original's sizes; a quick look at the smaller ones takes seconds."""
     if preset == "default":
         request.applymarker(pytest.mark.long_pair(3))

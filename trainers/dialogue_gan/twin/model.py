@@ -65,7 +65,7 @@ class Embedding(nn.Embedding):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Rows of the ids."""
-        return cast("Tensor", _Rows.apply(self.weight, ids, self.squares))
+        return cast("Tensor", _Rows.apply(self.weight, ids, self.squares))  # type: ignore[no-untyped-call]
 
 
 class _Rows(torch.autograd.Function):
@@ -75,7 +75,7 @@ class _Rows(torch.autograd.Function):
         return functional.embedding(ids, weights_VE)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         ids_N, rows_NE = ctx.ids.flatten(), gradient.flatten(0, -2)
         ctx.squares_VE.index_add_(0, ids_N, rows_NE.square())
         return torch.zeros_like(ctx.squares_VE).index_add_(0, ids_N, rows_NE), None, None
