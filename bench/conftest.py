@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.dialogue import twin_side
 from bench.images import ImageBench, ImageSide
 from bench.sides import PARITY_STEPS, Bench, Builder
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from trainers.contract import Trainer
     from trainers.switches import Switch
 
-FAMILIES = ("dialogue_gan", "tabular_regressor", "text_to_image")
+FAMILIES = ("dialogue_gan", "dialogue_twin", "tabular_regressor", "text_to_image")
 PRESETS = ("tiny", "smoke", "default")
 
 
@@ -120,6 +121,22 @@ def dialogue_gan(tensorflow_device: str, preset: str, pair: object) -> Iterator[
         bench = Bench(
             pair=pair, build=build, switches=_switches(family), device=tensorflow_device, phase="adversarial",
             parity_steps=5, is_bitwise=False,
+        )  # fmt: skip
+        yield bench
+        bench.close()
+
+
+@pytest.fixture
+def dialogue_twin(device: str, preset: str, pair: object) -> Iterator[Bench]:
+    """Pairs of the dialogue GAN's twin in PyTorch, in the adversarial phase; they judge no claim."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    from trainers.dialogue_gan import torch_twin as family  # noqa: PLC0415
+
+    with TemporaryFile("w+", encoding="utf-8") as file:
+        build = partial(_builder(family, preset, device), log=partial(print, file=file, flush=True))
+        bench = Bench(
+            pair=pair, build=build, switches={"fastest": family.TWIN_SWITCHES}, device=device, phase="adversarial",
+            kind=twin_side, parity_steps=5, steps_from_one_state=1,
         )  # fmt: skip
         yield bench
         bench.close()

@@ -23,6 +23,11 @@ class PhasesSide(Side):
             self.trainer.train_steps(num_batches, phase)
 
 
+def twin_side(label: str, *arguments: Any) -> Side:
+    """Return a side that its rows cannot take for TensorFlow's."""
+    return Side(f"PyTorch twin: {label}", *arguments)
+
+
 def poisoned_steps(trainer: Any, phase: str, value: float) -> None:
     """Train three steps, in the second of which a value is added to every gradient."""
     import tensorflow as tf  # noqa: PLC0415 - a machine without it must still collect the tests

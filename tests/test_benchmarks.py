@@ -344,7 +344,10 @@ def test_every_benchmark_runs_and_its_equivalence_holds(tmp_path):
     verdicts = {row["equivalence"] for row in section["pairs"]}
     assert verdicts <= {"passed", "different_by_design"}
     assert {row["status"] for row in section["pairs"]} == {"not_measured"}
-    assert {row["family"] for row in section["pairs"]} == {"dialogue_gan", "tabular_regressor", "text_to_image"}
+    families = {"dialogue_gan", "dialogue_twin", "tabular_regressor", "text_to_image"}
+    assert {row["family"] for row in section["pairs"]} == families
+    of_twin = [row for row in section["pairs"] if row["family"] == "dialogue_twin"]
+    assert all(row[side].startswith("PyTorch twin: ") for row in of_twin for side in ("before", "after"))
     source = (ROOT / "bench" / "test_dialogue_gan.py").read_text()
     assert all(f"def {name.partition('[')[0]}(" in source for name in LEFT_TO_THE_BENCH)
 

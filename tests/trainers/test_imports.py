@@ -12,10 +12,9 @@ import trainers
 ROOT = Path(trainers.__file__).parent
 FRAMEWORKS = {"torch", "tensorflow", "keras"}
 LAYERS = (
-    "config", "schedule", "training_config", "grammar", "data", "renderer", "loaders", "model", "recurrence", "samples",
-    "memory", "model_names",
-    "model_files", "logs", "plots", "reference", "original", "optimized", "fastest", "training", "documented",
-    "assembly", "commands",
+    "config", "schedule", "training_config", "grammar", "data", "renderer", "loaders", "phases", "draws", "model",
+    "recurrence", "samples", "memory", "model_names", "weights", "optimizer", "model_files", "logs", "plots",
+    "reference", "original", "optimized", "fastest", "training", "documented", "assembly", "commands",
 )  # fmt: skip
 MODULES = sorted(ROOT.rglob("*.py"))
 LAYERED = [path for path in MODULES if path.parent != ROOT and path.stem in LAYERS]
@@ -41,7 +40,7 @@ def test_no_module_imports_both_frameworks_or_the_benchmarks(path):
 
 @pytest.mark.parametrize("path", LAYERED, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_inside_a_family_run_one_way(path):
-    own = f"trainers.{path.parent.name}."
+    own = ".".join(("trainers", *path.relative_to(ROOT).parts[:-1], ""))
     for name in imported_by(path):
         layer = name.removeprefix(own).partition(".")[0]
         if name.startswith(own) and layer in LAYERS:
@@ -55,6 +54,7 @@ def test_imports_inside_a_family_run_one_way(path):
         "import trainers; [trainers.family(name).SWITCHES for name in trainers.families()]",
         "import trainers.tabular_regressor.training_config, trainers.tabular_regressor.logs",
         "import trainers.dialogue_gan.data, trainers.dialogue_gan.schedule, trainers.dialogue_gan.commands",
+        "import trainers.dialogue_gan.torch_twin, trainers.dialogue_gan.phases",
         "import trainers.seeds, trainers.tensorflow_runtime",
         "from trainers.__main__ import main; import contextlib\nwith contextlib.suppress(SystemExit): main(['--help'])",
         "from trainers.__main__ import main; assert main(['tabular_regressor', 'train', '--epochs', '-1']) == 2",

@@ -9,7 +9,9 @@ from trainers.configuration import Bounds, Configuration
 from trainers.contract import BadInput
 from trainers.switches import Switch
 
-__all__ = ["FASTEST_SWITCHES", "PHASES", "PRESETS", "SWITCHES", "TIERS", "DialogueConfig"]
+__all__ = [
+    "FASTEST_SWITCHES", "PHASES", "PRESETS", "SWITCHES", "TIERS", "TWIN_SWITCHES", "TWIN_TIERS", "DialogueConfig"
+]  # fmt: skip
 
 TIERS = ("reference", "optimized", "fastest")
 """The tiers that exist, slowest first."""
@@ -92,6 +94,43 @@ FASTEST_SWITCHES = (
     ),
 )
 """What the fastest tier adds to the reference: the same work and mathematics."""
+
+TWIN_TIERS = ("reference", "fastest")
+"""The tiers of the twin in PyTorch, slowest first."""
+
+TWIN_SWITCHES = (
+    Switch(
+        "incremental_decoding",
+        "the sampler carries the LSTMs' states from token to token instead of running every prefix from its beginning",
+        parity="close",
+    ),
+    Switch(
+        "joined_discriminator",
+        "the discriminator judges real and fake sequences in one pass over both",
+        parity="close",
+    ),
+    Switch(
+        "foreach_optimizer",
+        "every operation of an Adam update runs over all weights of a network at once",
+        parity="close",
+    ),
+    Switch(
+        "bfloat16",
+        "the product that makes the logits of a whole batch in bfloat16; on with CUDA where that multiplies it",
+        parity="close",
+        rtol=5e-3,
+    ),
+    Switch(
+        "deferred_metrics",
+        "losses, accuracy and reward stay on the device and are fetched once a call; on with CUDA",
+    ),
+    Switch(
+        "cuda_graphs",
+        "all that is done with a batch, the fakes too, is captured once and replayed; on with CUDA, nothing elsewhere",
+        parity="close",
+    ),
+)
+"""What the twin's fastest tier adds to its reference: the same work and mathematics."""
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType({
     "tiny": {

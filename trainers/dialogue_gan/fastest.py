@@ -29,15 +29,9 @@ from trainers.dialogue_gan.model import (
     sample_sequences,
     teacher_forcing_loss,
 )
+from trainers.dialogue_gan.phases import BATCHES_PER_LINE, SERIES
 from trainers.dialogue_gan.recurrence import hoisted_lstm, incremental_sequences
-from trainers.dialogue_gan.reference import (
-    BATCHES_PER_LINE,
-    DISCRIMINATOR_DROPOUT,
-    GENERATOR_DROPOUT,
-    SAMPLING,
-    SERIES,
-    ReferenceTrainer,
-)
+from trainers.dialogue_gan.reference import DISCRIMINATOR_DROPOUT, GENERATOR_DROPOUT, SAMPLING, ReferenceTrainer
 from trainers.seeds import derived_seed
 from trainers.switches import resolve
 

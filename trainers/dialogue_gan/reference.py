@@ -17,8 +17,8 @@ every token, operation by operation; on a CPU that is most of an adversarial ste
 Shape suffixes: B sequences of a batch, T tokens, V token ids, 2 the two words of a seed.
 """
 
-import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -26,7 +26,6 @@ import numpy as np
 import tensorflow as tf
 from keras.optimizers import Adam
 
-from trainers.contract import BadInput
 from trainers.dialogue_gan.config import PHASES, DialogueConfig
 from trainers.dialogue_gan.data import Batch, DialogueData
 from trainers.dialogue_gan.model import (
@@ -42,29 +41,16 @@ from trainers.dialogue_gan.model import (
     target_log_probabilities,
     teacher_forcing_loss,
 )
+from trainers.dialogue_gan.phases import BATCHES_PER_LINE, PhasedTrainer
 from trainers.seeds import derived_seed
 
-__all__ = [
-    "BATCHES_PER_LINE", "DISCRIMINATOR_DROPOUT", "GENERATOR_DROPOUT", "SAMPLING", "SERIES", "ReferenceTrainer"
-]  # fmt: skip
-
-_PARTS = ("generator", "discriminator", "generator_optimizer", "discriminator_optimizer")
-_STATE_KEYS = frozenset({"family", "architecture", "progress", *_PARTS})
-SERIES = {
-    "generator_pretraining": ("generator_losses",),
-    "discriminator_pretraining": ("discriminator_losses", "discriminator_accuracies"),
-    "adversarial": ("generator_losses", "discriminator_losses", "discriminator_accuracies", "rewards"),
-}
-"""Figures of every step, by phase."""
+__all__ = ["DISCRIMINATOR_DROPOUT", "GENERATOR_DROPOUT", "SAMPLING", "ReferenceTrainer"]
 
 SAMPLING, DISCRIMINATOR_DROPOUT, GENERATOR_DROPOUT, PRINTED_SAMPLE = range(4)
 """Uses of randomness: what tells the seeds of a step apart."""
 
-BATCHES_PER_LINE = 10
-"""Adversarial batches between two printed lines."""
 
-
-class ReferenceTrainer:
+class ReferenceTrainer(PhasedTrainer):
     """Trains a generator, then a discriminator, then both against each other.
 
     All that is random is drawn from seeds made of the training's seed, the phase, the epoch and the step, so where a
@@ -79,8 +65,6 @@ class ReferenceTrainer:
 
     """
 
-    phases: tuple[str, ...] = PHASES
-
     def __init__(
         self,
         config: DialogueConfig,
@@ -91,18 +75,9 @@ class ReferenceTrainer:
         log: Callable[[str], None] = print,
     ) -> None:
         """Draw the weights and make the optimizers' slots."""
-        self.config, self.data, self.device, self.seed, self.log = config, data, device, seed, log
+        super().__init__(config, data, seed=seed, log=log)
+        self.device = device
         num_characters, num_scenes = len(data.characters), len(data.scenes)
-        self.architecture = {
-            "vocabulary_size": config.vocabulary_size,
-            "embedding_size": config.embedding_size,
-            "condition_size": config.condition_size,
-            "conditional": config.conditional,
-            "hidden_size": config.hidden_size,
-            "num_filters": config.num_filters,
-            "num_characters": num_characters,
-            "num_scenes": num_scenes,
-        }
         with tf.device(device):
             self.generator = Generator(config, num_characters, num_scenes, derived_seed(seed, 0))
             self.discriminator = Discriminator(config, derived_seed(seed, 1))
@@ -111,11 +86,6 @@ class ReferenceTrainer:
             self.generator_optimizer.build(self.generator.trainable_variables)
             self.discriminator_optimizer.build(self.discriminator.trainable_variables)
         self.compile_steps()
-        self._positions = dict.fromkeys(PHASES, (0, 0))  # whole epochs, and steps of the current one
-        self._epoch_series: dict[str, dict[str, list[float]]] = {phase: _empty(phase) for phase in PHASES}
-        self._batches: Iterator[Batch] | None = None
-        self._batches_phase = ""
-        self._begin_call(PHASES[0])
 
     def compile_steps(self) -> None:
         """Make graphs of the train steps, unless everything shall run eagerly."""
@@ -127,30 +97,12 @@ class ReferenceTrainer:
         self._graphs = (self._pretrain_generator_step, self._discriminator_step, self._generator_step)
 
     @property
-    def num_batches(self) -> int:
-        """Steps in an epoch of any phase."""
-        return self.data.num_batches(self.config.batch_size)
-
-    @property
     def metrics(self) -> Mapping[str, Any]:
-        """Figures of the last call, see `contract.Trainer.metrics`.
+        """Figures of the last call, see `PhasedTrainer.metrics`.
 
-        A step is a batch. By phase there are also `generator_losses`, `discriminator_losses`,
-        `discriminator_accuracies` and `rewards`, a value a step; `train_losses` is the phase's loss, for the
-        adversarial phase the sum of both. `num_generator_updates` and `num_discriminator_updates` are those attempted,
-        `num_skipped_steps` those of both that were left out. `num_traces` counts the graphs that were traced since the
-        trainer was built, `epoch` and `step` are where the phase stands; after `train_epoch` of a phase that trains the
-        generator there are also `val_loss` and `val_perplexity`.
+        `num_traces` counts the graphs that were traced since the trainer was built.
         """
-        epoch, step = self._positions[self._phase]
-        return {
-            **copy.deepcopy(self._figures),
-            **copy.deepcopy(self._series),
-            "train_losses": _losses(self._series),
-            "num_traces": self.num_traces,
-            "epoch": epoch,
-            "step": step,
-        }
+        return {**super().metrics, "num_traces": self.num_traces}
 
     @property
     def num_traces(self) -> int:
@@ -158,36 +110,8 @@ class ReferenceTrainer:
         counts = (getattr(graph, "experimental_get_tracing_count", None) for graph in self._graphs)
         return sum(count() for count in counts if count is not None)
 
-    def train_epoch(self, phase: str) -> None:
-        """Train the rest of the epoch, validate, and begin the next; see `contract.Trainer.train_epoch`."""
-        self._check_phase(phase)
-        with tf.device(self.device):
-            self._take_steps(self.num_batches - self._positions[phase][1], phase)
-            self._end_epoch(phase)
-
-    def train_steps(self, n: int, phase: str) -> None:
-        """Take `n` steps and nothing else; see `contract.Trainer.train_steps`."""
-        self._check_phase(phase)
-        if n < 0:
-            raise ValueError(f"the number of steps must not be negative, but it is {n}")
-        with tf.device(self.device):
-            self._take_steps(n, phase)
-
-    def position(self, phase: str) -> tuple[int, int]:
-        """Whole epochs of a phase that are trained, and steps of the current one."""
-        return self._positions[phase]
-
-    def epoch_losses(self, phase: str) -> list[float]:
-        """Loss of every step of a phase's current epoch, as in `metrics`."""
-        return _losses(self._epoch_series[phase])
-
     def evaluate(self) -> dict[str, float]:
-        """Judge the generator by the validation sequences, teacher-forced and without dropout.
-
-        Returns:
-            `val_loss`, the mean cross-entropy of all targets but padding, and `val_perplexity`, its exponential.
-
-        """
+        """See `PhasedTrainer.evaluate`."""
         loss_sum, num_targets = 0.0, 0
         with tf.device(self.device):
             for batch in self.data.val_batches(self.config.batch_size):
@@ -201,7 +125,7 @@ class ReferenceTrainer:
         return {"val_loss": loss, "val_perplexity": float(np.exp(min(loss, 700.0)))}
 
     def sample(self, character: int, scene: int, *, num: int, temperature: float, seed: int) -> list[str]:
-        """Lines that the generator makes up for a character in a scene, by their ids."""
+        """See `PhasedTrainer.sample`."""
         with tf.device(self.device):
             characters_B, scenes_B = (tf.fill((num,), tf.constant(each, tf.int32)) for each in (character, scene))
             seed_2, length = seed_words(seed, PRINTED_SAMPLE), self.config.sequence_length
@@ -222,12 +146,7 @@ class ReferenceTrainer:
             "discriminator": network_values(self.discriminator),
             "generator_optimizer": _optimizer_values(self.generator_optimizer),
             "discriminator_optimizer": _optimizer_values(self.discriminator_optimizer),
-            "progress": {
-                "seed": self.seed,
-                "positions": {phase: list(position) for phase, position in self._positions.items()},
-                "epoch_series": copy.deepcopy(self._epoch_series),
-                "consecutive_skips": {"generator": 0, "discriminator": 0},
-            },
+            "progress": self._progress(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -237,15 +156,7 @@ class ReferenceTrainer:
         set_values(self.discriminator, state["discriminator"])
         _set_optimizer_values(self.generator_optimizer, state["generator_optimizer"])
         _set_optimizer_values(self.discriminator_optimizer, state["discriminator_optimizer"])
-        progress = state["progress"]
-        self.seed = progress["seed"]
-        self._positions = {phase: (int(epoch), int(step)) for phase, (epoch, step) in progress["positions"].items()}
-        self._epoch_series = copy.deepcopy(progress["epoch_series"])
-        self._batches = None
-
-    def close(self) -> None:
-        """Drop the iterator over the batches."""
-        self._batches = None
+        self._load_progress(state["progress"])
 
     def pretrain_generator_step(
         self, tokens_BT: tf.Tensor, characters_B: tf.Tensor, scenes_B: tf.Tensor, seed_2: tf.Tensor
@@ -332,75 +243,16 @@ class ReferenceTrainer:
         self._figures["num_generator_updates"] += 1
         return loss, reward
 
-    def _take_steps(self, n: int, phase: str) -> None:
-        self._begin_call(phase)
-        train_batch = {
+    def _train_batch(self, phase: str, batch: Batch) -> None:
+        {
             "generator_pretraining": self.pretrain_generator_batch,
             "discriminator_pretraining": self.pretrain_discriminator_batch,
             "adversarial": self.adversarial_batch,
-        }[phase]
-        for _ in range(n):
-            batch = self._next_batch(phase)
-            train_batch(batch)
-            epoch, step = self._positions[phase]
-            self._positions[phase] = (epoch, step + 1)
-            self._figures["num_steps"] += 1
+        }[phase](batch)
 
-    def _begin_call(self, phase: str) -> None:
-        self._phase = phase
-        self._series = _empty(phase)
-        self._figures: dict[str, Any] = dict.fromkeys(
-            ("num_steps", "num_skipped_steps", "num_generator_updates", "num_discriminator_updates"), 0
-        )
-
-    def _record(self, name: str, value: float) -> None:
-        """Keep one figure of one step."""
-        self._series[name].append(float(value))
-        self._epoch_series[self._phase][name].append(float(value))
-
-    def _next_batch(self, phase: str) -> Batch:
-        if self._positions[phase][1] == self.num_batches:
-            self._begin_epoch(phase, self._positions[phase][0] + 1)
-        epoch, step = self._positions[phase]
-        if self._batches is None or phase != self._batches_phase:
-            self._batches = self.data.batches_of_epoch(self.config.batch_size, self.seed, epoch, step)
-            self._batches_phase = phase
-        if step == 0:
-            self._announce(phase, epoch)
-        return next(self._batches)
-
-    def _announce(self, phase: str, epoch: int) -> None:
-        if phase == "adversarial":
-            self.log(f"Epoch {epoch + 1}/{self.config.adversarial_epochs}")
-
-    def _begin_epoch(self, phase: str, epoch: int) -> None:
-        self._positions[phase] = (epoch, 0)
-        self._epoch_series[phase] = _empty(phase)
-        self._batches = None
-
-    def _end_epoch(self, phase: str) -> None:
-        """Validate what the phase has trained, say how the epoch went, and begin the next."""
-        if phase != "discriminator_pretraining":
-            self._figures.update(self.evaluate())
-        epoch = self._positions[phase][0]
-        if phase == "adversarial":
-            self._summarize()
-            if (epoch + 1) % self.config.sample_every == 0:
-                self._print_sample(epoch)
-        self._begin_epoch(phase, epoch + 1)
-
-    def _summarize(self) -> None:
-        mean = {name: float(np.mean(values)) for name, values in self._epoch_series["adversarial"].items()}
-        self.log(
-            f"G_Loss={mean['generator_losses']:.4f}, D_Loss={mean['discriminator_losses']:.4f}, "
-            f"D_Acc={mean['discriminator_accuracies']:.4f}, Reward={mean['rewards']:.4f}"
-        )
-
-    def _print_sample(self, epoch: int) -> None:
-        character, scene = epoch % len(self.data.characters), epoch % len(self.data.scenes)
-        seed = derived_seed(self.seed, PHASES.index("adversarial"), epoch)
-        (line,) = self.sample(character, scene, num=1, temperature=self.config.sample_temperature, seed=seed)
-        self.log(f"Sample: {self.data.characters[character]}: {line}")
+    def _on_device(self) -> AbstractContextManager[object]:
+        place: AbstractContextManager[object] = tf.device(self.device)
+        return place
 
     def _seed_2(self, *purpose: int) -> tf.Tensor:
         """Seed of one use of randomness in the current step."""
@@ -409,29 +261,6 @@ class ReferenceTrainer:
     def dropout_seed_2(self, number: int = 0) -> tf.Tensor:
         """Seed of the generator's dropout masks, for its update `number` on the current batch."""
         return self._seed_2(GENERATOR_DROPOUT, number)
-
-    def _check_phase(self, phase: str) -> None:
-        if phase not in self.phases:
-            raise ValueError(f"there is no phase {phase!r}, only {self.phases}")
-
-    def _check_state(self, state: Mapping[str, Any]) -> None:
-        mend = "give a state of this family and architecture"
-        if state.get("family") != "dialogue_gan" or _STATE_KEYS - state.keys():
-            raise BadInput("is no state of a dialogue_gan", "state", mend)
-        theirs = state["architecture"]
-        for name, ours in self.architecture.items():
-            if theirs.get(name) != ours:
-                raise BadInput(f"its {name} is {theirs.get(name)}, the trainer's is {ours}", "state", mend)
-
-
-def _empty(phase: str) -> dict[str, list[float]]:
-    return {name: [] for name in SERIES[phase]}
-
-
-def _losses(series: Mapping[str, list[float]]) -> list[float]:
-    """Loss of every step: the one there is, or the sum of both."""
-    losses = [series[name] for name in ("generator_losses", "discriminator_losses") if name in series]
-    return [sum(of_step) for of_step in zip(*losses, strict=True)]
 
 
 def _optimizer_values(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:

@@ -1,0 +1,381 @@
+"""Properties 26, 36 and 37 of the dialogue GAN's twin in PyTorch: its fastest tier does what its reference does.
+
+What it has to do with TensorFlow is in `test_torch_twin_agreement`; this needs none.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+
+from tests import strategies
+from tests.properties.controls import fails, holds
+from tests.states import assert_same_tree, same
+from trainers.dialogue_gan.torch_twin import TWIN_SWITCHES, build
+
+torch = pytest.importorskip("torch")
+
+from trainers.dialogue_gan.twin import model, optimizer  # noqa: E402 - only with PyTorch
+from trainers.dialogue_gan.twin.fastest import FastestTrainer  # noqa: E402 - likewise
+from trainers.dialogue_gan.twin.model import incremental_sequences, sample_sequences  # noqa: E402 - likewise
+from trainers.dialogue_gan.twin.optimizer import ForeachAdam, KerasAdam  # noqa: E402 - likewise
+from trainers.dialogue_gan.twin.weights import keras_names  # noqa: E402 - likewise
+
+pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
+
+PHASES = ("generator_pretraining", "discriminator_pretraining", "adversarial")
+QUIET = {"preset": "tiny", "log": lambda _: None}
+# At the original's rates the generator's adversarial loss stays too close to nothing for a fault to show.
+RATES = {"num_lines": 4, "learning_rate_g": 0.01, "learning_rate_d": 0.01}
+NUM_STEPS = 5
+FLOAT32, ROUNDED = 1e-4, 5e-3
+
+
+# --- 26 ---
+
+
+@functools.cache
+def outspoken():
+    """A generator whose logits differ by enough for what went before to decide what is drawn."""
+    generator = build("reference", seed=3, **QUIET).generator
+    with torch.no_grad():
+        for name, weight in keras_names(generator):
+            weight.mul_(20.0 if name == "logits/kernel" else 3.0)
+    return generator
+
+
+GREEDY = 1e-6
+"""Temperature at which logits that differ by 1e-4 are 100 apart, and no noise decides between them."""
+
+
+def check_decoding(draw, temperature, num_drawn, seed):
+    """26: incremental decoding draws the tokens of full prefixes, greedy ones while the first two are not as good."""
+    generator = outspoken()
+    ids = torch.tensor([0, 1, 2, 0]), torch.tensor([0, 1, 2, 1])
+    uniforms_TBV = torch.rand(num_drawn, 4, 40, generator=torch.Generator().manual_seed(seed))
+    wanted_BT, ours_BT = (each(generator, *ids, uniforms_TBV, temperature) for each in (sample_sequences, draw))
+    assert ours_BT.shape == wanted_BT.shape
+    assert (ours_BT[:, 0] == 1).all()
+    counted_BT = np.ones(wanted_BT.shape, dtype=bool)
+    if temperature == GREEDY:
+        logits_BTV = generator(wanted_BT, *ids).detach().numpy()
+        second, first = np.moveaxis(np.sort(logits_BTV)[..., -2:], -1, 0)
+        counted_BT[:, 1:] = np.logical_and.accumulate(first - second > 1e-4, 1)[:, :-1]
+        assert counted_BT.mean() > 0.5
+    assert np.array_equal(ours_BT.numpy()[counted_BT], wanted_BT.numpy()[counted_BT])
+
+
+decoding = holds(
+    check_decoding,
+    strategies.st.sampled_from([1.0, 0.5, GREEDY]),
+    strategies.few(9).map(lambda number: number + 2),
+    strategies.seeds(),
+    max_examples=10,
+)
+
+
+def test_26_incremental_decoding_draws_what_full_prefixes_draw():
+    decoding(incremental_sequences)
+
+
+def forgotten_state(patch):
+    """The second LSTM forgets."""
+    real, calls = torch.lstm_cell, []
+
+    def forgetting(values, state, *weights):
+        calls.append(None)
+        return real(values, state if len(calls) % 2 else tuple(map(torch.zeros_like, state)), *weights)
+
+    patch.setattr(torch, "lstm_cell", forgetting)
+
+
+def other_noise(patch):
+    """The draws of all tokens with the numbers of the first."""
+    real = model.gumbel_noise
+    patch.setattr(model, "gumbel_noise", lambda uniforms: real(uniforms[:1].expand_as(uniforms)))
+
+
+def untold(patch):
+    """Nobody says who speaks."""
+    real = model.Generator.conditions
+    patch.setattr(model.Generator, "conditions", lambda *arguments: 0 * real(*arguments))
+
+
+@pytest.mark.parametrize("plant", [forgotten_state, other_noise, untold])
+def test_26_notices_a_fault(plant):
+    def faulty(*arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            plant(patch)
+            return incremental_sequences(*arguments)
+
+    assert fails(decoding, faulty)
+
+
+# --- 36 ---
+
+
+def figures(trainer, phase):
+    """Figures of the first steps of a phase."""
+    trainer.train_steps(NUM_STEPS, phase)
+    return dict(trainer.metrics)
+
+
+def assert_alike(ours, theirs, rtol):
+    assert ours.keys() == theirs.keys()
+    for name, series in theirs.items():
+        # A policy gradient's loss passes through zero; what is left there is rounding.
+        assert ours[name] == pytest.approx(series, rel=rtol, abs=rtol), name
+
+
+def of_single_steps(ours, reference, phase):
+    """Figures of both sides' steps, each from the state that the reference has come to."""
+    for _ in range(NUM_STEPS):
+        ours.load_state(reference.state())
+        for trainer in (ours, reference):
+            trainer.train_steps(1, phase)
+        yield dict(ours.metrics), dict(reference.metrics)
+
+
+def check_agreement(kind, overrides, settings, seed, phase):
+    """36: the figures of every step agree, whichever switches are on, and training changed the weights."""
+    arguments = {"seed": seed, **QUIET, **RATES, **overrides}
+    reference = build("reference", **arguments)
+    ours = build("fastest", switches=settings, **arguments)
+    ours.__class__ = kind
+    start = ours.state()
+    if settings["bfloat16"]:
+        # What rounding to so few bits makes of an update, and that of the next, is not bounded.
+        for one, other in of_single_steps(ours, reference, phase):
+            assert_alike(one, other, ROUNDED)
+    else:
+        assert_alike(figures(ours, phase), figures(reference, phase), FLOAT32)
+    trained = {"generator_pretraining": ["generator"], "discriminator_pretraining": ["discriminator"]}
+    for part in trained.get(phase, ["generator", "discriminator"]):
+        after = ours.state()[part]
+        for name, before in start[part].items():
+            is_told = ours.config.conditional or not name.startswith(("character", "scene"))
+            assert np.array_equal(before, after[name]) != is_told, name
+
+
+agreement = holds(
+    check_agreement,
+    strategies.tiny_dialogue_overrides(),
+    strategies.switch_subsets(TWIN_SWITCHES),
+    strategies.seeds(),
+    strategies.st.sampled_from(PHASES),
+    max_examples=12,
+)
+
+
+def test_36_any_subset_of_the_switches_agrees_with_the_reference():
+    agreement(FastestTrainer)
+
+
+class SwappedMasks(FastestTrainer):
+    """Gives the real sequences the masks of the fake ones."""
+
+    def judged(self, real_BT, fake_BT, draws):
+        return super().judged(real_BT, fake_BT, draws._replace(real=draws.fake, fake=draws.real))
+
+
+class NoDropout(FastestTrainer):
+    """Leaves the generator's dropout out."""
+
+    def logits(self, inputs, masks):
+        return super().logits(inputs, [torch.ones_like(mask) for mask in masks])
+
+
+class OneSeed(FastestTrainer):
+    """Draws the same in all steps."""
+
+    def uniforms(self, phase, num_sequences):
+        epoch, _ = self._positions[phase]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(self._positions, phase, (epoch, 0))
+            return super().uniforms(phase, num_sequences)
+
+
+class Backwards(FastestTrainer):
+    """Files the figures in the wrong order."""
+
+    def _file(self, figures_F):
+        super()._file(figures_F[::-1])
+
+
+class Idle(FastestTrainer):
+    """Evaluates the losses, and never steps."""
+
+    def _train_batch(self, phase, batch):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(KerasAdam, "step", lambda _: None)
+            super()._train_batch(phase, batch)
+
+
+@pytest.mark.parametrize("kind", [SwappedMasks, NoDropout, OneSeed, Backwards, Idle])
+def test_36_notices_a_fault(kind):
+    assert fails(agreement, kind)
+
+
+def test_36_losses_that_are_deferred_are_the_same_to_the_bit():
+    found = []
+    for deferred in (False, True):
+        trainer = build("fastest", switches={"deferred_metrics": deferred}, seed=4, **QUIET, **RATES)
+        for train in (
+            functools.partial(trainer.train_steps, 3),
+            trainer.train_epoch,
+            functools.partial(trainer.train_steps, trainer.num_batches + 1),
+        ):
+            train("adversarial")
+            found.append((deferred, trainer.metrics, trainer.epoch_losses("adversarial")))
+        found.append((deferred, trainer.state()))
+    half = len(found) // 2
+    for (_, *single), (_, *together) in zip(found[:half], found[half:], strict=True):
+        assert same(single, together)
+
+
+# --- One operation over all weights is one for each ---
+
+
+def check_optimizers(kind, clipnorm, seed, scale, num_steps):
+    """Weights and moments after some steps are those of `KerasAdam`, with gradients under and over the limit."""
+    networks = [model.Discriminator(build("reference", **QUIET).config) for _ in range(2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    ours, theirs = kind(networks[0], "d", 0.01, clipnorm), KerasAdam(networks[1], "d", 0.01, clipnorm)
+    random = torch.Generator().manual_seed(seed)
+    for _ in range(num_steps):
+        for one, other in zip(ours.weights, theirs.weights, strict=True):
+            one.grad = torch.randn(one.shape, generator=random) * scale
+            other.grad = one.grad.clone()
+        for network in networks:
+            # Rows that came twice: the squares are half those of the sum.
+            network.token_embedding.squares.copy_(network.token_embedding.weight.grad.square() / 2)
+        ours.step()
+        theirs.step()
+    for one, other in zip(ours.tensors(), theirs.tensors(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+
+
+same_optimizer = holds(
+    check_optimizers,
+    strategies.st.sampled_from([0.5, 1.0, 3.0]),
+    strategies.seeds(),
+    strategies.st.sampled_from([1e-6, 0.01, 1.0, 100.0]),
+    strategies.few(3),
+    max_examples=15,
+)
+
+
+def test_an_update_of_all_weights_at_once_is_that_of_each():
+    same_optimizer(ForeachAdam)
+
+
+class Unclipped(ForeachAdam):
+    """Takes gradients as they are."""
+
+    def _update(self, *arguments):
+        self.clipnorm = 1e30
+        super()._update(*arguments)
+
+
+class OtherEpsilon(ForeachAdam):
+    """Adds the epsilon where PyTorch's Adam does."""
+
+    def _update(self, *arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(optimizer, "_EPSILON", 1e-7 * 0.001**0.5)
+            super()._update(*arguments)
+
+
+class SquaredSums(ForeachAdam):
+    """Squares an embedding's gradient as any other."""
+
+    def _squares(self, gradients):
+        return [gradient.square() for gradient in gradients]
+
+
+@pytest.mark.parametrize("kind", [Unclipped, OtherEpsilon, SquaredSums])
+def test_another_update_is_noticed(kind):
+    assert fails(same_optimizer, kind)
+
+
+def test_a_step_without_gradients_or_with_a_closure_is_refused():
+    adam = KerasAdam(build("reference", **QUIET).discriminator, "discriminator", 0.01, 1.0)
+    with pytest.raises(ValueError, match="every weight needs a gradient"):
+        adam.step()
+    assert int(adam.iteration) == 0
+
+
+# --- 37 ---
+
+
+def check_states(build, seed, num_steps, first, then):
+    """37: the state of either tier loads into the other key for key and bit for bit, and both go on alike."""
+    one, other = (build(tier, seed=seed + number, **QUIET, **RATES) for number, tier in enumerate((first, then)))
+    for phase in PHASES:
+        one.train_steps(num_steps, phase)
+    state = one.state()
+    other.load_state(state)
+    assert_same_tree(other.state(), state)
+    for trainer in (one, other):
+        trainer.train_steps(2, "adversarial")
+    assert_alike(dict(other.metrics), dict(one.metrics), FLOAT32)
+
+
+tiers = strategies.st.sampled_from(["reference", "fastest"])
+states = holds(check_states, strategies.few_seeds(), strategies.few(3), tiers, tiers, max_examples=8)
+
+
+def test_37_the_state_of_either_tier_loads_into_the_other_key_for_key():
+    states(build)
+
+
+@pytest.mark.parametrize("lost", ["momentums", "velocities", "iteration"])
+def test_37_notices_what_is_lost(lost):
+    def forgetful(tier, **arguments):
+        trainer = build(tier, **arguments)
+        real = trainer.generator_optimizer.set_values
+
+        def forget(values):
+            real(values)
+            kept = getattr(trainer.generator_optimizer, lost)
+            for tensor in kept if isinstance(kept, list) else [kept]:
+                tensor.zero_()
+
+        trainer.generator_optimizer.set_values = forget
+        return trainer
+
+    assert fails(states, forgetful)
+
+
+# --- Where there is CUDA ---
+
+
+@pytest.mark.gpu
+def test_36_a_captured_batch_is_what_its_kernels_are_one_by_one():
+    """With the last batch of an epoch, which is smaller, and over the end of an epoch."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    arguments = {"seed": 4, "device": "cuda", **QUIET, **RATES}
+    trainers = [
+        build("fastest", switches={"cuda_graphs": captured, "bfloat16": False}, **arguments)
+        for captured in (False, True)
+    ]
+    for phase in PHASES:
+        for _ in range(trainers[0].num_batches + 2):
+            trainers[1].load_state(trainers[0].state())
+            for trainer in trainers:
+                trainer.train_steps(1, phase)
+            assert_alike(dict(trainers[1].metrics), dict(trainers[0].metrics), FLOAT32)
+    assert len(trainers[0].data.train) % trainers[0].config.batch_size, "the last batch is smaller than the others"
+    assert len(trainers[1]._captured) == 2 * len(PHASES)
+
+
+@pytest.mark.gpu
+def test_36_the_tiers_agree_on_a_gpu_too():
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    arguments = {"seed": 4, "device": "cuda", **QUIET, **RATES}
+    reference, ours = build("reference", **arguments), build("fastest", **arguments)
+    for phase in PHASES:
+        for one, other in of_single_steps(ours, reference, phase):
+            assert_alike(one, other, ROUNDED)

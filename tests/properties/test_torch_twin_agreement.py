@@ -1,0 +1,310 @@
+"""The dialogue GAN's twin in PyTorch computes what the TensorFlow trainers compute: losses to 1e-5, and the updates.
+
+The twin is given TensorFlow's weights, and the numbers that TensorFlow draws: what it samples, and its dropout masks.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+
+from tests import strategies
+from tests.properties.controls import fails, holds
+from tests.states import assert_same_tree
+
+tf = pytest.importorskip("tensorflow")
+torch = pytest.importorskip("torch")
+
+from trainers.dialogue_gan import build as build_tensorflow  # noqa: E402 - only with both frameworks
+from trainers.dialogue_gan.config import PHASES  # noqa: E402 - likewise
+from trainers.dialogue_gan.model import dropped, num_parameters, sample_sequences, seed_words  # noqa: E402 - likewise
+from trainers.dialogue_gan.reference import DISCRIMINATOR_DROPOUT, GENERATOR_DROPOUT, SAMPLING  # noqa: E402 - likewise
+from trainers.dialogue_gan.torch_twin import build as build_twin  # noqa: E402 - likewise
+from trainers.dialogue_gan.twin import model, optimizer, weights  # noqa: E402 - likewise
+from trainers.dialogue_gan.twin.draws import HEAD_SIZES, num_updates, split  # noqa: E402 - likewise
+from trainers.dialogue_gan.twin.model import incremental_sequences  # noqa: E402 - likewise
+from trainers.dialogue_gan.twin.model import num_parameters as num_parameters_of_twin  # noqa: E402 - likewise
+from trainers.dialogue_gan.twin.model import sample_sequences as sample_of_twin  # noqa: E402 - likewise
+
+pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
+
+CLOSE = 1e-5
+QUIET = {"preset": "tiny", "log": lambda _: None}
+# Ten times the original's; at more, what rounding makes of a first update shows in the next loss.
+RATE = 1e-3
+RATES = {"num_lines": 4, "learning_rate_g": RATE, "learning_rate_d": RATE}
+
+
+# --- What TensorFlow draws, as the uniform numbers that the twin takes ---
+
+
+def draws_of_tokens(seed_2, num_drawn, *sizes):
+    """The uniform numbers of a sampler's draws, (T - 1, B, V)."""
+    numbered = (seed_2 + tf.constant((0, number), tf.int64) for number in range(1, num_drawn + 1))
+    return np.stack([tf.random.stateless_uniform(sizes, each, alg="philox").numpy() for each in numbered])
+
+
+def kept(rate, seed_2, number, *sizes, by_time):
+    """1 where a dropout mask keeps, 0 where it drops."""
+    return np.float32(dropped(tf.ones(sizes), rate, seed_2, number, by_time=by_time).numpy() > 0)
+
+
+def numbers_of_tensorflow(trainer, phase, num_sequences):
+    """All numbers of the current step of a phase, in the order of the twin's draws, which `split` gives their uses."""
+    config, step = trainer.config, (trainer.seed, PHASES.index(phase), *trainer.position(phase))
+    num_tokens = config.sequence_length
+    of_generator, of_discriminator = num_updates(config, phase)
+    found = []
+    for number in range(of_discriminator):
+        seed_2 = seed_words(*step, SAMPLING, number)
+        found.append(draws_of_tokens(seed_2, num_tokens - 1, num_sequences, config.vocabulary_size))
+        for side in range(2):
+            seed_2 = seed_words(*step, DISCRIMINATOR_DROPOUT, number, side)
+            found += [
+                kept(config.dropout, seed_2, layer, num_sequences, size, by_time=True)
+                for layer, size in enumerate(HEAD_SIZES, start=1)
+            ]
+    sizes = (config.embedding_size + 2 * config.condition_size, config.hidden_size)
+    for number in range(of_generator):
+        seed_2 = seed_words(*step, GENERATOR_DROPOUT, number)
+        found += [
+            kept(config.dropout, seed_2, layer, num_sequences, num_tokens - 1, size, by_time=False)[:, :1]
+            for layer, size in enumerate(sizes, start=1)
+        ]
+    return torch.from_numpy(np.concatenate([each.ravel() for each in found]))
+
+
+def drawing_as_tensorflow(twin):
+    """Let a twin take TensorFlow's numbers for its own."""
+    twin.uniforms = functools.partial(numbers_of_tensorflow, twin)
+    return twin
+
+
+# --- Weights ---
+
+
+def both(tier="reference", tensorflow_tier="reference", **arguments):
+    """A TensorFlow trainer and a twin with its state."""
+    theirs = build_tensorflow(tensorflow_tier, **{**QUIET, **RATES, **arguments})
+    ours = build_twin(tier, **{**QUIET, **RATES, **arguments})
+    ours.load_state(theirs.state())
+    return theirs, ours
+
+
+def test_weights_and_whole_states_come_and_go_to_the_bit():
+    theirs, ours = both(seed=3)
+    for phase in PHASES:
+        theirs.train_steps(2, phase)
+    state = theirs.state()
+    ours.load_state(state)
+    assert_same_tree(ours.state(), state)
+    drawing_as_tensorflow(ours).train_steps(1, "adversarial")
+    state = ours.state()
+    theirs.load_state(state)
+    assert_same_tree(theirs.state(), state)
+
+
+def test_both_have_as_many_parameters():
+    theirs, ours = both(hidden_size=11, num_filters=3, condition_size=5)
+    for name in ("generator", "discriminator"):
+        count = num_parameters(getattr(theirs, name))
+        assert num_parameters_of_twin(getattr(ours, name)) == count > 1000
+
+
+# --- Tokens ---
+
+
+@functools.cache
+def outspoken(**arguments):
+    """A TensorFlow trainer whose networks have opinions: at first, losses are too alike for a fault to show.
+
+    The discriminator is not certain of anything: of a probability next to 1, what is left to 1 is rounding.
+    """
+    trainer = build_tensorflow("reference", seed=3, **QUIET, **RATES, **arguments)
+    for network, factor, noise in ((trainer.generator, 3.0, 0.1), (trainer.discriminator, 1.5, 0.03)):
+        for weight in network.trainable_variables:
+            # Biases are 0 at first, and a bias that is lost or twice there would not show.
+            drawn = np.random.default_rng(len(weight.path)).normal(size=weight.shape, scale=noise)
+            weight.assign(weight * factor + np.float32(drawn))
+    return trainer, trainer.state()
+
+
+def check_tokens(draw, seed, num_drawn):
+    """The same numbers draw the same tokens."""
+    theirs, state = outspoken()
+    theirs.load_state(state)
+    ours = build_twin("reference", **QUIET, **RATES)
+    ours.load_state(state)
+    counts = len(theirs.data.characters), len(theirs.data.scenes)
+    ids = [np.array([0, 1, 2], np.int32) % count for count in counts]
+    seed_2 = seed_words(seed)
+    uniforms_TBV = torch.from_numpy(draws_of_tokens(seed_2, num_drawn, 3, 40))
+    wanted_BT = sample_sequences(theirs.generator, *map(tf.constant, ids), num_drawn + 1, 0.7, seed_2).numpy()
+    found_BT = draw(ours.generator, *(torch.from_numpy(each).long() for each in ids), uniforms_TBV, 0.7)
+    assert np.array_equal(found_BT, wanted_BT)
+
+
+tokens = holds(check_tokens, strategies.seeds(), strategies.few(8), max_examples=6)
+
+
+@pytest.mark.parametrize("draw", [sample_of_twin, incremental_sequences])
+def test_the_same_numbers_draw_the_same_tokens(draw):
+    tokens(draw)
+
+
+# --- Losses of all three updates, gradients and weights after them ---
+
+
+def assert_close(ours, theirs):
+    """To 1e-5; a policy gradient's loss passes through zero, and what is close there, the size of the figures says."""
+    names = [name for name, series in ours.items() if isinstance(series, list)]
+    size = max(abs(value) for name in names for value in theirs[name])
+    for name in names:
+        assert ours[name] == pytest.approx(theirs[name], rel=CLOSE, abs=CLOSE * size), name
+
+
+def check_losses(plant, overrides, seed, phase):
+    """One batch of a phase from an outspoken state: figures, moments (the gradients) and weights."""
+    theirs, state = outspoken(**overrides)
+    theirs.load_state({**state, "progress": {**state["progress"], "seed": seed}})
+    with pytest.MonkeyPatch.context() as patch:
+        plant(patch)
+        ours = drawing_as_tensorflow(build_twin("reference", **QUIET, **RATES, **overrides))
+        ours.load_state(theirs.state())
+        for _ in range(2):
+            for trainer in (theirs, ours):
+                trainer.train_steps(1, phase)
+            assert_close(ours.metrics, theirs.metrics)
+            wanted, found = theirs.state(), ours.state()
+            for part in ("generator_optimizer", "discriminator_optimizer", "generator", "discriminator"):
+                for name, value in wanted[part].items():
+                    # Of an update by a gradient that is next to nothing, rounding makes a tenth more or less.
+                    least = 1e-6 if part.endswith("optimizer") else RATE / 10
+                    size = max(1.0, abs(value).max())
+                    np.testing.assert_allclose(found[part][name] / size, value / size, 1e-3, least, err_msg=name)
+            ours.load_state(wanted)
+
+
+losses = holds(
+    check_losses,
+    strategies.st.sampled_from([
+        {"dropout": 0.3, "d_steps": 2, "g_steps": 2, "sequence_length": 4},
+        {"dropout": 0.0, "conditional": False, "label_smoothing": 0.0},
+    ]),
+    strategies.seeds(),
+    strategies.st.sampled_from(PHASES),
+    max_examples=8,
+)  # fmt: skip
+
+
+def test_losses_agree_to_1e_5_and_updates_with_them():
+    losses(lambda _: None)
+
+
+def gates(order):
+    """Gates of the LSTMs in another order than PyTorch has them."""
+
+    def plant(patch):
+        real = weights.to_torch
+
+        def swapped(name, array):
+            value = real(name, array)
+            return torch.cat([value.chunk(4)[number] for number in order]) if "lstm_cell" in name else value
+
+        patch.setattr(weights, "to_torch", swapped)
+
+    return plant
+
+
+def untransposed(patch):
+    """Recurrent kernels as Keras has them, block by block."""
+    real = weights.to_torch
+
+    def plain(name, array):
+        if not name.endswith("recurrent_kernel"):
+            return real(name, array)
+        return torch.cat([torch.from_numpy(block.copy()) for block in np.split(array, 4, axis=1)])
+
+    patch.setattr(weights, "to_torch", plain)
+
+
+def two_biases(patch):
+    """An LSTM that adds its bias twice."""
+    real = model.Generator.hidden
+
+    def hidden(self, *arguments):
+        for layer in (self.lstm_1, self.lstm_2):
+            layer.bias_hh_l0.data.copy_(layer.bias_ih_l0.data)
+        return real(self, *arguments)
+
+    patch.setattr(model.Generator, "hidden", hidden)
+
+
+def other_side(patch):
+    """The one place more before an even window instead of behind it."""
+    real = model.functional.pad
+    patch.setattr(model.functional, "pad", lambda values, sides: real(values, sides[::-1]))
+
+
+def squared_sums(patch):
+    """Velocities of embeddings as of any other weight."""
+    real = optimizer.KerasAdam._squares
+
+    def squared(self, gradients):
+        self._squares_of_embeddings = {}
+        return real(self, gradients)
+
+    patch.setattr(optimizer.KerasAdam, "_squares", squared)
+
+
+def torchs_epsilon(patch):
+    """The epsilon where PyTorch's Adam adds it."""
+    patch.setattr(optimizer, "_EPSILON", 1e-7 * 0.001**0.5)
+
+
+def other_masks(patch):
+    """Either layer with the other's dropout mask, as far as that is wide."""
+    real = model.Discriminator.forward
+
+    def forward(self, tokens_BT, masks=None):
+        return real(self, tokens_BT, masks and (masks[1].repeat(1, 2), masks[0][:, : HEAD_SIZES[1]]))
+
+    patch.setattr(model.Discriminator, "forward", forward)
+
+
+def without_baseline(patch):
+    """A policy gradient that takes the rewards as they are."""
+    real = model.policy_rewards
+
+    def biased(*arguments):
+        return real(*arguments).square()
+
+    patch.setattr("trainers.dialogue_gan.twin.reference.policy_rewards", biased)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        gates((0, 1, 3, 2)), gates((1, 0, 2, 3)), untransposed, two_biases, other_side, squared_sums, torchs_epsilon,
+        other_masks, without_baseline,
+    ],
+    ids=lambda plant: plant.__name__,
+)  # fmt: skip
+def test_a_fault_of_the_twin_is_noticed(plant):
+    assert fails(losses, plant)
+
+
+def test_several_steps_of_all_phases_agree():
+    theirs, ours = both("fastest", seed=5)
+    drawing_as_tensorflow(ours)
+    for phase in PHASES:
+        for trainer in (theirs, ours):
+            trainer.train_steps(4, phase)
+        assert_close(ours.metrics, theirs.metrics)
+    assert ours.evaluate() == pytest.approx(theirs.evaluate(), rel=1e-4)
+
+
+def test_the_numbers_given_are_as_many_as_the_twin_takes():
+    ours = build_twin("reference", **QUIET)
+    draws = split(numbers_of_tensorflow(ours, "adversarial", 3), ours.config, "adversarial", 3)
+    assert set(draws.of_generator[0][0].unique().tolist()) == {0.0, 1.0}

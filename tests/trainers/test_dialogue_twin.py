@@ -1,0 +1,240 @@
+"""The dialogue GAN's twin in PyTorch: the contract, its weights, what it prints and counts. Needs no TensorFlow."""
+
+import functools
+import re
+
+import numpy as np
+import pytest
+
+from trainers.contract import BadInput, Trainer
+
+torch = pytest.importorskip("torch")
+
+from trainers.dialogue_gan.config import DialogueConfig  # noqa: E402 - only with PyTorch
+from trainers.dialogue_gan.torch_twin import TWIN_SWITCHES, TWIN_TIERS, build  # noqa: E402 - likewise
+from trainers.dialogue_gan.twin.draws import num_uniforms, split  # noqa: E402 - likewise
+from trainers.dialogue_gan.twin.model import (  # noqa: E402 - likewise
+    Discriminator,
+    Generator,
+    draw_tokens,
+    masked,
+    num_parameters,
+)
+from trainers.dialogue_gan.twin.weights import initial_values, keras_values  # noqa: E402 - likewise
+
+pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
+
+PHASES = ("generator_pretraining", "discriminator_pretraining", "adversarial")
+SMALL = {"preset": "tiny", "sequence_length": 3, "num_lines": 12}
+TINY = DialogueConfig.preset("tiny")
+
+
+@functools.cache
+def made(tier, **arguments):
+    """A trainer that the tests of this file share, the lines it prints, and its first state."""
+    lines = []
+    trainer = build(tier, log=lines.append, **{**SMALL, **arguments})
+    return trainer, lines, trainer.state()
+
+
+def fresh(tier, **arguments):
+    trainer, lines, start = made(tier, **arguments)
+    lines.clear()
+    trainer.load_state(start)
+    return trainer, lines
+
+
+# --- the contract ---
+
+
+@pytest.mark.parametrize("tier", TWIN_TIERS)
+def test_every_tier_keeps_the_contract(tier):
+    trainer, _ = fresh(tier)
+    assert isinstance(trainer, Trainer)
+    assert trainer.phases == PHASES
+    for phase in PHASES:
+        trainer.train_steps(2, phase)
+        trainer.synchronize()
+        metrics = trainer.metrics
+        assert len(metrics["train_losses"]) == metrics["num_steps"] == metrics["step"] == 2
+        assert metrics["num_skipped_steps"] == 0
+        assert all(type(loss) is float for loss in metrics["train_losses"])
+    sums = [sum(pair) for pair in zip(metrics["generator_losses"], metrics["discriminator_losses"], strict=True)]
+    assert metrics["train_losses"] == sums
+    assert (metrics["num_generator_updates"], metrics["num_discriminator_updates"]) == (2, 2)
+    trainer.train_steps(0, "adversarial")
+    assert trainer.metrics["train_losses"] == []
+    with pytest.raises(ValueError, match="no phase 'warmup'"):
+        trainer.train_steps(1, "warmup")
+    with pytest.raises(ValueError, match="must not be negative"):
+        trainer.train_steps(-1, "adversarial")
+    trainer.close()
+    trainer.close()
+
+
+@pytest.mark.parametrize("tier", TWIN_TIERS)
+def test_an_epoch_that_was_begun_is_finished_and_steps_go_on_into_the_next(tier):
+    trainer, _ = fresh(tier)
+    trainer.train_steps(3, PHASES[0])
+    trainer.train_epoch(PHASES[0])
+    metrics = trainer.metrics
+    assert (metrics["epoch"], metrics["step"], metrics["num_steps"]) == (1, 0, trainer.num_batches - 3)
+    assert metrics["val_loss"] == pytest.approx(np.log(40), abs=0.05)
+    trainer.train_steps(trainer.num_batches + 2, PHASES[0])
+    assert trainer.position(PHASES[0]) == (2, 2)
+    assert trainer.position(PHASES[2]) == (0, 0), "every phase has a position of its own"
+
+
+@pytest.mark.parametrize("tier", TWIN_TIERS)
+def test_an_error_in_a_step_leaves_the_batch_to_be_done(tier, monkeypatch):
+    trainer, _ = fresh(tier)
+    trainer.train_steps(1, "adversarial")
+    before = trainer.state()
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "fakes", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            trainer.train_steps(1, "adversarial")
+    assert trainer.position("adversarial") == (0, 1)
+    trainer.train_steps(1, "adversarial")
+    losses = trainer.metrics["train_losses"]
+    trainer.load_state(before)
+    trainer.train_steps(1, "adversarial")
+    assert trainer.metrics["train_losses"] == losses
+
+
+def test_training_learns():
+    trainer, _ = fresh("fastest", learning_rate_g=0.05)
+    before = trainer.evaluate()["val_perplexity"]
+    for _ in range(4):
+        trainer.train_epoch(PHASES[0])
+    assert trainer.metrics["val_perplexity"] < 0.8 * before
+
+
+@pytest.mark.parametrize(
+    ("tier", "deferred"), [("reference", None), ("fastest", {"deferred_metrics": True}), ("fastest", {})]
+)
+def test_every_tier_prints_every_tenth_batch_the_epoch_and_a_sample(tier, deferred):
+    trainer, lines = fresh(tier, sample_every=1)
+    if deferred:
+        trainer._note = trainer._note_later
+    assert trainer.num_batches >= 10
+    trainer.train_epoch("adversarial")
+    figures = r"G_Loss=-?\d+\.\d{4}, D_Loss=\d+\.\d{4}, D_Acc=\d+\.\d{4}, Reward=\d+\.\d{4}"
+    patterns = ["Epoch 1/2", f"Batch 10: {figures}", figures, r"Sample: \w+: .*"]
+    assert all(re.fullmatch(pattern, line) for pattern, line in zip(patterns, lines, strict=True)), lines
+
+
+def test_samples_are_as_many_and_the_same_for_the_same_seed():
+    trainer, _ = fresh("reference")
+    ours = trainer.sample(0, 1, num=3, temperature=1.0, seed=4)
+    assert len(ours) == 3
+    assert ours == trainer.sample(0, 1, num=3, temperature=1.0, seed=4)
+    assert ours != trainer.sample(0, 1, num=3, temperature=1.0, seed=5)
+
+
+def test_what_cannot_be_used_is_refused_in_one_line(monkeypatch):
+    with pytest.raises(BadInput, match="unknown tier 'optimized'"):
+        build("optimized", **SMALL)
+    with pytest.raises(BadInput, match="unknown switch 'fast'"):
+        build("fastest", switches={"fast": True}, **SMALL)
+    with pytest.raises(BadInput, match="no switches"):
+        build("reference", switches={TWIN_SWITCHES[0].name: True}, **SMALL)
+    with pytest.raises(BadInput, match="unknown device 'tpu0'"):
+        build("reference", device="tpu0", **SMALL)
+    trainer, _ = fresh("reference")
+    with pytest.raises(BadInput, match="no state of a dialogue_gan"):
+        trainer.load_state({"family": "dialogue_gan"})
+    with pytest.raises(BadInput, match="its hidden_size is 9, the trainer's is 8"):
+        trainer.load_state(build("reference", hidden_size=9, log=print, **SMALL).state())
+    monkeypatch.setattr("trainers.dialogue_gan.torch_twin.find_spec", lambda _: None)
+    with pytest.raises(BadInput, match="torch is not installed"):
+        build("reference", **SMALL)
+
+
+def test_on_a_cpu_what_is_cudas_stays_off():
+    trainer, _ = fresh("fastest")
+    off = {"bfloat16", "deferred_metrics", "cuda_graphs"}
+    assert {name for name, on in trainer.switches.items() if not on} == off
+    asked = build("fastest", switches={"cuda_graphs": True}, log=print, **SMALL)
+    asked.train_steps(1, "adversarial")
+    assert asked._captured == {}
+
+
+# --- weights ---
+
+
+def test_the_default_sizes_are_the_original_programs():
+    config = DialogueConfig()
+    assert num_parameters(Generator(config, config.num_characters, config.num_scenes)) == 7_651_944
+    assert num_parameters(Discriminator(config)) == 1_509_825
+
+
+def test_weights_depend_on_the_seed_alone_and_are_drawn_as_keras_draws():
+    generator = Generator(TINY.replace(hidden_size=30, vocabulary_size=300), 3, 4)
+    ours, again, other = (initial_values(generator, seed) for seed in (0, 0, 1))
+    assert list(ours) == list(keras_values(generator))
+    assert all(np.array_equal(ours[name], again[name]) for name in ours)
+    assert not np.array_equal(ours["logits/kernel"], other["logits/kernel"])
+    recurrent_HG = ours["lstm_2/lstm_cell/recurrent_kernel"]
+    np.testing.assert_allclose(recurrent_HG @ recurrent_HG.T, np.eye(30), atol=1e-5)
+    limit = np.sqrt(6 / (30 + 300))
+    assert 0.98 * limit < abs(ours["logits/kernel"]).max() <= limit
+    assert 0.049 < abs(ours["token_embedding/embeddings"]).max() <= 0.05
+    assert ours["lstm_1/lstm_cell/bias"].tolist() == [0] * 30 + [1] * 30 + [0] * 60
+    kernel = initial_values(Discriminator(TINY), 0)["convolution_4/kernel"]
+    assert kernel.shape == (4, 8, 2)
+    limit = np.sqrt(6 / (4 * 8 + 4 * 2))
+    assert 0.8 * limit < abs(kernel).max() <= limit
+
+
+def test_the_second_bias_stays_zero():
+    trainer, _ = fresh("reference", learning_rate_g=0.05)
+    before = keras_values(trainer.generator)["lstm_1/lstm_cell/bias"]
+    trainer.train_steps(3, PHASES[0])
+    assert not np.array_equal(keras_values(trainer.generator)["lstm_1/lstm_cell/bias"], before)
+    assert not trainer.generator.lstm_1.bias_hh_l0.any()
+    assert not trainer.generator.lstm_2.bias_hh_l0.any()
+
+
+# --- random numbers ---
+
+
+def test_every_number_of_a_batch_has_one_use():
+    config = TINY.replace(d_steps=2, g_steps=2)
+    uniforms_N = torch.arange(num_uniforms(config, "adversarial", 3))
+    draws = split(uniforms_N, config, "adversarial", 3)
+    parts = [part for each in draws.of_discriminator for part in (each.sampling_TBV, *each.real, *each.fake)]
+    parts += [part for masks in draws.of_generator for part in masks]
+    assert draws.of_discriminator[1].sampling_TBV.shape == (5, 3, 40)
+    assert [part.shape[1:] for part in draws.of_generator[0]] == [(1, 12), (1, 8)]
+    assert torch.equal(torch.cat([part.flatten() for part in parts]), uniforms_N)
+    for phase, sizes in ((PHASES[0], (0, 1)), (PHASES[1], (1, 0))):
+        draws = split(torch.rand(num_uniforms(config, phase, 3)), config, phase, 3)
+        assert tuple(map(len, draws)) == sizes
+
+
+def test_steps_draw_different_numbers():
+    trainer, _ = fresh("reference")
+    first = trainer.uniforms("adversarial", 2)
+    assert torch.equal(trainer.uniforms("adversarial", 2), first)
+    trainer.train_steps(1, "adversarial")
+    assert not torch.equal(trainer.uniforms("adversarial", 2), first)
+    assert 0 <= first.min() < 0.02
+    assert 0.98 < first.max() < 1
+
+
+def test_a_dropout_mask_keeps_the_share_it_should():
+    dropped = masked(torch.ones(64, 5, 200), torch.rand(64, 1, 200, generator=torch.Generator().manual_seed(0)), 0.3)
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped)), "one mask for all tokens"
+    assert (dropped == 0).float().mean() == pytest.approx(0.3, abs=0.015)
+    assert dropped.max() == pytest.approx(1 / 0.7)
+
+
+def test_26_draws_follow_the_distribution():
+    logits_BV = torch.tensor([0.5, 0.3, 0.2]).log().expand(20_000, 3)
+    drawn_B = draw_tokens(logits_BV, torch.rand(20_000, 3, generator=torch.Generator().manual_seed(0)))
+    np.testing.assert_allclose(torch.bincount(drawn_B) / len(drawn_B), [0.5, 0.3, 0.2], atol=0.012)
+
+
+def test_a_uniform_number_of_zero_draws_nothing():
+    assert draw_tokens(torch.tensor([[50.0, 0.0, 50.0]]), torch.tensor([[0.0, 0.5, 0.0]])).tolist() == [1]

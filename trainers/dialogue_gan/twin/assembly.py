@@ -1,0 +1,33 @@
+"""Puts a trainer of the twin together from its configuration; the one place that knows the class of either tier."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from trainers.devices import find_device
+from trainers.dialogue_gan.config import TWIN_SWITCHES, DialogueConfig
+from trainers.dialogue_gan.data import load_dialogue, offline_data_path
+from trainers.dialogue_gan.twin.fastest import FastestTrainer
+from trainers.dialogue_gan.twin.reference import ReferenceTrainer
+from trainers.switches import resolve
+
+__all__ = ["assemble"]
+
+
+def assemble(  # noqa: PLR0913 - the arguments of the twin's build, once more
+    tier: str,
+    config: DialogueConfig,
+    *,
+    data: str | Path | None,
+    device: str | None,
+    seed: int,
+    switches: Mapping[str, bool] | None,
+    log: Callable[[str], None] | None,
+) -> ReferenceTrainer:
+    """Build the trainer of one tier; see `trainers.dialogue_gan.torch_twin.build`."""
+    resolve(TWIN_SWITCHES if tier == "fastest" else (), switches)
+    place = find_device(device)
+    loaded = load_dialogue(offline_data_path(config) if data is None else Path(data), config)
+    write = print if log is None else log
+    if tier == "fastest":
+        return FastestTrainer(config, loaded, device=place, seed=seed, switches=switches, log=write)
+    return ReferenceTrainer(config, loaded, device=place, seed=seed, log=write)
