@@ -71,7 +71,7 @@ def test_regressor_over_rows(tabular_regressor, growth, preset, tier):
 @TIERS
 def test_memory_of_regressor_over_rows(tabular_regressor, growth, preset, tier):
     """What the tabular regressor takes from reading its data to the end of its first step, over rows of the table."""
-    sizes = REGRESSOR_ROWS[preset]
+    sizes = {"smoke": (4_000, 8_000, 16_000, 32_000)}.get(preset, REGRESSOR_ROWS[preset])
     calls = [first_step(tabular_regressor, tier, "num_rows", size) for size in sizes]
     growth.record("rows", sizes, calls, "memory")
 
@@ -119,52 +119,46 @@ def test_images_over_data_sets(text_to_image, growth, preset, tier):
     growth.record("images", sizes, sides, "time")
 
 
-# --- Dialogue ---
+# --- Dialogue: graphs are traced for every size, so steps are the fastest tier's alone ---
 
 
-@TIERS
-def test_dialogue_over_batch_sizes(dialogue_gan, dialogue_growth, preset, tier):
-    """An adversarial batch of the dialogue GAN over batch sizes."""
+def test_dialogue_over_batch_sizes(dialogue_gan, dialogue_growth, preset):
+    """An adversarial batch of the dialogue GAN in the fastest tier, over batch sizes."""
     sizes = {"tiny": (2, 4, 8), "smoke": (8, 16, 32, 64)}.get(preset, (16, 32, 64, 128))
-    fixed = {"smoke": {"sequence_length": 8}}.get(preset, {})
-    sides = sides_of(dialogue_gan, tier, 1, "batch_size", sizes, **fixed)
+    sides = sides_of(dialogue_gan, "fastest", 1, "batch_size", sizes)
     dialogue_growth.record("batch_size", sizes, sides, "time")
 
 
-@TIERS
-def test_dialogue_over_sequence_lengths(dialogue_gan, dialogue_growth, preset, tier):
-    """An adversarial batch of the dialogue GAN over tokens of a sequence."""
-    sizes = {"tiny": (3, 6, 12), "smoke": (5, 10, 20)}.get(preset, (10, 20, 40, 80))
-    sides = sides_of(dialogue_gan, tier, 1, "sequence_length", sizes)
+def test_dialogue_over_sequence_lengths(dialogue_gan, dialogue_growth, preset):
+    """An adversarial batch of the dialogue GAN in the fastest tier, over tokens of a sequence."""
+    sizes = {"tiny": (3, 6, 12), "smoke": (20, 40, 80, 160)}.get(preset, (25, 50, 100, 200))
+    sides = sides_of(dialogue_gan, "fastest", 1, "sequence_length", sizes)
     dialogue_growth.record("sequence_length", sizes, sides, "time")
 
 
-@QUANTITIES
-def test_pretraining_over_sequence_lengths(dialogue_gan, dialogue_growth, preset, quantity):
+def test_memory_of_pretraining_over_sequence_lengths(dialogue_gan, dialogue_growth, preset):
     """A batch of the generator's pre-training in the fastest tier, over tokens of a sequence."""
     sizes = {"tiny": (4, 8, 16), "smoke": (20, 40, 80, 160)}.get(preset, (25, 50, 100, 200))
     sides = sides_of(dialogue_gan.of_phase("generator_pretraining"), "fastest", 1, "sequence_length", sizes)
-    dialogue_growth.record("sequence_length", sizes, sides, quantity)
+    dialogue_growth.record("sequence_length", sizes, sides, "memory")
 
 
-@TIERS
-def test_dialogue_over_data_sets(dialogue_gan, dialogue_growth, preset, tier):
-    """An epoch of the generator's pre-training with its validation, over sequences to train on."""
+def test_dialogue_over_data_sets(dialogue_gan, dialogue_growth, preset):
+    """An epoch of the generator's pre-training in the fastest tier with its validation, over sequences to train on."""
     lines = {"tiny": (6, 12, 24), "smoke": (10, 20, 40, 80)}.get(preset, (250, 500, 1_000, 2_000))
-    sides = sides_of(dialogue_gan.of_phase("generator_pretraining"), tier, None, "num_lines", lines)
+    sides = sides_of(dialogue_gan.of_phase("generator_pretraining"), "fastest", None, "num_lines", lines)
     sizes = [len(side.trainer.data.train) for side in sides]
     dialogue_growth.record("sequences", sizes, sides, "time")
 
 
 @TIERS
-@QUANTITIES
-def test_decoding_over_lengths(dialogue_gan, dialogue_growth, preset, tier, quantity):
+def test_decoding_over_lengths(dialogue_gan, dialogue_growth, preset, tier):
     """A batch of fakes alone: the reference runs every prefix from its beginning, the fastest tier carries states."""
     by_tier = {
         "reference": {"tiny": (3, 6, 12), "smoke": (10, 20, 40)},
-        "fastest": {"tiny": (3, 6, 12), "smoke": (20, 40, 80, 160)},
+        "fastest": {"tiny": (16, 32, 64), "smoke": (40, 80, 160, 320)},
     }
     sizes = by_tier[tier].get(preset, (25, 50, 100, 200))
     trainer = dialogue_gan.reference().trainer
     calls = [decoder(trainer, size, incremental=tier == "fastest") for size in sizes]
-    dialogue_growth.record("tokens", sizes, calls, quantity)
+    dialogue_growth.record("tokens", sizes, calls, "time")

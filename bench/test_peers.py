@@ -16,10 +16,10 @@ from bench.peers.sides import EpochsSide, FitEpochsSide, FitStepsSide, assert_sa
 
 pytestmark = pytest.mark.peers
 
-EPOCHS = {"tiny": 2, "smoke": 20, "default": 1}
-"""Epochs of a fit of the tabular regressor; 20 are a whole training of the preset `smoke`."""
+EPOCHS = {"tiny": 2, "smoke": 5, "default": 1}
+"""Epochs of a fit of the tabular regressor: starting one costs a tenth of an epoch or two."""
 
-IMAGES = {"tiny": 16, "smoke": 128, "default": 256}
+IMAGES = {"tiny": 16, "smoke": 64, "default": 256}
 """Images of a fit of the text-to-image GAN, a multiple of the batch size."""
 
 STEPS = {"tiny": 8, "smoke": 32, "default": 8}
@@ -82,10 +82,11 @@ def against_keras(dialogue_gan, preset, tensorflow_device):
 
         def same_but_for_the_draws() -> str:
             plain, *both = sides(*peer, **PLAIN)
-            plain.same_losses(*both)()
+            # Of two tokens almost as likely, rounding chooses: from where both stand, it does so seldom.
+            replace(plain, steps_from_one_state=1).same_losses(*both)()
             return (
                 "XLA draws other dropout masks and tokens from the same seeds; without masks and with the likeliest "
-                f"tokens the losses of the first {plain.parity_steps} steps agree"
+                f"tokens the losses of the first {plain.parity_steps} steps agree, each from the same state"
             )
 
         bench, before, after = sides(*peer)
