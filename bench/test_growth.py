@@ -155,7 +155,7 @@ def test_dialogue_over_data_sets(dialogue_gan, dialogue_growth, preset):
 def test_decoding_over_lengths(dialogue_gan, dialogue_growth, preset, tier):
     """A batch of fakes alone: the reference runs every prefix from its beginning, the fastest tier carries states."""
     by_tier = {
-        "reference": {"tiny": (3, 6, 12), "smoke": (10, 20, 40)},
+        "reference": {"tiny": (2, 4, 8), "smoke": (4, 8, 16, 32)},
         "fastest": {"tiny": (16, 32, 64), "smoke": (40, 80, 160, 320)},
     }
     sizes = by_tier[tier].get(preset, (25, 50, 100, 200))
