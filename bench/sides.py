@@ -228,8 +228,9 @@ class Bench:
         for side in (before, after):
             side.reset()  # either keeps its own first state before it is given another
         rtol = max(self._tolerance(before), self._tolerance(after))
-        for _ in range(math.ceil(self.parity_steps / num_steps)):
-            after.trainer.load_state(before.trainer.state())
+        for number in range(math.ceil(self.parity_steps / num_steps)):
+            if number:  # the first steps start from either side's own state, whose hyperparameters would be replaced
+                after.trainer.load_state(before.trainer.state())
             expected, found = (side.next_losses(num_steps) for side in (before, after))
             assert_close(expected, found, rtol=rtol)
         before.reset()

@@ -258,7 +258,9 @@ class KerasFit(ReferenceTrainer):
                 self._begin_epoch(phase, self._positions[phase][0] + 1)
             epoch, step = self._positions[phase]
             count = min(num_left, self.num_batches - step)
-            history = self._models[phase].fit(self._dataset(phase, epoch, step, count), epochs=1, verbose=0).history
+            history = (
+                self._models[phase].fit(self._dataset(phase, epoch, step, count), shuffle=False, verbose=0).history
+            )
             for name in SERIES[phase]:
                 self._record(name, history[name][-1])
             self._positions[phase] = (epoch, step + count)

@@ -157,6 +157,7 @@ def fit(module: lightning.LightningModule, device: torch.device, *loaders: Any, 
     with warnings.catch_warnings():
         # It would have more workers; pairs with and without say what they are worth.
         warnings.simplefilter("ignore", PossibleUserWarning)
+        warnings.filterwarnings("ignore", message=".*LeafSpec")  # Lightning asks PyTorch in a way that is going out
         trainer.fit(module, *loaders)
     return trainer
 
