@@ -1,7 +1,7 @@
 """The dialogue GAN as Keras trains it: `fit` with train steps of one's own, `jit_compile` and `steps_per_execution`.
 
 Networks, losses, optimizers and batches are the family's. The seeds of dropout and of the fakes come with each batch,
-so that both ends of a pair draw the same; XLA draws other numbers from the same seeds (`draws_alike`).
+so that both ends of a pair draw the same; XLA draws other numbers from the same seeds.
 
 Shape suffixes: B sequences of a batch, T tokens, C conditions, H hidden units, S seeds of a batch, 2 the two words of a
 seed.
