@@ -1,5 +1,6 @@
-"""Sides of the dialogue GAN that are no single phase, and faults for its gradients."""
+"""Sides of the dialogue GAN that are no single phase, its samplers alone, and faults for its gradients."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -51,3 +52,29 @@ def weights_are_finite(trainer: Any) -> bool:
 
     state = trainer.state()
     return all(np.isfinite(array).all() for name in ("generator", "discriminator") for array in state[name].values())
+
+
+def decoder(trainer: Any, num_tokens: int, *, incremental: bool) -> Callable[[], Any]:
+    """Return what draws one batch of fake sequences (B, T), of the first batch's speakers and scenes.
+
+    Args:
+        trainer: whose generator draws.
+        num_tokens: T.
+        incremental: in a graph that carries the states along, as the fastest tier; or, as the reference, every prefix
+            from its beginning, operation by operation.
+    """
+    import tensorflow as tf  # noqa: PLC0415 - a machine without it must still collect the tests
+
+    from trainers.dialogue_gan.model import sample_sequences, seed_words  # noqa: PLC0415 - the same
+    from trainers.dialogue_gan.recurrence import incremental_sequences  # noqa: PLC0415 - the same
+
+    config = trainer.config
+    batch = next(trainer.data.batches_of_epoch(config.batch_size, trainer.seed, 0))
+    characters, scenes, seed = tf.constant(batch.characters_B), tf.constant(batch.scenes_B), seed_words(trainer.seed)
+    draw = incremental_sequences if incremental else sample_sequences
+
+    def call() -> Any:
+        return draw(trainer.generator, characters, scenes, num_tokens, config.sampler_temperature, seed)
+
+    graph = tf.function(call) if incremental else call
+    return lambda: graph().numpy()

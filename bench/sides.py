@@ -60,8 +60,8 @@ class Side:
 
     Attributes:
         label: what the report calls it.
-        tier: reference, optimized or fastest.
-        switches: the complete settings of the tier's switches, None for a tier without.
+        tier: reference, optimized or fastest; peer for a trainer that is none of ours.
+        switches: settings of the tier's switches; those not named are as the tier has them, as all are for None.
         phase: the training phase.
         build: builds the trainer.
         num_steps: steps of one call; None for an epoch.
@@ -189,9 +189,14 @@ class Bench:
         """Return the optimized trainer as its document has it: every switch at its default."""
         return self._side("optimized", "optimized", None)
 
-    def fastest(self) -> Side:
-        """Return the fastest trainer: every switch as the device makes it pay."""
-        return self._side("fastest", "fastest", None)
+    def fastest(self, **chosen: bool) -> Side:
+        """Return the fastest trainer: every switch as the device makes it pay, but those given."""
+        label = ", ".join(["fastest", *(f"{name} {'on' if value else 'off'}" for name, value in chosen.items())])
+        return self._side(label, "fastest", chosen or None)
+
+    def peer(self, label: str, build: Builder) -> Side:
+        """Return what a user would pick instead, behind the interface of a trainer of this family."""
+        return self._keep(self.kind(label, "peer", None, self.phase, build))
 
     def left_off(self, tier: str) -> dict[str, str]:
         """Return the switches that a tier leaves off by itself here, as they gain nothing on this device, and why."""
@@ -272,11 +277,12 @@ class Bench:
 
     def _compare_steps(self, before: Side, after: Side, num_steps: int) -> None:
         """Compare the losses of a few steps at a time, each time from the state that `before` has come to."""
-        before.reset()
-        after.reset()  # its state before the first step is noted before it is given others
+        for side in (before, after):
+            side.reset()  # either keeps its own first state before it is given another
         rtol = max(self._tolerance(before), self._tolerance(after))
-        for _ in range(math.ceil(self.parity_steps / num_steps)):
-            after.trainer.load_state(before.trainer.state())
+        for number in range(math.ceil(self.parity_steps / num_steps)):
+            if number:  # the first steps start from either side's own state, whose hyperparameters would be replaced
+                after.trainer.load_state(before.trainer.state())
             expected, found = (side.next_losses(num_steps) for side in (before, after))
             assert_close(expected, found, rtol=rtol)
         before.reset()
@@ -300,11 +306,13 @@ class Bench:
         return self._keep(replace(side, label=f"{side.label} for the check", switches=settings | on))
 
     def _on(self, side: Side) -> "list[Switch]":
-        """Return the switches that are on in a side; where none were chosen each is as its trainer has it here."""
+        """Return the switches that are on in a side; those not chosen are as its trainer has them here."""
         known = self.switches.get(side.tier, ())
         if not known:
             return []
-        chosen = side.trainer.switches if side.switches is None else side.switches
+        chosen = side.switches or {}
+        if any(switch.name not in chosen for switch in known):
+            chosen = side.trainer.switches
         return [switch for switch in known if chosen[switch.name]]
 
     def _side(self, label: str, tier: str, switches: Mapping[str, bool] | None) -> Side:

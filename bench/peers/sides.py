@@ -1,0 +1,59 @@
+"""Sides whose call is as long as a fit that a user would start, and what trains them on both ends of a pair."""
+
+import math
+from dataclasses import dataclass
+
+from bench.sides import Side
+
+VAL_LOSS_RTOL = 1e-2
+
+
+@dataclass
+class EpochsSide(Side):
+    """A side one call of which trains several epochs: what starting a fit costs is spread over them.
+
+    Attributes:
+        num_epochs: of one call.
+    """
+
+    num_epochs: int = 1
+
+    def __call__(self) -> None:
+        """Train them, one after the other."""
+        for _ in range(self.num_epochs):
+            self.trainer.train_epoch(self.phase)
+
+
+@dataclass
+class FitEpochsSide(EpochsSide):
+    """A peer's side one call of which is one fit over several epochs."""
+
+    def __call__(self) -> None:
+        """Train them in one fit."""
+        self.trainer.train_epochs(self.num_epochs)
+
+
+@dataclass
+class FitStepsSide(Side):
+    """A peer's side that tells the mean losses of a fit, and therefore each step's by a fit of its own."""
+
+    def next_losses(self, num_steps: int) -> list[tuple[float, ...]]:
+        """Take steps from where the trainer stands, one a fit, and return their losses."""
+        return [super(FitStepsSide, self).next_losses(1)[0] for _ in range(num_steps)]
+
+
+def assert_same_epochs(before: EpochsSide, after: EpochsSide) -> None:
+    """Raise an AssertionError unless a call of each side ends in the same epoch, at the same rate and as good.
+
+    Training magnifies rounding, so validation losses agree to one per cent only: an epoch too few is far more.
+    """
+    reached = []
+    for side in (before, after):
+        side.reset()
+        side()
+        reached.append(side.trainer.metrics)
+        side.reset()
+    for name, rtol in (("epoch", 0.0), ("learning_rate", 1e-12), ("val_loss", VAL_LOSS_RTOL)):
+        a, b = (metrics[name] for metrics in reached)
+        if not math.isclose(a, b, rel_tol=rtol):
+            raise AssertionError(f"after a call the {name} is {a!r} before and {b!r} after")
