@@ -363,7 +363,8 @@ sys.exit(pytest.main(sys.argv[1:]))
 
 
 def test_without_tensorflow_its_claims_say_so_and_the_rest_is_measured(tmp_path):
-    names = "(dialogue and interval) or test_adversarial_batch or (tabular and test_restructured) or over_rows"
+    of_tensorflow = "(dialogue_gan and (interval or test_adversarial_batch))"
+    names = f"{of_tensorflow} or (tabular and test_restructured) or test_regressor_over_rows"
     chosen = [f"-k{names}", "-mnot ladder and not peers"]
     options = ["--preset=tiny", "--device=cpu", "--speedup-max-time=0.5", f"--speedup-report={tmp_path}"]
     environment = {key: value for key, value in os.environ.items() if "XDIST" not in key}

@@ -27,13 +27,8 @@ from trainers.dialogue_gan.model import (
     policy_rewards,
     teacher_forcing_loss,
 )
-from trainers.dialogue_gan.reference import (
-    DISCRIMINATOR_DROPOUT,
-    GENERATOR_DROPOUT,
-    SAMPLING,
-    SERIES,
-    ReferenceTrainer,
-)
+from trainers.dialogue_gan.phases import SERIES
+from trainers.dialogue_gan.reference import DISCRIMINATOR_DROPOUT, GENERATOR_DROPOUT, SAMPLING, ReferenceTrainer
 from trainers.seeds import derived_seed
 from trainers.tensorflow_runtime import find_device
 
