@@ -321,7 +321,7 @@ LEFT_TO_THE_BENCH = (
     "test_adversarial_batch", "test_adversarial_batch_by_the_clock_of_the_host", "test_whole_training",
     "test_discriminator_interval[1]", "test_discriminator_interval[4]", "test_temperature_schedule",
     "test_restructured", "test_device_accuracy", "test_clipping_and_nan_skip", "test_graph_steps",
-    "test_temperature_as_a_tensor",
+    "test_temperature_as_a_tensor", "test_discriminator_pretraining", "test_control", "test_deferred_metrics",
 )  # fmt: skip
 """Pairs of the dialogue GAN that are much like others of its own; tracing their graphs takes minutes."""
 

@@ -22,7 +22,8 @@ MIN_ROUND_S = 1e-3
 """A side whose call is shorter is repeated inside each round: the clock's and the loop's cost must not count."""
 
 WARM_UP_S = 0.2
-"""Each side is called until it has run this long, at least once, before anything counts."""
+"""Each side is called until it has run this long, at least once, before anything counts; of a short time limit, until
+it has taken an eighth."""
 
 MIN_MEASURING_S = 1.0
 """No measurement is precise enough before this long: a burst of other load must not fill all of it."""
@@ -150,11 +151,11 @@ def time_side(work: Work, name: SideName, repeats: int) -> float:
     return total / repeats
 
 
-def warm_up(work: Work, name: SideName) -> int:
+def warm_up(work: Work, name: SideName, seconds: float = WARM_UP_S) -> int:
     """Call a side until it is warm and return how many calls a round of at least a millisecond takes."""
     spent, fastest = 0.0, math.inf
-    give_up = time.perf_counter() + 5 * WARM_UP_S  # a slow setup must not turn the warm-up into minutes
-    while spent < WARM_UP_S and time.perf_counter() < give_up:
+    give_up = time.perf_counter() + 5 * seconds  # a slow setup must not turn the warm-up into minutes
+    while spent < seconds and time.perf_counter() < give_up:
         took = time_side(work, name, 1)
         spent += took
         fastest = min(fastest, took)
@@ -191,7 +192,8 @@ def measure(work: Work, settings: Settings) -> Measurement:
     """
     with quiet_interpreter(disable_gc=settings.disable_gc):
         started = time.perf_counter()
-        repeats: dict[SideName, int] = {name: warm_up(work, name) for name in _ORDERS[0]}
+        warming = min(WARM_UP_S, settings.max_time / 8)
+        repeats: dict[SideName, int] = {name: warm_up(work, name, warming) for name in _ORDERS[0]}
         warm = now = time.perf_counter()
         result = Measurement(repeats_before=repeats["before"], repeats_after=repeats["after"])
         rule = StoppingRule(settings.precision, settings.confidence)

@@ -6,11 +6,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+FAST = 20
+"""Examples of the profile `fast`; see `tests/conftest.py`."""
+
 
 def holds(check, *drawn, max_examples=None):
     """Turn a check into a property: a function that runs it on drawn cases, given what shall have the property.
 
-    `check(subject, *case)` raises AssertionError where the subject does not have it. `max_examples` caps the profile's.
+    `check(subject, *case)` raises AssertionError where the subject does not have it. `max_examples` caps the profile
+    `fast`'s; `thorough` has ten times as many of it too.
     """
 
     def run(subject, *, control=False):
@@ -28,7 +32,9 @@ def holds(check, *drawn, max_examples=None):
                 noticed.append(error)
 
         profile = settings()
-        most = profile.max_examples if max_examples is None else min(max_examples, profile.max_examples)
+        most = profile.max_examples
+        if max_examples is not None:
+            most = min(max_examples, most) * (10 if most >= 10 * FAST else 1)
         if control:
             # A control needs any counterexample, the same one in every run, and not the smallest. It need not come
             # twice: TensorFlow in one process does not repeat itself to the bit.
@@ -36,7 +42,7 @@ def holds(check, *drawn, max_examples=None):
                 "derandomize": True,
                 "database": None,
                 "phases": [Phase.generate],
-                "max_examples": max_examples or 200,
+                "max_examples": max(max_examples, FAST) if max_examples else 200,
             }
         else:
             how = {"max_examples": most}

@@ -38,7 +38,7 @@ print(json.dumps([[loss.hex() for loss in losses], hashlib.sha256(checkpoint.dum
 
 def in_a_fresh_process(tier, **overrides):
     """Losses of 5, 3 and 20 steps of the three phases, to the bit, and the hash of the state after them."""
-    settings = {"temp_start": 1.0, "temp_end": 1.0, "gradient_clip": float("inf"), **overrides}
+    settings = {"temp_start": 1.0, "temp_end": 1.0, "gradient_clip": float("inf"), "sequence_length": 3, **overrides}
     command = [sys.executable, "-c", FRESH, tier, json.dumps(settings)]
     done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True, timeout=300)
     return json.loads(done.stdout)

@@ -150,7 +150,7 @@ state_travels = holds(
     strategies.seeds(),
     strategies.step_counts(),
     strategies.step_counts(),
-    max_examples=EXAMPLES,
+    max_examples=4,
 )
 
 

@@ -96,7 +96,7 @@ recoveries = holds(
     strategies.step_counts(),
     strategies.few(3),
     strategies.dropouts(),
-    max_examples=15,
+    max_examples=6,
 )
 
 

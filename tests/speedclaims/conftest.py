@@ -10,7 +10,7 @@ import pytest
 LIGHT = ("-pno:hypothesispytest",)
 """Hypothesis is imported by its plugin at the end of every run, used or not, which takes as long as the run."""
 
-QUICK = ("--speedup-max-time=0.8", "--speedup-precision=0.2")
+QUICK = ("--speedup-max-time=0.5", "--speedup-precision=0.2")
 
 
 class Project:

@@ -12,6 +12,7 @@ def side():
 def test_side(pair):
     pair(before=side, after=side)
 """
+ENOUGH = ("--speedup-report=out", "--speedup-max-time=0.8", "--speedup-precision=0.0001")
 
 
 def rounds(project):
@@ -21,12 +22,12 @@ def rounds(project):
 
 def test_a_long_pair_gets_as_many_times_the_time(project):
     project.write(test_t_py=TEST.replace("{times}", "4"))
-    assert project.run("--speedup-report=out", "--speedup-precision=0.0001").ret == 0
+    assert project.run(*ENOUGH).ret == 0
     num_rounds, status = rounds(project)
     assert num_rounds >= 12
     assert status == "measured"
     project.write(test_t_py=TEST.replace("{times}", "1"))
-    assert project.run("--speedup-report=out", "--speedup-precision=0.0001").ret == 0
+    assert project.run(*ENOUGH).ret == 0
     assert rounds(project)[0] < 8
     assert rounds(project)[1] == "too_few_rounds"
 

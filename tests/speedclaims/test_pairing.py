@@ -137,6 +137,17 @@ def test_the_measurement_ends_when_the_interval_is_narrow_enough_but_not_within_
     assert 1.0 <= sum(found.before_s + found.after_s) < 2.0
 
 
+def test_a_short_time_has_a_short_warm_up(clock):
+    calls = []
+
+    def call():
+        calls.append(clock.now)
+        clock.now += 0.01
+
+    found = measure(sides(call, call), Settings(max_time=0.36))
+    assert len(calls) - len(found.before_s) - len(found.after_s) == 2 * 5
+
+
 def test_a_slow_setup_does_not_prolong_the_warm_up(clock):
     def setup():
         clock.now += 2.0
