@@ -245,7 +245,7 @@ def figure(request: pytest.FixtureRequest, benchmark: Any, pair_labels: Mapping[
     It judges the claims that the test's marker names. What is counted has ``exact=True`` instead of an interval; what
     could not be measured is None with a ``reason``.
     """
-    from speedclaims.fixtures import Figure  # noqa: PLC0415
+    from speedclaims.figure import Figure  # noqa: PLC0415
 
     return Figure(request, benchmark, request.config.stash[KEY], pair_labels)
 
