@@ -6,14 +6,21 @@ import signal
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-settings.register_profile("fast", max_examples=20, deadline=None)
-settings.register_profile("thorough", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+from tests.properties.controls import FAST, THOROUGH
+
+# Its assertions tell their values, as those of a test do.
+pytest.register_assert_rewrite("tests.trainers.dialogue_contract")
+
+settings.register_profile("fast", max_examples=FAST, deadline=None)
+settings.register_profile(
+    "thorough", max_examples=THOROUGH, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 # For `tests/mutants`: the same cases in every run, and any counterexample instead of the smallest.
 settings.register_profile(
     "mutants", max_examples=40, deadline=None, derandomize=True, database=None, phases=[Phase.generate]
 )
 # Derandomized, so that a red build is about the change and not about the draw.
-settings.register_profile("ci", max_examples=20, deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("ci", max_examples=FAST, deadline=None, derandomize=True, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "fast"))
 
 

@@ -15,9 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainers.dialogue_gan.assembly import find_data
-from trainers.dialogue_gan.config import PHASES, DialogueConfig
-from trainers.dialogue_gan.data import UNKNOWN, DialogueData
+from trainers.dialogue_gan.config import DialogueConfig
+from trainers.dialogue_gan.data import UNKNOWN, DialogueData, find_data
 from trainers.dialogue_gan.model import (
     Discriminator,
     Generator,
@@ -28,8 +27,7 @@ from trainers.dialogue_gan.model import (
     teacher_forcing_loss,
 )
 from trainers.dialogue_gan.phases import SERIES
-from trainers.dialogue_gan.reference import DISCRIMINATOR_DROPOUT, GENERATOR_DROPOUT, SAMPLING, ReferenceTrainer
-from trainers.seeds import derived_seed
+from trainers.dialogue_gan.reference import ReferenceTrainer
 from trainers.tensorflow_runtime import find_device
 
 __all__ = ["AdversarialModel", "KerasFit", "TeacherForcingModel", "build", "draw_sequences"]
@@ -231,36 +229,18 @@ class KerasFit(ReferenceTrainer):
         adversarial = AdversarialModel(self.generator, self.discriminator, config)
         adversarial.compile(self.generator_optimizer, self.discriminator_optimizer, **options)
         self._models = {"generator_pretraining": pretraining, "adversarial": adversarial}
-        of_discriminator = [
-            purpose
-            for number in range(config.d_steps)
-            for purpose in (
-                (SAMPLING, number), (DISCRIMINATOR_DROPOUT, number, 0), (DISCRIMINATOR_DROPOUT, number, 1)
-            )
-        ]  # fmt: skip
-        of_generator = [(GENERATOR_DROPOUT, number) for number in range(config.g_steps)]
-        self._purposes = {
-            "generator_pretraining": of_generator[:1],
-            "adversarial": [*of_discriminator, *of_generator],
-        }
         self._kept: tuple[Any, tf.data.Dataset] | None = None
 
-    def _take_steps(self, n: int, phase: str) -> None:
-        self._begin_call(phase)
-        num_left = n
-        while num_left > 0:
-            if self._positions[phase][1] == self.num_batches:
-                self._begin_epoch(phase, self._positions[phase][0] + 1)
-            epoch, step = self._positions[phase]
-            count = min(num_left, self.num_batches - step)
-            history = (
-                self._models[phase].fit(self._dataset(phase, epoch, step, count), shuffle=False, verbose=0).history
-            )
-            for name in SERIES[phase]:
-                self._record(name, history[name][-1])
-            self._positions[phase] = (epoch, step + count)
-            self._figures["num_steps"] += count
-            num_left -= count
+    def _train_call(self, phase: str, most: int) -> int:
+        if self._positions[phase][1] == self.num_batches:
+            self._begin_epoch(phase, self._positions[phase][0] + 1)
+        epoch, step = self._positions[phase]
+        count = min(most, self.num_batches - step)
+        history = self._models[phase].fit(self._dataset(phase, epoch, step, count), shuffle=False, verbose=0).history
+        for name in SERIES[phase]:
+            self._record(name, history[name][-1])
+        self._count_steps(phase, count)
+        return count
 
     def _dataset(self, phase: str, epoch: int, step: int, count: int) -> tf.data.Dataset:
         """Batches of a segment of an epoch with the seeds of their steps; made once, as a user makes a data set."""
@@ -268,11 +248,7 @@ class KerasFit(ReferenceTrainer):
         if self._kept is None or self._kept[0] != key:
             batches = islice(self.data.batches_of_epoch(self.config.batch_size, self.seed, epoch, step), count)
             rows = tuple(np.concatenate(arrays) for arrays in zip(*batches, strict=True))
-            number = PHASES.index(phase)
-            seeds = [
-                [(derived_seed(self.seed, number, epoch, each, *purpose), 0) for purpose in self._purposes[phase]]
-                for each in range(step, step + count)
-            ]
+            seeds = [self._seeds(phase, epoch, each) for each in range(step, step + count)]
             of_rows = tf.data.Dataset.from_tensor_slices(rows).batch(self.config.batch_size)
             both = tf.data.Dataset.zip((of_rows, tf.data.Dataset.from_tensor_slices(np.array(seeds, np.int64))))
             dataset = both.map(lambda batch, seeds: ((*batch, seeds),)).prefetch(tf.data.AUTOTUNE)

@@ -1,12 +1,12 @@
 """The dialogue GAN's trainers: the contract, what they print, and what they count."""
 
-import functools
 import re
 
 import numpy as np
 import pytest
 
-from trainers.contract import BadInput, Trainer
+from tests.trainers.dialogue_contract import PHASES, SMALL, check_contract, check_epochs, check_error_in_step, fresh_of
+from trainers.contract import BadInput
 
 pytest.importorskip("tensorflow")
 
@@ -14,60 +14,28 @@ from trainers.dialogue_gan import SWITCHES, TIERS, build
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
-PHASES = ("generator_pretraining", "discriminator_pretraining", "adversarial")
-SMALL = {"preset": "tiny", "sequence_length": 3, "num_lines": 12}
-
-
-@functools.cache
-def made(tier, **arguments):
-    """A trainer that the tests of this file share, the lines it prints, and its first state."""
-    lines = []
-    trainer = build(tier, log=lines.append, **{**SMALL, **arguments})
-    return trainer, lines, trainer.state()
-
-
-def fresh(tier, **arguments):
-    trainer, lines, start = made(tier, **arguments)
-    lines.clear()
-    trainer.load_state(start)
-    return trainer, lines
+fresh = fresh_of(build)
 
 
 @pytest.mark.parametrize("tier", TIERS)
 def test_every_tier_keeps_the_contract(tier):
-    trainer, _ = fresh(tier)
-    assert isinstance(trainer, Trainer)
-    assert trainer.phases == PHASES
-    for phase in PHASES:
-        trainer.train_steps(2, phase)
-        trainer.synchronize()
-        metrics = trainer.metrics
-        assert len(metrics["train_losses"]) == metrics["num_steps"] == metrics["step"] == 2
-        assert metrics["num_skipped_steps"] == 0
-        assert all(type(loss) is float for loss in metrics["train_losses"])
-    sums = [sum(pair) for pair in zip(metrics["generator_losses"], metrics["discriminator_losses"], strict=True)]
-    assert metrics["train_losses"] == sums
-    trainer.train_steps(0, "adversarial")
-    assert trainer.metrics["train_losses"] == []
-    with pytest.raises(ValueError, match="no phase 'warmup'"):
-        trainer.train_steps(1, "warmup")
-    with pytest.raises(ValueError, match="must not be negative"):
-        trainer.train_steps(-1, "adversarial")
-    trainer.close()
-    trainer.close()
+    check_contract(fresh(tier)[0])
 
 
 @pytest.mark.parametrize("tier", TIERS)
 def test_an_epoch_that_was_begun_is_finished_and_steps_go_on_into_the_next(tier):
-    trainer, _ = fresh(tier)
-    trainer.train_steps(3, PHASES[0])
-    trainer.train_epoch(PHASES[0])
-    metrics = trainer.metrics
-    assert (metrics["epoch"], metrics["step"], metrics["num_steps"]) == (1, 0, trainer.num_batches - 3)
-    assert metrics["val_loss"] == pytest.approx(3.68, abs=0.05)
-    trainer.train_steps(trainer.num_batches + 2, PHASES[0])
-    assert trainer.position(PHASES[0]) == (2, 2)
-    assert trainer.position(PHASES[2]) == (0, 0), "every phase has a position of its own"
+    check_epochs(fresh(tier)[0], 3.68)
+
+
+@pytest.mark.parametrize(
+    ("tier", "name", "failing"),
+    [
+        *((tier, "train_discriminator", lambda *_: 1 / 0) for tier in ("reference", "optimized")),
+        ("fastest", "_train", {"adversarial": lambda *_: 1 / 0}),
+    ],
+)
+def test_an_error_in_a_step_leaves_the_batch_to_be_done(tier, name, failing, monkeypatch):
+    check_error_in_step(fresh(tier)[0], monkeypatch, name, failing, rel=1e-5)
 
 
 def test_validation_is_the_mean_over_all_targets_but_padding():

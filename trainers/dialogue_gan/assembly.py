@@ -4,21 +4,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from trainers.dialogue_gan.config import FASTEST_SWITCHES, SWITCHES, DialogueConfig
-from trainers.dialogue_gan.data import DialogueData, load_dialogue, offline_data_path
+from trainers.dialogue_gan.data import DialogueData, find_data
 from trainers.dialogue_gan.fastest import FastestTrainer
 from trainers.dialogue_gan.optimized import OptimizedTrainer
 from trainers.dialogue_gan.reference import ReferenceTrainer
 from trainers.switches import resolve
 from trainers.tensorflow_runtime import find_device
 
-__all__ = ["assemble", "find_data"]
+__all__ = ["assemble"]
 
 _SWITCHES = {"reference": (), "optimized": SWITCHES, "fastest": FASTEST_SWITCHES}
-
-
-def find_data(config: DialogueConfig, data: str | Path | None) -> DialogueData:
-    """Load the given file, or the offline data of the configuration."""
-    return load_dialogue(offline_data_path(config) if data is None else Path(data), config)
 
 
 def assemble(  # noqa: PLR0913 - the arguments of the family's build, once more

@@ -48,7 +48,7 @@ def train(options: TrainOptions) -> None:
     require_tensorflow()
     # Imported only now, so that a TensorFlow that is missing is one line, and one that is there starts quietly.
     from trainers.dialogue_gan import training  # noqa: PLC0415
-    from trainers.dialogue_gan.assembly import assemble, find_data  # noqa: PLC0415
+    from trainers.dialogue_gan.assembly import assemble  # noqa: PLC0415
 
     resumed = None if options.resume is None else training.read_training(options.resume)
     config = _chosen_config(options, resumed)
@@ -56,7 +56,7 @@ def train(options: TrainOptions) -> None:
     folder = options.out or (options.resume.parent if options.resume else Path("runs") / training.FAMILY)
     if options.resume is None or options.resume.parent.resolve() != folder.resolve():
         _refuse_used_folder([training.checkpoint_path(folder, kind) for kind in training.KINDS])
-    data = find_data(config, options.data)
+    data = files.find_data(config, options.data)
     switches = options.switches_over(resumed, tier)
     seed = options.seed or 0
     trainer = assemble(tier, config, data=data, device=None, seed=seed, switches=switches, log=_say)

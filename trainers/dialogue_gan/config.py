@@ -66,27 +66,30 @@ SWITCHES = (
 )
 """What documents 000 to 002 add to the reference, in the order of document 000's list."""
 
+_INCREMENTAL_DECODING = Switch(
+    "incremental_decoding",
+    "the sampler carries the LSTMs' states from token to token instead of running every prefix from its beginning",
+    parity="close",
+)
+_JOINED_DISCRIMINATOR = Switch(
+    "joined_discriminator",
+    "the discriminator judges real and fake sequences in one pass over both",
+    parity="close",
+)
+
 FASTEST_SWITCHES = (
     Switch(
         "compiled_step",
         "all that is done with a batch, the fakes too, is one graph; without, the sampler runs operation by operation",
         parity="close",
     ),
-    Switch(
-        "incremental_decoding",
-        "the sampler carries the LSTMs' states from token to token instead of running every prefix from its beginning",
-        parity="close",
-    ),
+    _INCREMENTAL_DECODING,
     Switch(
         "hoisted_products",
         "an LSTM's products that do not depend on the token before are one product over all tokens, gradients too",
         parity="close",
     ),
-    Switch(
-        "joined_discriminator",
-        "the discriminator judges real and fake sequences in one pass over both",
-        parity="close",
-    ),
+    _JOINED_DISCRIMINATOR,
     Switch(
         "batched_calls",
         "steps_per_call batches are trained in one call, and their figures come back in one transfer",
@@ -99,16 +102,8 @@ TWIN_TIERS = ("reference", "fastest")
 """The tiers of the twin in PyTorch, slowest first."""
 
 TWIN_SWITCHES = (
-    Switch(
-        "incremental_decoding",
-        "the sampler carries the LSTMs' states from token to token instead of running every prefix from its beginning",
-        parity="close",
-    ),
-    Switch(
-        "joined_discriminator",
-        "the discriminator judges real and fake sequences in one pass over both",
-        parity="close",
-    ),
+    _INCREMENTAL_DECODING,
+    _JOINED_DISCRIMINATOR,
     Switch(
         "foreach_optimizer",
         "every operation of an Adam update runs over all weights of a network at once",

@@ -25,8 +25,8 @@ from trainers.offline import kept
 from trainers.seeds import derived_seed
 
 __all__ = [
-    "PADDING", "UNKNOWN", "Batch", "DialogueData", "Line", "Sequences", "Tokenizer", "load_dialogue", "make_data",
-    "offline_data_path", "parse_dialogue", "prepare",
+    "PADDING", "UNKNOWN", "Batch", "DialogueData", "Line", "Sequences", "Tokenizer", "find_data", "load_dialogue",
+    "make_data", "offline_data_path", "parse_dialogue", "prepare",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -326,6 +326,16 @@ def make_data(path: Path, config: DialogueConfig) -> None:
     """
     checkpoint.make_folder(path.parent)
     checkpoint.write(path, write_dialogue(config).encode())
+
+
+def find_data(config: DialogueConfig, data: str | Path | None) -> DialogueData:
+    """Load the given file, or the offline data of the configuration.
+
+    Raises:
+        BadInput: see `load_dialogue` and `offline_data_path`.
+
+    """
+    return load_dialogue(offline_data_path(config) if data is None else Path(data), config)
 
 
 def offline_data_path(config: DialogueConfig) -> Path:

@@ -12,7 +12,7 @@ Shape suffixes: K batches of a call, B sequences of a batch, T tokens, S seeds o
 F figures of a batch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -29,10 +29,9 @@ from trainers.dialogue_gan.model import (
     sample_sequences,
     teacher_forcing_loss,
 )
-from trainers.dialogue_gan.phases import BATCHES_PER_LINE, SERIES
+from trainers.dialogue_gan.phases import BATCHES_PER_LINE, SERIES, batch_line, num_updates
 from trainers.dialogue_gan.recurrence import hoisted_lstm, incremental_sequences
-from trainers.dialogue_gan.reference import DISCRIMINATOR_DROPOUT, GENERATOR_DROPOUT, SAMPLING, ReferenceTrainer
-from trainers.seeds import derived_seed
+from trainers.dialogue_gan.reference import ReferenceTrainer
 from trainers.switches import resolve
 
 __all__ = ["FastestTrainer"]
@@ -82,24 +81,6 @@ class FastestTrainer(ReferenceTrainer):
         self.steps_per_call = config.steps_per_call if on["batched_calls"] else 1
         # --- End of the switches ---
 
-        of_discriminator: list[tuple[int, ...]] = [
-            purpose
-            for number in range(config.d_steps)
-            for purpose in (
-                (SAMPLING, number), (DISCRIMINATOR_DROPOUT, number, 0), (DISCRIMINATOR_DROPOUT, number, 1)
-            )
-        ]  # fmt: skip
-        of_generator: list[tuple[int, ...]] = [(GENERATOR_DROPOUT, number) for number in range(config.g_steps)]
-        self._purposes: Mapping[str, Sequence[tuple[int, ...]]] = {
-            "generator_pretraining": of_generator[:1],
-            "discriminator_pretraining": of_discriminator[:_SEEDS_OF_DISCRIMINATOR],
-            "adversarial": of_discriminator + of_generator,
-        }
-        self._num_updates = {
-            "generator_pretraining": (1, 0),
-            "discriminator_pretraining": (0, 1),
-            "adversarial": (config.g_steps, config.d_steps),
-        }
         super().__init__(config, data, device=device, seed=seed, log=log)
 
     def compile_steps(self) -> None:
@@ -245,14 +226,8 @@ class FastestTrainer(ReferenceTrainer):
 
     # --- The loop ---
 
-    def _take_steps(self, n: int, phase: str) -> None:
-        self._begin_call(phase)
-        num_left = n
-        while num_left > 0:
-            num_left -= self._train_call(phase, num_left)
-
     def _train_call(self, phase: str, most: int) -> int:
-        """Train on the next batches, so many at most, in one call; how many they were."""
+        """As the reference's; in one call of a graph, which may train several batches."""
         first = self._next_batch(phase)
         epoch, step = self._positions[phase]
         batches = [first, *self._alike_after(step, most)]
@@ -260,7 +235,7 @@ class FastestTrainer(ReferenceTrainer):
         seeds_KS2 = np.array([self._seeds(phase, epoch, step + number) for number in range(num_done)], np.int64)
         stacked = (np.stack(arrays) for arrays in zip(*batches, strict=True))
         figures_KF = self._train[phase](*map(tf.constant, stacked), tf.constant(seeds_KS2))
-        self._positions[phase] = (epoch, step + num_done)
+        self._count_steps(phase, num_done)
         self._file(phase, step, figures_KF.numpy().tolist())
         return num_done
 
@@ -271,26 +246,16 @@ class FastestTrainer(ReferenceTrainer):
         num_more = min(most, self.steps_per_call, num_whole - step) - 1
         return list(islice(self._batches or (), max(num_more, 0)))
 
-    def _seeds(self, phase: str, epoch: int, step: int) -> list[tuple[int, int]]:
-        """Seeds of all uses of randomness in a step, as `_seed_2` makes them one by one."""
-        number = PHASES.index(phase)
-        return [(derived_seed(self.seed, number, epoch, step, *purpose), 0) for purpose in self._purposes[phase]]
-
     def _file(self, phase: str, step: int, figures_KF: list[list[float]]) -> None:
         """Keep the figures of the batches from a step on, and print the lines that are due."""
-        of_generator, of_discriminator = self._num_updates[phase]
-        self._figures["num_steps"] += len(figures_KF)
+        of_generator, of_discriminator = num_updates(self.config, phase)
         self._figures["num_generator_updates"] += of_generator * len(figures_KF)
         self._figures["num_discriminator_updates"] += of_discriminator * len(figures_KF)
         for num_done, figures_F in enumerate(figures_KF, start=step + 1):
             for name, figure in zip(SERIES[phase], figures_F, strict=True):
                 self._record(name, figure)
             if phase == "adversarial" and num_done % BATCHES_PER_LINE == 0:
-                g_loss, d_loss, accuracy, reward = figures_F
-                self.log(
-                    f"Batch {num_done}: G_Loss={g_loss:.4f}, D_Loss={d_loss:.4f}, "
-                    f"D_Acc={accuracy:.4f}, Reward={reward:.4f}"
-                )
+                self.log(batch_line(num_done, figures_F))
 
 
 def _as_it_is(step: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,18 +4,19 @@ The same in both frameworks; imports neither.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainers.contract import BadInput
 from trainers.dialogue_gan.config import PHASES, DialogueConfig
 from trainers.dialogue_gan.data import Batch, DialogueData
 from trainers.seeds import derived_seed
 
-__all__ = ["BATCHES_PER_LINE", "SERIES", "PhasedTrainer"]
+__all__ = ["BATCHES_PER_LINE", "SERIES", "PhasedTrainer", "batch_line", "num_updates"]
 
 _PARTS = ("generator", "discriminator", "generator_optimizer", "discriminator_optimizer")
 _STATE_KEYS = frozenset({"family", "architecture", "progress", *_PARTS})
@@ -28,6 +29,21 @@ SERIES = {
 
 BATCHES_PER_LINE = 10
 """Adversarial batches between two printed lines."""
+
+
+def num_updates(config: DialogueConfig, phase: str) -> tuple[int, int]:
+    """Updates of the generator and of the discriminator that a batch of a phase makes."""
+    return {
+        "generator_pretraining": (1, 0),
+        "discriminator_pretraining": (0, 1),
+        "adversarial": (config.g_steps, config.d_steps),
+    }[phase]
+
+
+def batch_line(num_done: int, figures: Sequence[float]) -> str:
+    """Line that the original prints after so many batches, of both losses, the accuracy and the reward."""
+    g_loss, d_loss, accuracy, reward = figures
+    return f"Batch {num_done}: G_Loss={g_loss:.4f}, D_Loss={d_loss:.4f}, D_Acc={accuracy:.4f}, Reward={reward:.4f}"
 
 
 class PhasedTrainer:
@@ -116,7 +132,14 @@ class PhasedTrainer:
             `val_loss`, the mean cross-entropy of all targets but padding, and `val_perplexity`, its exponential.
 
         """
-        raise NotImplementedError
+        loss_sum, num_targets = 0.0, 0
+        with self._on_device():
+            for batch in self.data.val_batches(self.config.batch_size):
+                counted_BT = batch.tokens_BT[:, 1:] != 0
+                loss_sum -= float(self._target_log_probabilities(batch)[counted_BT].sum(dtype=np.float64))
+                num_targets += int(counted_BT.sum())
+        loss = loss_sum / max(num_targets, 1)
+        return {"val_loss": loss, "val_perplexity": float(np.exp(min(loss, 700.0)))}
 
     def sample(self, character: int, scene: int, *, num: int, temperature: float, seed: int) -> list[str]:
         """Lines that the generator makes up for a character in a scene, by their ids."""
@@ -132,6 +155,10 @@ class PhasedTrainer:
         """Train on one batch of a phase, and record its figures."""
         raise NotImplementedError
 
+    def _target_log_probabilities(self, batch: Batch) -> NDArray[np.float32]:
+        """Log-probability (B, T) that the generator, without dropout, gives to every token of a batch but the first."""
+        raise NotImplementedError
+
     def _on_device(self) -> AbstractContextManager[object]:
         """Where all that a call does is done."""
         return nullcontext()
@@ -140,11 +167,25 @@ class PhasedTrainer:
 
     def _take_steps(self, n: int, phase: str) -> None:
         self._begin_call(phase)
-        for _ in range(n):
-            self._train_batch(phase, self._next_batch(phase))
-            epoch, step = self._positions[phase]
-            self._positions[phase] = (epoch, step + 1)
-            self._figures["num_steps"] += 1
+        num_left = n
+        try:
+            while num_left > 0:
+                num_left -= self._train_call(phase, num_left)
+        except BaseException:
+            self._batches = None  # its next batch is no longer the one to go on with
+            raise
+
+    def _train_call(self, phase: str, most: int) -> int:
+        """Train on the next batches, so many at most, in one piece; how many they were."""
+        del most
+        self._train_batch(phase, self._next_batch(phase))
+        self._count_steps(phase, 1)
+        return 1
+
+    def _count_steps(self, phase: str, num_done: int) -> None:
+        epoch, step = self._positions[phase]
+        self._positions[phase] = (epoch, step + num_done)
+        self._figures["num_steps"] += num_done
 
     def _begin_call(self, phase: str) -> None:
         self._phase = phase

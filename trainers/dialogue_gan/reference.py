@@ -17,7 +17,7 @@ every token, operation by operation; on a CPU that is most of an adversarial ste
 Shape suffixes: B sequences of a batch, T tokens, V token ids, 2 the two words of a seed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -25,6 +25,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras.optimizers import Adam
+from numpy.typing import NDArray
 
 from trainers.dialogue_gan.config import PHASES, DialogueConfig
 from trainers.dialogue_gan.data import Batch, DialogueData
@@ -41,13 +42,24 @@ from trainers.dialogue_gan.model import (
     target_log_probabilities,
     teacher_forcing_loss,
 )
-from trainers.dialogue_gan.phases import BATCHES_PER_LINE, PhasedTrainer
+from trainers.dialogue_gan.phases import BATCHES_PER_LINE, PhasedTrainer, batch_line, num_updates
 from trainers.seeds import derived_seed
 
-__all__ = ["DISCRIMINATOR_DROPOUT", "GENERATOR_DROPOUT", "SAMPLING", "ReferenceTrainer"]
+__all__ = ["DISCRIMINATOR_DROPOUT", "GENERATOR_DROPOUT", "SAMPLING", "ReferenceTrainer", "uses_of_randomness"]
 
 SAMPLING, DISCRIMINATOR_DROPOUT, GENERATOR_DROPOUT, PRINTED_SAMPLE = range(4)
 """Uses of randomness: what tells the seeds of a step apart."""
+
+
+def uses_of_randomness(config: DialogueConfig, phase: str) -> Iterator[tuple[int, ...]]:
+    """What a step of a phase draws numbers for, in the order in which it does."""
+    of_generator, of_discriminator = num_updates(config, phase)
+    for number in range(of_discriminator):
+        yield SAMPLING, number
+        yield DISCRIMINATOR_DROPOUT, number, 0
+        yield DISCRIMINATOR_DROPOUT, number, 1
+    for number in range(of_generator):
+        yield GENERATOR_DROPOUT, number
 
 
 class ReferenceTrainer(PhasedTrainer):
@@ -109,20 +121,6 @@ class ReferenceTrainer(PhasedTrainer):
         """Graphs of train steps that were traced since the trainer was built; none where they run eagerly."""
         counts = (getattr(graph, "experimental_get_tracing_count", None) for graph in self._graphs)
         return sum(count() for count in counts if count is not None)
-
-    def evaluate(self) -> dict[str, float]:
-        """See `PhasedTrainer.evaluate`."""
-        loss_sum, num_targets = 0.0, 0
-        with tf.device(self.device):
-            for batch in self.data.val_batches(self.config.batch_size):
-                tokens_BT, characters_B, scenes_B = (tf.constant(array) for array in batch)
-                logits_BTV = self._logits(tokens_BT[:, :-1], characters_B, scenes_B)
-                counted_BT = batch.tokens_BT[:, 1:] != 0
-                log_probabilities_BT = target_log_probabilities(logits_BTV, tokens_BT[:, 1:]).numpy()
-                loss_sum -= float(log_probabilities_BT[counted_BT].sum(dtype=np.float64))
-                num_targets += int(counted_BT.sum())
-        loss = loss_sum / max(num_targets, 1)
-        return {"val_loss": loss, "val_perplexity": float(np.exp(min(loss, 700.0)))}
 
     def sample(self, character: int, scene: int, *, num: int, temperature: float, seed: int) -> list[str]:
         """See `PhasedTrainer.sample`."""
@@ -218,10 +216,7 @@ class ReferenceTrainer(PhasedTrainer):
         self._record("rewards", reward.numpy())
         num_done = self._positions["adversarial"][1] + 1
         if num_done % BATCHES_PER_LINE == 0:
-            self.log(
-                f"Batch {num_done}: G_Loss={g_loss.numpy():.4f}, D_Loss={d_loss.numpy():.4f}, "
-                f"D_Acc={d_accuracy.numpy():.4f}, Reward={reward.numpy():.4f}"
-            )
+            self.log(batch_line(num_done, [figure.numpy() for figure in (g_loss, d_loss, d_accuracy, reward)]))
 
     def train_discriminator(self, batch: Batch, number: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Make fakes for a batch and update the discriminator, for the time `number` on it; loss and accuracy."""
@@ -250,9 +245,21 @@ class ReferenceTrainer(PhasedTrainer):
             "adversarial": self.adversarial_batch,
         }[phase](batch)
 
+    def _target_log_probabilities(self, batch: Batch) -> NDArray[np.float32]:
+        tokens_BT, characters_B, scenes_B = (tf.constant(array) for array in batch)
+        logits_BTV = self._logits(tokens_BT[:, :-1], characters_B, scenes_B)
+        found_BT: NDArray[np.float32] = target_log_probabilities(logits_BTV, tokens_BT[:, 1:]).numpy()
+        return found_BT
+
     def _on_device(self) -> AbstractContextManager[object]:
         place: AbstractContextManager[object] = tf.device(self.device)
         return place
+
+    def _seeds(self, phase: str, epoch: int, step: int) -> list[tuple[int, int]]:
+        """Seeds of all uses of randomness in a step, as `_seed_2` makes them one by one."""
+        number = PHASES.index(phase)
+        uses = uses_of_randomness(self.config, phase)
+        return [(derived_seed(self.seed, number, epoch, step, *use), 0) for use in uses]
 
     def _seed_2(self, *purpose: int) -> tf.Tensor:
         """Seed of one use of randomness in the current step."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from trainers.devices import find_device
 from trainers.dialogue_gan.config import TWIN_SWITCHES, DialogueConfig
-from trainers.dialogue_gan.data import load_dialogue, offline_data_path
+from trainers.dialogue_gan.data import find_data
 from trainers.dialogue_gan.twin.fastest import FastestTrainer
 from trainers.dialogue_gan.twin.reference import ReferenceTrainer
 from trainers.switches import resolve
@@ -26,7 +26,7 @@ def assemble(  # noqa: PLR0913 - the arguments of the twin's build, once more
     """Build the trainer of one tier; see `trainers.dialogue_gan.torch_twin.build`."""
     resolve(TWIN_SWITCHES if tier == "fastest" else (), switches)
     place = find_device(device)
-    loaded = load_dialogue(offline_data_path(config) if data is None else Path(data), config)
+    loaded = find_data(config, data)
     write = print if log is None else log
     if tier == "fastest":
         return FastestTrainer(config, loaded, device=place, seed=seed, switches=switches, log=write)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from trainers.dialogue_gan.config import DialogueConfig
+from trainers.dialogue_gan.phases import num_updates
 
-__all__ = ["HEAD_SIZES", "DiscriminatorDraws", "Draws", "GeneratorDraws", "num_uniforms", "num_updates", "split"]
+__all__ = ["HEAD_SIZES", "DiscriminatorDraws", "Draws", "GeneratorDraws", "num_uniforms", "split"]
 
 HEAD_SIZES = (128, 64)
 """Outputs of the discriminator's dense layers, each of which has a dropout mask."""
@@ -48,15 +49,6 @@ class Draws(NamedTuple):
 
     of_discriminator: tuple[DiscriminatorDraws, ...]
     of_generator: tuple[GeneratorDraws, ...]
-
-
-def num_updates(config: DialogueConfig, phase: str) -> tuple[int, int]:
-    """Updates of the generator and of the discriminator that a batch of a phase makes."""
-    return {
-        "generator_pretraining": (1, 0),
-        "discriminator_pretraining": (0, 1),
-        "adversarial": (config.g_steps, config.d_steps),
-    }[phase]
 
 
 def _shapes(config: DialogueConfig, phase: str, num_sequences: int) -> Iterator[tuple[int, ...]]:

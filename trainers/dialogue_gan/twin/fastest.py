@@ -15,11 +15,11 @@ from torch import Tensor
 
 from trainers.dialogue_gan.config import TWIN_SWITCHES, DialogueConfig
 from trainers.dialogue_gan.data import Batch, DialogueData
-from trainers.dialogue_gan.phases import BATCHES_PER_LINE, SERIES
+from trainers.dialogue_gan.phases import BATCHES_PER_LINE, SERIES, batch_line
 from trainers.dialogue_gan.twin.draws import DiscriminatorDraws, Draws, GeneratorDraws, split
 from trainers.dialogue_gan.twin.model import incremental_sequences, sample_sequences
 from trainers.dialogue_gan.twin.optimizer import ForeachAdam, KerasAdam
-from trainers.dialogue_gan.twin.reference import Inputs, ReferenceTrainer, batch_line
+from trainers.dialogue_gan.twin.reference import Inputs, ReferenceTrainer
 from trainers.mixed_precision import multiplies_bfloat16
 from trainers.switches import resolve
 

@@ -12,17 +12,18 @@ Naive on purpose, a line per switch of the fastest tier:
 Shape suffixes: B sequences of a batch, T tokens, V token ids, N numbers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trainers.dialogue_gan.config import PHASES, DialogueConfig
 from trainers.dialogue_gan.data import Batch, DialogueData
-from trainers.dialogue_gan.phases import BATCHES_PER_LINE, PhasedTrainer
-from trainers.dialogue_gan.twin.draws import DiscriminatorDraws, Draws, GeneratorDraws, num_uniforms, num_updates, split
+from trainers.dialogue_gan.phases import BATCHES_PER_LINE, PhasedTrainer, batch_line, num_updates
+from trainers.dialogue_gan.twin.draws import DiscriminatorDraws, Draws, GeneratorDraws, num_uniforms, split
 from trainers.dialogue_gan.twin.model import (
     Discriminator,
     Generator,
@@ -37,7 +38,7 @@ from trainers.dialogue_gan.twin.optimizer import KerasAdam
 from trainers.dialogue_gan.twin.weights import initial_values, keras_values, set_keras_values
 from trainers.seeds import derived_seed
 
-__all__ = ["Inputs", "ReferenceTrainer", "batch_line"]
+__all__ = ["Inputs", "ReferenceTrainer"]
 
 
 class Inputs(NamedTuple):
@@ -87,20 +88,6 @@ class ReferenceTrainer(PhasedTrainer):
             self.discriminator, "discriminator", config.learning_rate_d, config.clipnorm
         )
         self._random = torch.Generator(device)
-
-    def evaluate(self) -> dict[str, float]:
-        """See `PhasedTrainer.evaluate`."""
-        loss_sum, num_targets = 0.0, 0
-        with torch.no_grad():
-            for batch in self.data.val_batches(self.config.batch_size):
-                tokens_BT, characters_B, scenes_B = self.moved(batch)
-                logits_BTV = self.generator(tokens_BT[:, :-1], characters_B, scenes_B)
-                counted_BT = batch.tokens_BT[:, 1:] != 0
-                log_probabilities_BT = target_log_probabilities(logits_BTV, tokens_BT[:, 1:]).cpu().numpy()
-                loss_sum -= float(log_probabilities_BT[counted_BT].sum(dtype=np.float64))
-                num_targets += int(counted_BT.sum())
-        loss = loss_sum / max(num_targets, 1)
-        return {"val_loss": loss, "val_perplexity": float(np.exp(min(loss, 700.0)))}
 
     def sample(self, character: int, scene: int, *, num: int, temperature: float, seed: int) -> list[str]:
         """See `PhasedTrainer.sample`."""
@@ -183,6 +170,13 @@ class ReferenceTrainer(PhasedTrainer):
         loss = policy_loss(self.logits(inputs, masks), inputs.tokens_BT[:, 1:], rewards_B)
         return _updated(self.generator_optimizer, loss), rewards_B.mean()
 
+    @torch.no_grad()
+    def _target_log_probabilities(self, batch: Batch) -> NDArray[np.float32]:
+        tokens_BT, characters_B, scenes_B = self.moved(batch)
+        logits_BTV = self.generator(tokens_BT[:, :-1], characters_B, scenes_B)
+        found_BT: NDArray[np.float32] = target_log_probabilities(logits_BTV, tokens_BT[:, 1:]).cpu().numpy()
+        return found_BT
+
     # --- Batches ---
 
     def _train_batch(self, phase: str, batch: Batch) -> None:
@@ -228,19 +222,6 @@ class ReferenceTrainer(PhasedTrainer):
         of_generator, of_discriminator = num_updates(self.config, phase)
         self._figures["num_generator_updates"] += of_generator
         self._figures["num_discriminator_updates"] += of_discriminator
-
-    def _take_steps(self, n: int, phase: str) -> None:
-        try:
-            super()._take_steps(n, phase)
-        except BaseException:
-            self._batches = None  # its next batch is no longer the one to go on with
-            raise
-
-
-def batch_line(num_done: int, figures: Sequence[float]) -> str:
-    """Line that the original prints, of both losses, the accuracy and the reward."""
-    g_loss, d_loss, accuracy, reward = figures
-    return f"Batch {num_done}: G_Loss={g_loss:.4f}, D_Loss={d_loss:.4f}, D_Acc={accuracy:.4f}, Reward={reward:.4f}"
 
 
 def _updated(optimizer: KerasAdam, loss: Tensor) -> Tensor:
