@@ -1,6 +1,6 @@
 """Presets, devices and one fixture per family for the benchmarks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib.util import find_spec
 from tempfile import TemporaryFile
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FAMILIES = ("dialogue_gan", "dialogue_twin", "tabular_regressor", "text_to_image")
 PRESETS = ("tiny", "smoke", "default")
+
+Log = Callable[[str], None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -93,53 +95,56 @@ def tabular_regressor(pair: object, preset: str, device: str) -> Iterator[Bench]
 
 
 @pytest.fixture
-def text_to_image(pair: object, preset: str, device: str) -> Iterator[ImageBench]:
+def log() -> Iterator[Log]:
+    """Take the lines that training prints: they would cost what the terminal costs; here they cost what a file does."""
+    with TemporaryFile("w+", encoding="utf-8") as file:
+        yield partial(print, file=file, flush=True)
+
+
+@pytest.fixture
+def text_to_image(pair: object, preset: str, device: str, log: Log) -> Iterator[ImageBench]:
     """Pairs of text-to-image GANs, document 003."""
     pytest.importorskip("torch", reason="torch is not installed")
     from trainers import text_to_image as family  # noqa: PLC0415
 
-    # The lines that training prints would cost what the terminal costs; here they cost what a file costs.
-    with TemporaryFile("w+", encoding="utf-8") as file:
-        build = partial(_builder(family, preset, device), log=partial(print, file=file, flush=True))
-        bench = ImageBench(
-            pair=pair, build=build, switches=_switches(family), device=device, kind=ImageSide,
-            # At full size twenty steps take minutes; the tests compare as many at the small ones.
-            parity_steps=3 if preset == "default" else PARITY_STEPS,
-            steps_from_one_state=2,
-        )  # fmt: skip
-        yield bench
-        bench.close()
+    build = partial(_builder(family, preset, device), log=log)
+    bench = ImageBench(
+        pair=pair, build=build, switches=_switches(family), device=device, kind=ImageSide,
+        # At full size twenty steps take minutes; the tests compare as many at the small ones.
+        parity_steps=3 if preset == "default" else PARITY_STEPS,
+        steps_from_one_state=2,
+    )  # fmt: skip
+    yield bench
+    bench.close()
 
 
 @pytest.fixture
-def dialogue_gan(tensorflow_device: str, preset: str, pair: object) -> Iterator[Bench]:
+def dialogue_gan(tensorflow_device: str, preset: str, pair: object, log: Log) -> Iterator[Bench]:
     """Pairs of dialogue GANs, documents 000 to 002, in the adversarial phase."""
     from trainers import dialogue_gan as family  # noqa: PLC0415
 
-    with TemporaryFile("w+", encoding="utf-8") as file:
-        build = partial(_builder(family, preset, tensorflow_device), log=partial(print, file=file, flush=True))
-        bench = Bench(
-            pair=pair, build=build, switches=_switches(family), device=tensorflow_device, phase="adversarial",
-            parity_steps=5, is_bitwise=False,
-        )  # fmt: skip
-        yield bench
-        bench.close()
+    build = partial(_builder(family, preset, tensorflow_device), log=log)
+    bench = Bench(
+        pair=pair, build=build, switches=_switches(family), device=tensorflow_device, phase="adversarial",
+        parity_steps=5, is_bitwise=False,
+    )  # fmt: skip
+    yield bench
+    bench.close()
 
 
 @pytest.fixture
-def dialogue_twin(device: str, preset: str, pair: object) -> Iterator[Bench]:
+def dialogue_twin(device: str, preset: str, pair: object, log: Log) -> Iterator[Bench]:
     """Pairs of the dialogue GAN's twin in PyTorch, in the adversarial phase; they judge no claim."""
     pytest.importorskip("torch", reason="torch is not installed")
     from trainers.dialogue_gan import torch_twin as family  # noqa: PLC0415
 
-    with TemporaryFile("w+", encoding="utf-8") as file:
-        build = partial(_builder(family, preset, device), log=partial(print, file=file, flush=True))
-        bench = Bench(
-            pair=pair, build=build, switches={"fastest": family.TWIN_SWITCHES}, device=device, phase="adversarial",
-            kind=twin_side, parity_steps=5, steps_from_one_state=1,
-        )  # fmt: skip
-        yield bench
-        bench.close()
+    build = partial(_builder(family, preset, device), log=log)
+    bench = Bench(
+        pair=pair, build=build, switches={"fastest": family.TWIN_SWITCHES}, device=device, phase="adversarial",
+        kind=twin_side, parity_steps=5, steps_from_one_state=1,
+    )  # fmt: skip
+    yield bench
+    bench.close()
 
 
 def _builder(family: Any, preset: str, device: str) -> Builder:

@@ -28,18 +28,27 @@ def paired_difference(
         after: the same for the other side.
         num_seeds: trainings of each side, at least two.
     """
-    from scipy.stats import t  # noqa: PLC0415 - a machine without it still collects the tests
-
     pairs = [(before(seed), after(seed)) for seed in range(num_seeds)]
     scale = stdev(b for b, _ in pairs)
     differences = [(a - b) / scale for b, a in pairs]
-    half = t.ppf(0.5 + CONFIDENCE / 2, num_seeds - 1) * stdev(differences) / math.sqrt(num_seeds)
-    value = mean(differences)
     details = [
         f"{num_seeds} paired seeds; before {mean(b for b, _ in pairs):.6g} (standard deviation {scale:.3g}), "
         f"after {mean(a for _, a in pairs):.6g}"
     ]
-    return {"value": value, "low": value - half, "high": value + half, "unit": "sd", "details": details}
+    return {**mean_of(differences), "unit": "sd", "details": details}
+
+
+def mean_of(values: Sequence[float]) -> dict[str, float]:
+    """Return the mean of independent values with Student's interval of it.
+
+    Args:
+        values: at least two.
+    """
+    from scipy.stats import t  # noqa: PLC0415 - a machine without it still collects the tests
+
+    half = float(t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    value = mean(values)
+    return {"value": value, "low": value - half, "high": value + half}
 
 
 def variance_ratio(before: "NDArray[Any]", after: "NDArray[Any]") -> dict[str, Any]:

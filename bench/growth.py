@@ -6,11 +6,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import linear_regression, mean, median, stdev
+from statistics import linear_regression, median
 from typing import Any
 
-from bench.figures import CONFIDENCE
-from speedclaims.pairing import Work, default_synchronize, quiet_interpreter, time_side, warm_up
+from bench.figures import mean_of
+from speedclaims.pairing import Work, default_synchronize, quiet_interpreter, setup_for, time_side, warm_up
 from speedclaims.recorders.memory import current_bytes, peak_bytes
 
 FEWEST_SWEEPS, MOST_SWEEPS = 5, 20
@@ -40,17 +40,13 @@ def growth_exponent(sizes: Sequence[float], sweeps: Sequence[Sequence[float]]) -
     Raises:
         ValueError: too few sizes or sweeps, one that is not positive, or a sweep without a cost of each size.
     """
-    from scipy.stats import t  # noqa: PLC0415 - a machine without it still collects the tests
-
     if len(set(sizes)) < 2 or len(sweeps) < 2:
         raise ValueError(f"an exponent needs two sizes and two sweeps, not {len(set(sizes))} and {len(sweeps)}")
     if any(len(sweep) != len(sizes) for sweep in sweeps) or min(*sizes, *map(min, sweeps)) <= 0:
         raise ValueError("every sweep needs a positive cost of each size, which is positive too")
     logs = [math.log(size) for size in sizes]
     slopes = [linear_regression(logs, [math.log(cost) for cost in sweep]).slope for sweep in sweeps]
-    half = float(t.ppf(0.5 + CONFIDENCE / 2, len(slopes) - 1)) * stdev(slopes) / math.sqrt(len(slopes))
-    value = mean(slopes)
-    return {"value": value, "low": value - half, "high": value + half, "unit": "exponent"}
+    return {**mean_of(slopes), "unit": "exponent"}
 
 
 def details_of(
@@ -97,7 +93,7 @@ def sweep(measures: Sequence[Measure], seconds: float) -> list[list[float]]:
 def seconds_of(call: Callable[[], object], setup: Callable[[], object] | None = None) -> Measure:
     """Return what times a call, warm; the setup runs before each, outside the clock."""
     work = Work(
-        before=call, after=call, setup=lambda _: setup and setup(), synchronize=default_synchronize(),
+        before=call, after=call, setup=setup_for(setup), synchronize=default_synchronize(),
         resets=setup is not None,
     )  # fmt: skip
     repeats = warm_up(work, "before")

@@ -4,13 +4,17 @@ A figure is the mean difference, fastest - reference, in standard deviations of 
 interval lies within one of them, the tiers agree.
 """
 
-import itertools
 from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bench.images import ImageBench
 from bench.quality import Trainings, frozen_features, kernel_distance
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 pytestmark = pytest.mark.quality
 
@@ -57,27 +61,29 @@ def test_text_to_image(text_to_image, figure, kept, quality):
 
 
 def _trained_on(bench: ImageBench) -> Callable[[str, int], dict[str, float]]:
+    import torch  # noqa: PLC0415 - a machine without it collects these tests
+
+    from trainers.text_to_image.model import draw_samples  # noqa: PLC0415 - the same
+
+    @cache
+    def real() -> tuple[list, "NDArray[Any]"]:
+        """Real images' captions and features, as the reference reads them, whichever tier was trained."""
+        batches = bench.held_epoch().batches
+        return [batch.texts_BE for batch in batches], frozen_features(
+            torch.cat([batch.images_BCHW for batch in batches])
+        )
+
     def qualities(tier: str, seed: int) -> dict[str, float]:
-        import torch  # noqa: PLC0415 - a machine without it collects these tests
-
-        from trainers.text_to_image.model import draw_samples  # noqa: PLC0415 - the same
-
         trainer = bench.build(tier, None, seed=seed)
         while not trainer.finished:
             trainer.train_epoch("train")
-        # Real images and their captions, as the reference reads them, whichever tier was trained.
-        reference = bench.build("reference", None)
-        reference.train_loader.sampler.seek(0, 0, 0)
-        batches = list(itertools.islice(reference.train_loader, reference.num_batches))
-        drawn = [draw_samples(trainer.generator, batch.texts_BE, number) for number, batch in enumerate(batches)]
+        captions, features = real()
+        drawn = [draw_samples(trainer.generator, texts, number) for number, texts in enumerate(captions)]
         reached = {
             "pixel distance": trainer.evaluate(),
-            "feature distance": kernel_distance(
-                frozen_features(torch.cat([batch.images_BCHW for batch in batches])), frozen_features(torch.cat(drawn))
-            ),
+            "feature distance": kernel_distance(features, frozen_features(torch.cat(drawn))),
         }
         trainer.close()
-        reference.close()
         return reached
 
     return qualities

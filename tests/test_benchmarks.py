@@ -24,6 +24,17 @@ from trainers import tabular_regressor, text_to_image
 ROOT = Path(__file__).parents[1]
 
 
+def run_benchmarks(folder, *arguments, program=("-m", "pytest")):
+    """Run some benchmarks at the preset tiny in a fresh process, and return how it ended and the record's section."""
+    options = ["--preset=tiny", "--device=cpu", f"--speedup-report={folder}"]
+    without = ["-pno:xdist", "-pno:cacheprovider", "-pno:hypothesispytest"]
+    environment = {key: value for key, value in os.environ.items() if "XDIST" not in key}
+    command = [sys.executable, *program, *arguments, *options, *without]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    record = folder / "record.json"
+    return done, json.loads(record.read_text())["speedclaims"] if record.exists() else None
+
+
 def bench_of(**overrides):
     """Return a bench whose optimized trainers are built with other settings than its references."""
 
@@ -230,19 +241,10 @@ def test_what_a_tier_leaves_off_here_is_off_in_every_row_and_named_with_its_reas
 
 
 def test_the_rows_of_a_family_run_and_are_recorded_in_order(tmp_path):
-    options = ["--preset=tiny", "--device=cpu", "--benchmark-disable", f"--speedup-report={tmp_path}", "-rs"]
-    environment = {key: value for key, value in os.environ.items() if "XDIST" not in key}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "bench/test_ablation.py", "-ktabular", *options, "-pno:cacheprovider"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done, section = run_benchmarks(tmp_path, "bench/test_ablation.py", "-ktabular", "--benchmark-disable", "-rs")
     assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout + done.stderr
     assert "compiled_loss is off here: network and loss through torch.compile" in " ".join(done.stdout.split())
-    rows = json.loads((tmp_path / "record.json").read_text())["speedclaims"]["pairs"]
+    rows = section["pairs"]
     assert [row["after"].removeprefix("fastest: ") for row in rows] == [
         "restructured", "+resident_data", "+fused_optimizer", "-resident_data", "-fused_optimizer",
     ]  # fmt: skip
@@ -330,19 +332,8 @@ def test_every_benchmark_runs_and_its_equivalence_holds(tmp_path):
     # What XLA or another large graph takes to compile is left to tox -e peers, and what figures take to the next test.
     left_out = [f"--deselect=bench/test_dialogue_gan.py::{name}" for name in LEFT_TO_THE_BENCH]
     left_out += ["-mnot ladder and not quality", "-knot jit_compile and not adversarial_batches_against_keras"]
-    chosen = ["bench", *left_out, "--preset=tiny", "--device=cpu", "-pno:hypothesispytest"]
-    command = [sys.executable, "-m", "pytest", *chosen]
-    environment = {key: value for key, value in os.environ.items() if "XDIST" not in key}
-    done = subprocess.run(
-        [*command, "--benchmark-disable", f"--speedup-report={tmp_path}", "-pno:cacheprovider"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done, section = run_benchmarks(tmp_path, "bench", *left_out, "--benchmark-disable")
     assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout + done.stderr
-    section = json.loads((tmp_path / "record.json").read_text())["speedclaims"]
     verdicts = {row["equivalence"] for row in section["pairs"]}
     assert verdicts <= {"passed", "different_by_design"}
     assert {row["status"] for row in section["pairs"]} == {"not_measured"}
@@ -366,18 +357,9 @@ def test_without_tensorflow_its_claims_say_so_and_the_rest_is_measured(tmp_path)
     of_tensorflow = "(dialogue_gan and (interval or test_adversarial_batch))"
     names = f"{of_tensorflow} or (tabular and test_restructured) or test_regressor_over_rows"
     chosen = [f"-k{names}", "-mnot ladder and not peers"]
-    options = ["--preset=tiny", "--device=cpu", "--speedup-max-time=0.5", f"--speedup-report={tmp_path}"]
-    environment = {key: value for key, value in os.environ.items() if "XDIST" not in key}
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TENSORFLOW, "bench", *chosen, *options, "-pno:xdist", "-pno:cacheprovider"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    program = ("-c", WITHOUT_TENSORFLOW)
+    done, section = run_benchmarks(tmp_path, "bench", *chosen, "--speedup-max-time=0.5", program=program)
     assert done.returncode == 0, done.stdout + done.stderr
-    section = json.loads((tmp_path / "record.json").read_text())["speedclaims"]
     assert [row["name"] for row in section["pairs"]] == ["test_restructured"]
     exponents = {row["name"]: row for row in section["figures"] if row["name"].startswith("test_regressor_over_rows")}
     assert list(exponents) == ["test_regressor_over_rows[reference]", "test_regressor_over_rows[fastest]"]
