@@ -105,7 +105,7 @@ def test_each_side_is_profiled_in_a_process_of_its_own(project):
 LEAST = """
 import pytest
 
-@pytest.mark.parametrize("number", [0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("number", [0, -1.0, float("nan"), float("inf"), "many", None])
 def test_least(pair, number):
     pair(before=lambda: None, after=lambda: None, passes=["time", "profile"], least_bytes=lambda: number)
 """
@@ -114,7 +114,7 @@ def test_least(pair, number):
 def test_bytes_that_are_no_number_of_bytes_are_refused(project):
     project.write(test_l_py=LEAST)
     result = project.run()
-    result.assert_outcomes(failed=4)
+    result.assert_outcomes(failed=6)
     result.stdout.fnmatch_lines(["*ValueError: least_bytes returned nan: it is the positive number of bytes*"])
 
 

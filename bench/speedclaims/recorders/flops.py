@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from numbers import Real
 from typing import Any
 
 from speedclaims.record import figure
@@ -67,7 +68,7 @@ def least(num_bytes: float) -> dict[str, Any]:
     Raises:
         ValueError: that is no positive number.
     """
-    if not 0 < num_bytes < math.inf:
+    if not isinstance(num_bytes, Real) or not 0 < num_bytes < math.inf:
         msg = f"least_bytes returned {num_bytes!r}: it is the positive number of bytes that a call reads and writes"
         raise ValueError(msg)
     return figure(float(num_bytes), "bytes")
