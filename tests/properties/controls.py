@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-FAST = 20
-"""Examples of the profile `fast`; see `tests/conftest.py`."""
+FAST, THOROUGH = 20, 200
+"""Examples of the profiles `fast` (and `ci`) and `thorough`; see `tests/conftest.py`."""
 
 
 def holds(check, *drawn, max_examples=None):
@@ -34,7 +34,7 @@ def holds(check, *drawn, max_examples=None):
         profile = settings()
         most = profile.max_examples
         if max_examples is not None:
-            most = min(max_examples, most) * (10 if most >= 10 * FAST else 1)
+            most = min(max_examples, most) * (THOROUGH // FAST if most == THOROUGH else 1)
         if control:
             # A control needs any counterexample, the same one in every run, and not the smallest. It need not come
             # twice: TensorFlow in one process does not repeat itself to the bit.

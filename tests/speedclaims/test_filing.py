@@ -9,6 +9,8 @@ import pytest
 
 from speedclaims import filing, record
 
+from .conftest import LIGHT
+
 THREE = """
 import time
 import pytest
@@ -35,7 +37,7 @@ def three(seconds):
 
 def test_a_run_that_is_killed_leaves_the_record_of_what_had_ended(project):
     project.write(test_t_py=three(60))
-    options = ["-pno:xdist", "-pno:hypothesispytest", "--speedup-max-time=0.3", "--speedup-report=out"]
+    options = ["-pno:xdist", *LIGHT, "--speedup-max-time=0.3", "--speedup-report=out"]
     command = [sys.executable, "-m", "pytest", *options]
     run = subprocess.Popen(command, cwd=project.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
