@@ -138,7 +138,7 @@ class Pair:
             self._run_once(row, sides)
         measurements = self._measure(sides, int(row["num_processes"]))
         spread = hull([m.interval(self._settings.confidence) for m in measurements])
-        row.update(_timed(measurements, spread, calls[0] / calls[1]))
+        row.update(_timed(measurements, spread, calls[0] / calls[1], self._limit))
         row["stages"] = measure_stages(stages or {}, units, sides.synchronize)
         row.update(self._other_passes([*(passes or self._session.passes), *marked], row, least_bytes))
         self._session.add_row(self._item, row)
@@ -171,8 +171,17 @@ class Pair:
         job = processes.job_of(self._config)
         if job is not None and job.max_time is not None:
             return job.max_time
-        asked: float = self._config.getoption("speedup_max_time") * self._times_longer
-        return min(asked, self._share_s)
+        return min(self._asked_s, self._share_s)
+
+    @property
+    def _asked_s(self) -> float:
+        asked: float = self._config.getoption("speedup_max_time")
+        return asked * self._times_longer
+
+    @property
+    def _limit(self) -> str:
+        """The option that would give the pair more time."""
+        return "--speedup-total-time" if self._share_s < self._asked_s else "--speedup-max-time"
 
     @property
     def _settings(self) -> Settings:
@@ -352,8 +361,15 @@ def _label(side: object, default: str) -> str:
     return default if name is None or name == "<lambda>" else str(name)
 
 
-def _timed(measurements: Sequence[Measurement], spread: Interval, factor: float) -> dict[str, Any]:
-    """Return a row's fields that come from the clock; the factor is calls of before to calls of after."""
+def _timed(measurements: Sequence[Measurement], spread: Interval, factor: float, limit: str) -> dict[str, Any]:
+    """Return a row's fields that come from the clock.
+
+    Args:
+        measurements: of each process.
+        spread: the interval over all of them.
+        factor: calls of before to calls of after.
+        limit: the option to raise where the rounds were too few.
+    """
     seconds = _seconds(measurements)
     values = [value + math.log(factor) for m in measurements for value in m.log_ratios]
     enough = spread.low is not None
@@ -373,12 +389,12 @@ def _timed(measurements: Sequence[Measurement], spread: Interval, factor: float)
         "correlation_factor": spread.correlation_factor,
         "log_ratios": values,
         "status": "measured" if enough else "too_few_rounds",
-        "reason": None if enough else _too_few(fewest, needed, spread.confidence),
+        "reason": None if enough else _too_few(fewest, needed, spread.confidence, limit),
     }
 
 
-def _too_few(fewest: int, needed: int, confidence: float) -> str:
-    return f"too few rounds: {fewest} double rounds, {confidence:.0%} needs {needed}; raise --speedup-max-time"
+def _too_few(fewest: int, needed: int, confidence: float, limit: str) -> str:
+    return f"too few rounds: {fewest} double rounds, {confidence:.0%} needs {needed}; raise {limit}"
 
 
 def _seconds(measurements: Sequence[Measurement]) -> dict[str, list[float]]:

@@ -265,6 +265,8 @@ class SpeedSession:
 
         An arithmetic claim needs no test: its row holds the verdict of its audit function.
         """
+        if not self._ledgers:
+            return []  # without importing what reads one
         from speedclaims import audit  # noqa: PLC0415
         from speedclaims.claims import not_judged  # noqa: PLC0415
 

@@ -1,16 +1,34 @@
 """A small project of a user's, run in a process of its own."""
 
+import functools
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from pytest_benchmark.plugin import get_cpu_info
 
 LIGHT = ("-pno:hypothesispytest",)
 """Hypothesis is imported by its plugin at the end of every run, used or not, which takes as long as the run."""
 
+KNOWN_CPU = ("-pknown_cpu",)
+"""See `plugins/known_cpu.py`; needs the environment that `knowing_the_cpu` makes."""
+
 QUICK = ("--speedup-max-time=0.5", "--speedup-precision=0.2")
+
+
+@functools.cache
+def cpu_found():
+    """The processor as pytest-benchmark describes it, as JSON."""
+    return json.dumps(get_cpu_info())
+
+
+def knowing_the_cpu():
+    """Variables for a run with `KNOWN_CPU`."""
+    folders = [str(Path(__file__).parent / "plugins"), os.environ.get("PYTHONPATH", "")]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, folders)), "KNOWN_CPU": cpu_found()}
 
 
 class Project:
@@ -27,10 +45,10 @@ class Project:
         return self
 
     def run(self, *arguments):
-        return self.pytester.runpytest_subprocess("-pno:xdist", *LIGHT, *QUICK, *arguments)
+        return self.pytester.runpytest_subprocess("-pno:xdist", *LIGHT, *KNOWN_CPU, *QUICK, *arguments)
 
     def run_with_xdist(self, *arguments):
-        return self.pytester.runpytest_subprocess(*LIGHT, *QUICK, *arguments)
+        return self.pytester.runpytest_subprocess(*LIGHT, *KNOWN_CPU, *QUICK, *arguments)
 
     def record(self, folder="out"):
         return json.loads((self.path / folder / "record.json").read_text())
@@ -39,9 +57,9 @@ class Project:
 def record_of(folder, text, *options):
     """Run a test in a fresh process, not as a worker, and return the file of its record: for fixtures of a module."""
     (folder / "test_p.py").write_text(text)
-    options = [*LIGHT, "--speedup-max-time=0.3", "--speedup-report=out", *options]
+    options = [*LIGHT, *KNOWN_CPU, "--speedup-max-time=0.3", "--speedup-report=out", *options]
     command = [sys.executable, "-m", "pytest", "-pno:xdist", *options]
-    environment = {key: value for key, value in os.environ.items() if "XDIST" not in key}
+    environment = {key: value for key, value in os.environ.items() if "XDIST" not in key} | knowing_the_cpu()
     subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
     return folder / "out" / "record.json"
 
@@ -54,5 +72,7 @@ def _no_xdist_worker(monkeypatch):
 
 
 @pytest.fixture
-def project(pytester):
+def project(pytester, monkeypatch):
+    for name, value in knowing_the_cpu().items():
+        monkeypatch.setenv(name, value)
     return Project(pytester)

@@ -184,7 +184,14 @@ def test_a_pair_without_a_check_says_not_checked(pairs):
     assert pairs.record()["speedclaims"]["pairs"][0]["equivalence"] == "not_checked"
 
 
-def test_too_few_rounds_make_an_ambiguous_result_without_an_interval(project):
+@pytest.mark.parametrize(
+    ("options", "more"),
+    [
+        (["--speedup-max-time=0.05"], "raise --speedup-max-time"),
+        (["--speedup-max-time=100", "--speedup-total-time=0.05"], "raise --speedup-total-time"),
+    ],
+)
+def test_too_few_rounds_make_an_ambiguous_result_without_an_interval(project, options, more):
     project.write(
         test_f_py="""
 import math, time
@@ -194,10 +201,11 @@ def test_few(pair):
     assert result.speedup > 1
 """
     )
-    assert project.run("--speedup-max-time=0.05", "--speedup-report=out").ret == 0
+    assert project.run(*options, "--speedup-report=out").ret == 0
     (row,) = project.record()["speedclaims"]["pairs"]
     assert (row["status"], row["low"], row["high"]) == ("too_few_rounds", None, None)
     assert "95% needs 6" in row["reason"]
+    assert row["reason"].endswith(more)
 
 
 def test_pair_measures_one_pair_a_test(project):

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import wraps
 from typing import Any, Protocol, cast
-from unittest.mock import patch
 
 DATA_WAIT = "data wait"
 TRANSFER = "transfer"
@@ -156,6 +155,8 @@ def owners(base: type, name: str) -> list[type]:
 @contextmanager
 def replaced(doors: Iterable[tuple[object, str, Callable[..., Any]]]) -> Iterator[None]:
     """Put functions in the place of methods or functions (owner, name, function) while the block runs."""
+    from unittest.mock import patch  # noqa: PLC0415 - it imports asyncio, and runs without this pass come here too
+
     with ExitStack() as stack:
         for owner, name, door in doors:
             stack.enter_context(patch.object(owner, name, door))

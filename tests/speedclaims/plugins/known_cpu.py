@@ -1,0 +1,11 @@
+"""A plugin for runs inside tests: the processor is what the tests' own process found it to be.
+
+py-cpuinfo asks the processor in a process of its own, which takes as long as the rest of a small run.
+"""
+
+import json
+import os
+
+import cpuinfo
+
+cpuinfo.get_cpu_info = lambda: json.loads(os.environ["KNOWN_CPU"])
