@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,48 @@ def knowing_the_cpu():
     return {"PYTHONPATH": os.pathsep.join(filter(None, folders)), "KNOWN_CPU": cpu_found()}
 
 
+class WarmPytest:
+    """A process that runs pytest in forks of itself; see `warm_pytest.py`."""
+
+    def __init__(self):
+        command = [sys.executable, str(Path(__file__).with_name("warm_pytest.py"))]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(self, folder, arguments):
+        """Run in a folder, with this process' environment; a `pytest.RunResult`."""
+        environment = dict(os.environ)
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), environment.get("PYTHONPATH", "")]))
+        files = {name: str(folder / name) for name in ("stdout", "stderr")}
+        started = time.perf_counter()
+        order = {"folder": str(folder), "arguments": list(map(str, arguments)), "environment": environment, **files}
+        print(json.dumps(order), file=self.process.stdin, flush=True)
+        status = self.process.stdout.readline()
+        assert status, "the process that runs pytest in forks has ended"
+        took = time.perf_counter() - started
+        out, err = (Path(file).read_text(encoding="utf8") for file in files.values())
+        print(out, err)
+        code = int(status)
+        return pytest.RunResult(
+            pytest.ExitCode(code) if code in set(pytest.ExitCode) else code, out.splitlines(), err.splitlines(), took
+        )
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def warm_pytest():
+    warm = WarmPytest()
+    yield warm
+    warm.close()
+
+
 class Project:
     """A folder with tests, run by pytest in a fresh process with the plugin installed."""
 
-    def __init__(self, pytester):
-        self.pytester = pytester
+    def __init__(self, pytester, warm):
+        self.pytester, self.warm = pytester, warm
         self.path = pytester.path
 
     def write(self, **files):
@@ -45,6 +83,10 @@ class Project:
         return self
 
     def run(self, *arguments):
+        return self.warm.run(self.path, ["-pno:xdist", *LIGHT, *KNOWN_CPU, *QUICK, *arguments])
+
+    def run_anew(self, *arguments):
+        """In a process that imports everything itself."""
         return self.pytester.runpytest_subprocess("-pno:xdist", *LIGHT, *KNOWN_CPU, *QUICK, *arguments)
 
     def run_with_xdist(self, *arguments):
@@ -72,7 +114,7 @@ def _no_xdist_worker(monkeypatch):
 
 
 @pytest.fixture
-def project(pytester, monkeypatch):
+def project(pytester, monkeypatch, warm_pytest):
     for name, value in knowing_the_cpu().items():
         monkeypatch.setenv(name, value)
-    return Project(pytester)
+    return Project(pytester, warm_pytest)

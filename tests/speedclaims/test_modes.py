@@ -283,7 +283,7 @@ def test_light():
     assert not heavy & set(sys.modules)
 """
     )
-    assert project.run().ret == 0
+    assert project.run_anew().ret == 0
 
 
 def test_markers_and_fixtures_explain_themselves(pairs):
