@@ -46,12 +46,13 @@ class WarmPytest:
         files = {name: str(folder / name) for name in ("stdout", "stderr")}
         started = time.perf_counter()
         order = {"folder": str(folder), "arguments": list(map(str, arguments)), "environment": environment, **files}
-        print(json.dumps(order), file=self.process.stdin, flush=True)
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
         status = self.process.stdout.readline()
         assert status, "the process that runs pytest in forks has ended"
         took = time.perf_counter() - started
         out, err = (Path(file).read_text(encoding="utf8") for file in files.values())
-        print(out, err)
+        sys.stdout.write(out + err)
         code = int(status)
         return pytest.RunResult(
             pytest.ExitCode(code) if code in set(pytest.ExitCode) else code, out.splitlines(), err.splitlines(), took

@@ -1,6 +1,6 @@
 """Runs pytest in forks of a process that has imported already what every run imports.
 
-Half of a small run's time is the import of pytest, Matplotlib and other libraries, and the tests start hundreds of them.
+Half of a small run is the import of pytest, Matplotlib and other libraries, and the tests start hundreds of runs.
 Each fork is a process of its own; the plugin itself, pytest-benchmark and whatever a test may put in the place of
 something else (PyTorch, TensorFlow, pynvml) are imported in it anew.
 
@@ -62,7 +62,8 @@ def serve():
             begin(json.loads(line))
             return
         _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
     sys.exit()
 
 
