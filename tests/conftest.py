@@ -1,5 +1,6 @@
 """Hypothesis profiles, and what tests of every folder share."""
 
+import gc
 import os
 import signal
 
@@ -31,6 +32,12 @@ for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.S
         signal.signal(_number, _handler)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {_number})
+
+
+def pytest_collection_finish():
+    """Spare every collection of garbage, of which each measurement makes some, a walk through all that was imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
