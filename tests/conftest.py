@@ -34,8 +34,12 @@ for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.S
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {_number})
 
 
-def pytest_collection_finish():
-    """Spare every collection of garbage, of which each measurement makes some, a walk through all that was imported."""
+@pytest.fixture(scope="module", autouse=True)
+def _small_heap():
+    """Hide from the garbage collector what is there before a file's tests: both frameworks, with a million objects.
+
+    Trainers and recorders that collect garbage or look through all objects would go through them again and again.
+    """
     gc.collect()
     gc.freeze()
 

@@ -1,6 +1,7 @@
 """Property 41 of the text-to-image family: order and content of batches do not depend on worker processes."""
 
 import dataclasses
+import functools
 import tempfile
 from pathlib import Path
 
@@ -73,6 +74,12 @@ FAULTS = {
 }
 
 
+@functools.cache
+def offline_pictures():
+    """Read once; `with_damage` makes data of its own from it."""
+    return load_data(offline_data(TINY), TINY)
+
+
 def with_damage(data, folder, damaged):
     """Give the same data with some images cut short."""
     for number, name in enumerate(data.file_names):
@@ -95,7 +102,7 @@ def batches_of(make, data, settings, seed, num_done):
 
 def check_workers_change_nothing(make, settings, seed, num_done, damaged):
     """41: the same batches, to the bit, with and without workers, also in the middle of an epoch."""
-    whole = load_data(offline_data(TINY), TINY)
+    whole = offline_pictures()
     with tempfile.TemporaryDirectory() as folder:
         data = with_damage(whole, Path(folder), damaged)
         alone = batches_of(make, data, {**settings, "num_workers": 0}, seed, num_done)

@@ -1,5 +1,7 @@
 """The trainers' command line: what it does, and the one line it says to bad input."""
 
+import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 import trainers
+from trainers import __main__ as program
 from trainers import checkpoint
 from trainers.__main__ import main
 from trainers.tabular_regressor import RegressorConfig, commands, documented, load_training_config
@@ -474,3 +477,28 @@ def test_bad_input_in_a_process_of_its_own_exits_2_without_a_traceback(tmp_path)
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("collects", [True, False])
+@pytest.mark.parametrize("error", [None, ImportError("no framework")])
+def test_a_family_is_imported_without_collecting_garbage_and_the_collector_is_put_back(monkeypatch, collects, error):
+    seen = []
+
+    def import_module(name):
+        seen.append((name, gc.isenabled()))
+        if error:
+            raise error
+
+    monkeypatch.delitem(sys.modules, f"trainers.{FAMILY}.commands")
+    monkeypatch.setattr(program.importlib, "import_module", import_module)
+    before = gc.isenabled()
+    gc.unfreeze()
+    try:
+        (gc.enable if collects else gc.disable)()
+        with pytest.raises(ImportError) if error else contextlib.nullcontext():
+            program._commands(FAMILY)
+        assert gc.isenabled() is collects
+    finally:
+        (gc.enable if before else gc.disable)()
+    assert seen == [(f"trainers.{FAMILY}.commands", False)]
+    assert gc.get_freeze_count() > 0
