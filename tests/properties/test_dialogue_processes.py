@@ -63,6 +63,18 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+# Three tokens instead of six, because fakes are made operation by operation; and so more lines, for as many batches.
+SHORT = {"sequence_length": 3, "num_lines": 12}
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    """Arguments that choose a training which is over soon."""
+    path = tmp_path_factory.mktemp("settings") / "short.json"
+    path.write_text(json.dumps(SHORT))
+    return "--preset", "tiny", "--config", path
+
+
 def started(*arguments):
     command = [sys.executable, "-c", LISTENING, "dialogue_gan", "train", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -76,11 +88,11 @@ def what_was_learned(path):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, private_cache):
+def uninterrupted(tmp_path_factory, private_cache, preset):
     """What a training that nobody stops ends with, and how long its epochs take."""
     folder = tmp_path_factory.mktemp("whole")
     begun = time.monotonic()
-    training = started("--preset", "tiny", "--out", folder)
+    training = started(*preset, "--out", folder)
     first = next(line for line in training.stderr if line.startswith("epoch 1/"))
     at_first = time.monotonic() - begun
     assert training.wait(timeout=300) == 0, first
@@ -88,11 +100,13 @@ def uninterrupted(tmp_path_factory, private_cache):
 
 
 @pytest.mark.parametrize(("number", "moment"), [(signal.SIGINT, 0.2), (signal.SIGTERM, 0.6)])
-def test_38_stopped_by_a_signal_and_resumed_ends_to_the_bit_like_uninterrupted(uninterrupted, tmp_path, number, moment):
+def test_38_stopped_by_a_signal_and_resumed_ends_to_the_bit_like_uninterrupted(
+    uninterrupted, preset, tmp_path, number, moment
+):
     learned, at_first, at_end = uninterrupted
     for divisor in (1, 4, 16):  # on a machine with changing load, a training may be faster than the moment
         folder = tmp_path / str(divisor)
-        training = started("--preset", "tiny", "--out", folder)
+        training = started(*preset, "--out", folder)
         next(line for line in training.stderr if line.startswith("epoch 1/"))
         time.sleep(moment / divisor * (at_end - at_first))
         training.send_signal(number)

@@ -62,7 +62,7 @@ def plain(trainer):
 
 @functools.cache
 def made(plant):
-    """A trainer with a fault planted before its graphs are traced, and its first state."""
+    """A trainer with a fault planted before its graphs are traced, its first state, and what it is made of."""
     trainer = build(
         "optimized", preset="tiny", sequence_length=3, num_lines=20, max_consecutive_skips=5, log=lambda _: None
     )
@@ -72,12 +72,21 @@ def made(plant):
         for network in (trainer.generator, trainer.discriminator)
     }
     plant(trainer)
-    return trainer, trainer.state()
+    return trainer, trainer.state(), dict(vars(trainer))
 
 
 def fresh(plant):
-    trainer, start = made(plant)
+    """A trainer in its first state; a fault that is in no graph is planted in the one without, and gone the next time.
+
+    All of them have the graphs of `plain`, which take their time to be traced.
+    """
+    is_in_graphs = plant not in {forgetting_to_count, counting_all, without_a_cap}
+    trainer, start, parts = made(plant if is_in_graphs else plain)
+    vars(trainer).clear()
+    vars(trainer).update(parts)
     trainer.load_state(start)
+    if not is_in_graphs:
+        plant(trainer)
     return trainer
 
 

@@ -9,9 +9,10 @@ from trainers.__main__ import main
 
 pytest.importorskip("tensorflow")
 
-from trainers.dialogue_gan import commands, training
+from trainers.dialogue_gan import assembly, commands, training
 from trainers.dialogue_gan.fastest import FastestTrainer
 from trainers.dialogue_gan.optimized import OptimizedTrainer
+from trainers.switches import resolve
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -42,12 +43,44 @@ def settings(tmp_path_factory):
     return path
 
 
+def assembling_once():
+    """An `assemble` that hands out the same trainer, in its first state, wherever its graphs are the same."""
+    made, assemble = {}, assembly.assemble
+
+    def assemble_again(tier, config, *, data, switches, seed, log, **options):
+        sizes = config.replace(adversarial_epochs=1), len(data.characters), len(data.scenes)
+        key = (tier, *sizes, seed, *resolve(assembly._SWITCHES[tier], switches).items())
+        if key not in made:
+            trainer = assemble(tier, config, data=data, switches=switches, seed=seed, log=log, **options)
+            made[key] = trainer, trainer.state(), dict(vars(trainer))
+        trainer, start, parts = made[key]
+        vars(trainer).clear()
+        vars(trainer).update(parts, config=config, data=data, log=log, batch_seconds=[])
+        trainer.load_state(start)
+        return trainer
+
+    return assemble_again
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, private_cache, settings):
+def assembled_once():
+    return assembling_once()
+
+
+@pytest.fixture
+def shared(monkeypatch, assembled_once):
+    """Let the commands share their trainers: graphs take their time to be traced."""
+    monkeypatch.setattr(assembly, "assemble", assembled_once)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, private_cache, settings, assembled_once):
     """Folder of a finished training."""
     assert private_cache.is_dir()
     out = tmp_path_factory.mktemp("trained") / "run"
-    assert run(FAMILY, "train", "--preset", "tiny", "--config", settings, "--out", out) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assembly, "assemble", assembled_once)
+        assert run(FAMILY, "train", "--preset", "tiny", "--config", settings, "--out", out) == 0
     return out
 
 
@@ -74,6 +107,7 @@ def test_from_data_through_training_to_samples(tmp_path, capsys):
     assert all(line.startswith(f"{who}: ") for line in lines)
 
 
+@pytest.mark.usefixtures("shared")
 def test_samples_depend_on_their_seed(trained, capsys):
     said = []
     for seed in (1, 1, 2):
@@ -90,6 +124,7 @@ def test_a_training_prints_and_keeps_the_figures_of_its_epochs(trained):
     assert history["adversarial"][0].keys() == {"train_loss", "val_loss", "val_perplexity"}
 
 
+@pytest.mark.usefixtures("shared")
 def test_a_finished_training_goes_on_for_more_epochs(trained, tmp_path, capsys):
     before = (trained / LAST).read_bytes()
     assert run(FAMILY, "train", "--resume", trained / LAST, "--epochs", 2, "--out", tmp_path) == 0
@@ -100,6 +135,7 @@ def test_a_finished_training_goes_on_for_more_epochs(trained, tmp_path, capsys):
     )
 
 
+@pytest.mark.usefixtures("shared")
 def test_any_other_error_is_saved_and_raised_again(tmp_path, settings, monkeypatch):
     def failing(*_):
         raise RuntimeError("the device is gone")
@@ -126,6 +162,7 @@ def test_updates_that_are_all_skipped_end_the_training_in_one_line(tmp_path, set
     assert (tmp_path / "run" / ERROR).is_file()
 
 
+@pytest.mark.usefixtures("shared")
 def test_a_second_interrupt_does_not_wait_and_saves_no_half_step(tmp_path, settings, monkeypatch, capsys):
     def impatient(*_):
         signal.raise_signal(signal.SIGINT)
@@ -142,6 +179,7 @@ def test_the_fastest_tier_stops_after_a_call_and_goes_on_from_there(tmp_path, mo
     settings = tmp_path / "calls_of_two.json"
     settings.write_text(SETTINGS.replace("{", '{"steps_per_call": 2, '))
     chosen = ("--preset", "tiny", "--config", settings, "--tier", "fastest", "--switch", "joined_discriminator=off")
+    monkeypatch.setattr(assembly, "assemble", assembling_once())
     assert run(FAMILY, "train", *chosen, "--out", tmp_path / "whole") == 0
     train_call = FastestTrainer._train_call
 
@@ -158,6 +196,7 @@ def test_the_fastest_tier_stops_after_a_call_and_goes_on_from_there(tmp_path, mo
     assert not content["switches"]["joined_discriminator"]
     assert content["switches"]["batched_calls"]
     assert content["state"]["progress"]["positions"]["adversarial"] == [0, 2], "the call was finished"
+    monkeypatch.undo()  # another trainer goes on
     assert run(FAMILY, "train", "--resume", tmp_path / "parts" / INTERRUPTED) == 0
     parts, whole = (training.read_training(tmp_path / name / LAST) for name in ("parts", "whole"))
     assert parts["state"]["progress"]["positions"] == whole["state"]["progress"]["positions"]
@@ -203,6 +242,7 @@ def test_an_unknown_character_or_scene_lists_the_known(capsys, trained):
     assert all(name in said for name in content["scenes"])
 
 
+@pytest.mark.usefixtures("shared")
 def test_a_checkpoint_of_another_vocabulary_data_or_seed_is_refused(capsys, trained, tmp_path):
     resume = (FAMILY, "train", "--resume", trained / LAST, "--epochs", 5)
     other = tmp_path / "other.txt"
