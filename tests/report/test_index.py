@@ -75,6 +75,26 @@ def test_of_two_records_of_a_machine_the_newer_speaks(folder):
     assert "recorded/cpu/2026-01-02-def.json" in text
 
 
+@pytest.mark.parametrize("is_judging", [True, False])
+def test_a_newer_record_speaks_only_if_it_judges_a_claim(folder, is_judging):
+    data = sample_record()
+    data["datetime"] = "2099-01-01T00:00:00+00:00"
+    if not is_judging:
+        data["speedclaims"]["claims"] = []
+    (folder / "recorded" / "cpu" / "2099-01-01-abc.json").write_text(json.dumps(data))
+    assert ("recorded/cpu/2099-01-01-abc.json" in results(folder)) == is_judging
+
+
+def test_where_no_record_of_a_machine_judges_a_claim_the_newest_says_so(folder):
+    for path in (folder / "recorded").glob("*/*.json"):
+        data = json.loads(path.read_text())
+        data["speedclaims"]["claims"] = []
+        path.write_text(json.dumps(data))
+    text = results(folder)
+    assert text.count("([record](") == 2
+    assert "| claim |" not in text
+
+
 @pytest.mark.parametrize("text", ["", BEGIN, f"{END}\n{BEGIN}\n", f"{BEGIN}\n{END}\n{BEGIN}\n{END}\n"])
 def test_a_file_without_a_place_for_the_verdicts_stays_as_it_is(folder, page, text, capsys):
     page.write_text(text)

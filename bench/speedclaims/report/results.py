@@ -1,7 +1,7 @@
 """The verdicts of a folder of evidence, as a table inside another Markdown file, such as a project's README.md."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from speedclaims import record
@@ -20,29 +20,41 @@ class ResultsError(ValueError):
 def results(folder: Path) -> str:
     """Return what the newest record of each machine under ``recorded/`` says of the claims, as Markdown.
 
-    Claims that no machine could judge are counted, not listed.
+    Of a machine with records that judge claims, one that judges none (of a few pairs alone, say) is passed over. Claims
+    that no machine could judge are counted, not listed.
 
     Raises:
         RecordError: a record cannot be read.
     """
     lines: list[str] = []
-    for path in _newest(folder):
-        view = view_record(record.read(path))
-        judged = [row for row in view.claims if row.is_judged and row.kind == "measured"]
+    for path, view in _newest(folder):
         place = f"{folder.name}/{path.relative_to(folder).as_posix()}"
         lines += [f"**{escape(view.machine)}** ([record]({place})). {escape(' '.join(view.certainty))}", ""]
-        header = ("claim", "claimed", f"measured \\[{view.confidence}\\]", "verdict")
-        lines += [*table(header, [_cells(row) for row in judged]), *_rest(view, len(judged)), ""]
+        lines += [*_verdicts(view), ""]
     return "\n".join(lines).rstrip()
 
 
-def _newest(folder: Path) -> list[Path]:
-    found: list[Path] = []
+def _verdicts(view: View) -> list[str]:
+    judged = _judged(view)
+    if not judged:
+        return ["No claim could be judged there; the record says why of each."]
+    header = ("claim", "claimed", f"measured \\[{view.confidence}\\]", "verdict")
+    return [*table(header, [_cells(row) for row in judged]), *_rest(view, len(judged))]
+
+
+def _newest(folder: Path) -> Iterator[tuple[Path, View]]:
+    """One record of each machine."""
     for machine in sorted((folder / "recorded").glob("*/")):
-        paths = list(machine.glob("*.json"))
-        if paths:
-            found.append(max(paths, key=lambda path: str(record.read(path)["datetime"])))
-    return found
+        records = [(path, record.read(path)) for path in machine.glob("*.json")]
+        records.sort(key=lambda pair: str(pair[1]["datetime"]), reverse=True)
+        views = [(path, view_record(data)) for path, data in records]
+        if views:
+            yield next((each for each in views if _judged(each[1])), views[0])
+
+
+def _judged(view: View) -> list[ClaimRow]:
+    """The measured claims that have a verdict."""
+    return [row for row in view.claims if row.is_judged and row.kind == "measured"]
 
 
 def _cells(row: ClaimRow) -> tuple[str, ...]:
