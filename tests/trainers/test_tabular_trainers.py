@@ -70,6 +70,19 @@ def test_another_seed_gives_other_losses(make):
     assert train(make("reference", seed=0), 1) != train(make("reference", seed=1), 1)
 
 
+@pytest.mark.parametrize("tier", TIERS)
+def test_steps_are_in_train_mode_and_validation_is_not_in_every_epoch(make, tier):
+    trainer, modes = make(tier), []
+    trainer.model.register_forward_pre_hook(lambda model, _: modes.append(model.training))
+    for _ in range(2):
+        trainer.train_epoch()
+    of_epoch, rest = modes[: len(modes) // 2], modes[len(modes) // 2 :]
+    assert rest == of_epoch
+    assert of_epoch == sorted(of_epoch, reverse=True), "training comes before validation"
+    assert of_epoch.count(True) == trainer.num_batches
+    assert of_epoch.count(False) > 0
+
+
 def test_dropout_is_on_and_the_same_in_both_tiers(make):
     with_dropout, without = make("reference", dropout=0.5), make("reference", dropout=0.0)
     optimized = make("optimized", dropout=0.5, switches=OFF)
