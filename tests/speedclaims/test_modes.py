@@ -188,7 +188,8 @@ def test_a_pair_without_a_check_says_not_checked(pairs):
     ("options", "more"),
     [
         (["--speedup-max-time=0.05"], "raise --speedup-max-time"),
-        (["--speedup-max-time=100", "--speedup-total-time=0.05"], "raise --speedup-total-time"),
+        # from the run's start on: enough for a slow machine to begin, too little for six rounds of 0.6 s
+        (["--speedup-max-time=100", "--speedup-total-time=2"], "raise --speedup-total-time"),
     ],
 )
 def test_too_few_rounds_make_an_ambiguous_result_without_an_interval(project, options, more):
@@ -196,7 +197,7 @@ def test_too_few_rounds_make_an_ambiguous_result_without_an_interval(project, op
         test_f_py="""
 import math, time
 def test_few(pair):
-    result = pair(before=lambda: time.sleep(0.02), after=lambda: time.sleep(0.01))
+    result = pair(before=lambda: time.sleep(0.4), after=lambda: time.sleep(0.2))
     assert math.isnan(result.low) and not result.low > 1.0
     assert result.speedup > 1
 """
