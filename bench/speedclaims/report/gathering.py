@@ -43,7 +43,7 @@ def gather(records: Sequence[Mapping[str, Any]], sources: Sequence[str] = ()) ->
     names = sources if len(sources) == len(records) else [""] * len(records)
     given: dict[tuple[float, str, str], list[tuple[str, str, Json]]] = {}
     for record, name in zip(records, names, strict=True):
-        given.setdefault(_age(record), []).append((clean(name), _text(record), record))
+        given.setdefault(age_of(record), []).append((clean(name), _text(record), record))
     # the copies of one record may still differ in the order of their keys
     copies = [sorted(given[age], key=lambda copy: copy[:2]) for age in sorted(given, reverse=True)]
     listed = [name for group in copies for name, _, _ in group if name]
@@ -60,7 +60,7 @@ def _check(record: Json, number: int) -> None:
         raise ReportError(message)
 
 
-def _age(record: Json) -> tuple[float, str, str]:
+def age_of(record: Json) -> tuple[float, str, str]:
     """Return what orders records by age, and those of one moment by their content."""
     told = str(record["datetime"])
     try:

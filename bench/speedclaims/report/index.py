@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speedclaims import record
+from speedclaims.report.gathering import age_of
 from speedclaims.report.markdown import escape_markdown as escape
 from speedclaims.report.results import ResultsError, put, results
 from speedclaims.report.view import view_record
@@ -42,7 +43,7 @@ def _records(folder: Path) -> list[str]:
     found = [(path, record.read(path)) for path in sorted(folder.glob("recorded/*/*.json"))]
     if not found:
         return []
-    found.sort(key=lambda pair: str(pair[1]["datetime"]), reverse=True)
+    found.sort(key=lambda pair: age_of(pair[1]), reverse=True)
     rows = ["## Records", "", "| record | measured on | found |", "| --- | --- | --- |"]
     for path, data in found:
         view = view_record(data)

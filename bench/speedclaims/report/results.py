@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from speedclaims import record
+from speedclaims.report.gathering import age_of
 from speedclaims.report.markdown import escape_markdown as escape
 from speedclaims.report.markdown import table
 from speedclaims.report.view import ClaimRow, View, view_record
@@ -46,10 +48,11 @@ def _newest(folder: Path) -> Iterator[tuple[Path, View]]:
     """One record of each machine."""
     for machine in sorted((folder / "recorded").glob("*/")):
         records = [(path, record.read(path)) for path in machine.glob("*.json")]
-        records.sort(key=lambda pair: str(pair[1]["datetime"]), reverse=True)
-        views = [(path, view_record(data)) for path, data in records]
-        if views:
-            yield next((each for each in views if _judged(each[1])), views[0])
+        records.sort(key=lambda pair: age_of(pair[1]), reverse=True)
+        views = ((path, view_record(data)) for path, data in records)
+        newest = next(views, None)
+        if newest is not None:
+            yield next((each for each in chain([newest], views) if _judged(each[1])), newest)
 
 
 def _judged(view: View) -> list[ClaimRow]:
