@@ -1,4 +1,4 @@
-"""Comparing states of trainers: nested dicts, lists and tuples of plain values, arrays and tensors."""
+"""States of trainers: compared, as nested dicts, lists and tuples of plain values, arrays and tensors; and put back."""
 
 import numpy as np
 
@@ -13,6 +13,13 @@ def is_tensor(value):
 def same(left, right):
     """Whether two states are the same to the bit."""
     return checkpoint.dumps(left) == checkpoint.dumps(right)
+
+
+def put_back(trainer, parts, state):
+    """Make a trainer what it was when `parts`, a copy of its `vars`, and its state were taken."""
+    vars(trainer).clear()
+    vars(trainer).update(parts)
+    trainer.load_state(state)
 
 
 def leaves(tree):

@@ -11,7 +11,7 @@ import pytest
 
 from tests import strategies
 from tests.properties.controls import fails, holds
-from tests.states import assert_same_tree
+from tests.states import assert_same_tree, put_back
 from trainers import checkpoint
 from trainers.contract import BadInput
 
@@ -177,9 +177,7 @@ def sound():
     yield
     for trainer, (kind, state, parts) in zip(trainers, before, strict=True):
         trainer.__class__ = kind
-        vars(trainer).clear()
-        vars(trainer).update(parts)
-        trainer.load_state(state)
+        put_back(trainer, parts, state)
 
 
 all_on = holds(

@@ -11,6 +11,7 @@ import pytest
 import trainers
 from tests import strategies
 from tests.properties.controls import fails, holds
+from tests.states import put_back
 
 tf = pytest.importorskip("tensorflow")
 
@@ -58,11 +59,8 @@ def take_graphs(trainer, lender):
 def fresh(tier, kind=None, switches=(), **settings):
     """The trainer with these switches, in its first state, as one of `kind`; the settings are such as no graph has."""
     trainer, start, parts = made(tier, switches)
-    vars(trainer).clear()
-    vars(trainer).update(parts)
     trainer.__class__ = kind or type_of(tier)
-    trainer.config = trainer.config.replace(**settings)
-    trainer.load_state(start)
+    put_back(trainer, {**parts, "config": parts["config"].replace(**settings)}, start)
     return trainer
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests import strategies
 from tests.properties.controls import fails, holds
+from tests.states import put_back
 
 tf = pytest.importorskip("tensorflow")
 
@@ -82,9 +83,7 @@ def fresh(plant):
     """
     is_in_graphs = plant not in {forgetting_to_count, counting_all, without_a_cap}
     trainer, start, parts = made(plant if is_in_graphs else plain)
-    vars(trainer).clear()
-    vars(trainer).update(parts)
-    trainer.load_state(start)
+    put_back(trainer, parts, start)
     if not is_in_graphs:
         plant(trainer)
     return trainer

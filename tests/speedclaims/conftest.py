@@ -53,10 +53,7 @@ class WarmPytest:
         took = time.perf_counter() - started
         out, err = (Path(file).read_text(encoding="utf8") for file in files.values())
         sys.stdout.write(out + err)
-        code = int(status)
-        return pytest.RunResult(
-            pytest.ExitCode(code) if code in set(pytest.ExitCode) else code, out.splitlines(), err.splitlines(), took
-        )
+        return pytest.RunResult(int(status), out.splitlines(), err.splitlines(), took)
 
     def close(self):
         self.process.stdin.close()

@@ -14,6 +14,7 @@ import json
 import os
 import sys
 
+import pytest
 from _pytest.config import default_plugins
 
 SHARED = (
@@ -24,7 +25,6 @@ SHARED = (
     "matplotlib.figure",
     "numpy",
     "pydantic",
-    "pytest",
     "rich.console",
     "rich.table",
     "unittest.mock",
@@ -69,6 +69,4 @@ def serve():
 
 if __name__ == "__main__":
     serve()
-    import pytest
-
     sys.exit(pytest.main())

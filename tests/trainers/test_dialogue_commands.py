@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from tests.states import put_back
 from trainers import checkpoint
 from trainers.__main__ import main
 
@@ -54,9 +55,7 @@ def assembling_once():
             trainer = assemble(tier, config, data=data, switches=switches, seed=seed, log=log, **options)
             made[key] = trainer, trainer.state(), dict(vars(trainer))
         trainer, start, parts = made[key]
-        vars(trainer).clear()
-        vars(trainer).update(parts, config=config, data=data, log=log, batch_seconds=[])
-        trainer.load_state(start)
+        put_back(trainer, {**parts, "config": config, "data": data, "log": log, "batch_seconds": []}, start)
         return trainer
 
     return assemble_again
