@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-__all__ = ["Clipped", "clip_by_global_norm"]
+__all__ = ["Clipped", "clip_by_global_norm", "clipping_divisor"]
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,38 @@ def clip_by_global_norm(parameters: Iterable[Tensor], limit: float) -> Clipped:
             sparse, whose repeated rows would have to be summed before its norm means anything.
 
     """
-    if not limit > 0:
-        raise ValueError(f"the limit of a gradient norm must be above 0, not {limit!r}")
     parameters = [parameter for parameter in parameters if parameter.grad is not None]
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if any(gradient.layout is not torch.strided for gradient in gradients):
-        raise ValueError("a sparse gradient cannot be clipped; make it dense first")
+    gradients = _gradients_of(parameters, limit)
     if math.isinf(limit):
         # Not by multiplying with 1: with an infinite norm the factor would be inf / inf and spoil finite gradients.
         return Clipped(torch.nn.utils.get_total_norm(gradients))
     return Clipped(clip_grad_norm_(parameters, limit))
+
+
+def clipping_divisor(parameters: Iterable[Tensor], limit: float) -> Tensor:
+    """Return what divides gradients to the same effect as `clip_by_global_norm`: max(1, (norm + 1e-6) / limit).
+
+    It is for an optimizer that can divide while it updates, which spares going through all gradients once more.
+
+    Args:
+        parameters: as `clip_by_global_norm`'s; their gradients stay as they are.
+        limit: as `clip_by_global_norm`'s.
+
+    Returns:
+        A scalar on the gradients' device.
+
+    Raises:
+        ValueError: as `clip_by_global_norm`.
+
+    """
+    norm = torch.nn.utils.get_total_norm(_gradients_of(parameters, limit))
+    return torch.ones_like(norm) if math.isinf(limit) else ((norm + 1e-6) / limit).clamp(min=1.0)
+
+
+def _gradients_of(parameters: Iterable[Tensor], limit: float) -> list[Tensor]:
+    if not limit > 0:
+        raise ValueError(f"the limit of a gradient norm must be above 0, not {limit!r}")
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if any(gradient.layout is not torch.strided for gradient in gradients):
+        raise ValueError("a sparse gradient cannot be clipped; make it dense first")
+    return gradients

@@ -1,10 +1,15 @@
 """Which device PyTorch trains on."""
 
+import os
+import shutil
+import sysconfig
+from pathlib import Path
+
 import torch
 
 from trainers.contract import BadInput
 
-__all__ = ["best_device", "find_device"]
+__all__ = ["best_device", "compiles_for", "find_device"]
 
 
 def best_device() -> str:
@@ -28,3 +33,11 @@ def find_device(name: str | torch.device | None) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise BadInput(f"there is no device {name!r} here", "device", "choose cpu, or install a PyTorch for your GPU")
     return device
+
+
+def compiles_for(device: torch.device) -> bool:
+    """Whether `torch.compile` finds what it makes kernels with: for a CPU a C++ compiler and Python's headers."""
+    if device.type == "cuda":
+        return True
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    return headers.is_file() and shutil.which(os.environ.get("CXX", "g++")) is not None

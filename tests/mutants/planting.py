@@ -4,7 +4,6 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -20,12 +19,16 @@ class Planted(importlib.abc.MetaPathFinder):
     It is a file, and no patched function, so that TensorFlow too, which reads the source of what it makes a graph of,
     sees the fault, and so that whoever has imported a name from the module has the faulty one.
 
+    Args:
+        mutant: what to plant.
+        folder: where the file goes, and stays as long as the process.
+
     Attributes:
         is_imported: whether anybody has asked for the module.
 
     """
 
-    def __init__(self, mutant: Mutant) -> None:
+    def __init__(self, mutant: Mutant, folder: Path) -> None:
         """Write the file.
 
         Raises:
@@ -36,8 +39,7 @@ class Planted(importlib.abc.MetaPathFinder):
         self._mutant, self.is_imported = mutant, False
         source = mutant.source()
         compile(source, mutant.name, "exec")
-        self._folder = tempfile.TemporaryDirectory(prefix="mutant-")
-        self._path = Path(self._folder.name) / mutant.path.name
+        self._path = folder / mutant.path.name
         self._path.write_text(source, encoding="utf-8")
 
     def plant(self) -> None:

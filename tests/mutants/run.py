@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
+from pathlib import Path
 from typing import Any
 
 from tests.mutants.table import ROOT, Mutant, StaleMutant, load
@@ -91,23 +92,23 @@ def _is_skip(error: BaseException) -> bool:
     return isinstance(error, pytest.skip.Exception)
 
 
-def _run_tests(tests: Sequence[str], folder: str) -> _Watch:
+def _run_tests(tests: Sequence[str], folder: Path) -> _Watch:
     import pytest
 
     watch = _Watch()
-    options = ["-q", "-pno:cacheprovider", "--benchmark-disable", f"--basetemp={folder}", f"--rootdir={ROOT}"]
+    options = ["-q", "-pno:cacheprovider", "--benchmark-disable", f"--basetemp={folder / 'tests'}", f"--rootdir={ROOT}"]
     code = pytest.main([*options, *tests], plugins=[watch])
     if code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED}:
         watch.broken.append(f"pytest ended with {code!r}")
     return watch
 
 
-def _judge_mutant(mutant: Mutant, folder: str) -> tuple[str, str]:
+def _judge_mutant(mutant: Mutant, folder: Path) -> tuple[str, str]:
     """Plant a mutant here, and run its tests."""
     from tests.mutants.planting import Planted
 
     try:
-        planted = Planted(mutant)
+        planted = Planted(mutant, folder)
         planted.plant()
     except (StaleMutant, SyntaxError, RuntimeError) as error:
         return "broken", str(error)
@@ -121,7 +122,7 @@ def _judge_mutant(mutant: Mutant, folder: str) -> tuple[str, str]:
     return "survived", f"{mutant.fault} ({mutant.target})"
 
 
-def _judge_tests(tests: Sequence[str], folder: str) -> tuple[str, str]:
+def _judge_tests(tests: Sequence[str], folder: Path) -> tuple[str, str]:
     """Run tests as they are."""
     watch = _run_tests(tests, folder)
     wrong = [*watch.caught, *watch.broken]
@@ -141,7 +142,7 @@ def _child(judge: Callable[..., tuple[str, str]], subject: Any, pipe: connection
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        pipe.send(judge(subject, folder))
+        pipe.send(judge(subject, Path(folder)))
 
 
 def _ended(process: Any, pipe: connection.Connection, *, in_time: bool) -> tuple[str, str]:

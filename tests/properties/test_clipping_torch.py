@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from tests import strategies
 from tests.properties.controls import fails, holds
-from trainers.clipping import Clipped, clip_by_global_norm
+from trainers.clipping import Clipped, clip_by_global_norm, clipping_divisor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -37,20 +37,30 @@ def apply(clip, gradients, limit):
     return [None if each.grad is None else each.grad.numpy() for each in parameters], result
 
 
-@pytest.fixture
-def clip(device):
+def clip_by_dividing(parameters, limit):
+    """What an optimizer does that is given the divisor."""
+    divisor = clipping_divisor(parameters, limit)
+    gradients = [each.grad for each in parameters if each.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    for gradient in gradients:
+        gradient.div_(divisor)
+    return Clipped(norm)
+
+
+@pytest.fixture(params=[clip_by_global_norm, clip_by_dividing])
+def clip(device, request):
     """What the trainers clip with, on a device; given and giving parameters of the CPU."""
 
     def clip_there(parameters, limit):
         there = [torch.nn.Parameter(each.detach().to(device)) for each in parameters]
         for each, source in zip(there, parameters, strict=True):
             each.grad = None if source.grad is None else source.grad.to(device)
-        result = clip_by_global_norm(there, limit)
+        result = request.param(there, limit)
         for each, source in zip(there, parameters, strict=True):
             source.grad = None if each.grad is None else each.grad.cpu()
         return Clipped(result.norm.cpu())
 
-    return clip_by_global_norm if device == "cpu" else clip_there
+    return request.param if device == "cpu" else clip_there
 
 
 def norm_of(gradients):

@@ -9,8 +9,9 @@ import torch
 
 from tests import strategies
 from tests.properties.controls import fails, holds
-from tests.states import assert_same_tree, same
+from tests.states import assert_same_tree, leaves, same
 from trainers import checkpoint, tabular_regressor, text_to_image
+from trainers.devices import compiles_for
 from trainers.tabular_regressor import fastest as tabular
 from trainers.text_to_image import fastest as image
 
@@ -390,6 +391,44 @@ def test_compiled_losses_keep_dropout_and_every_loss(name):
         ours, plain = make(name, switches={switch: True}), make(name, "reference")
         for trainer in (ours, plain):
             trainer.train_steps(4)
-    assert calls
+        assert calls
+        for theirs, found in zip(losses(plain), losses(ours), strict=True):
+            assert found == pytest.approx(theirs, rel=1e-4)
+        # Either goes on from the other's state, and from its own as if nothing had been.
+        own, theirs = ours.state(), plain.state()
+        assert_same_keys(own, theirs)
+        for trainer, start in ((plain, own), (ours, own), (ours, theirs), (plain, theirs)):
+            trainer.load_state(start)
+            assert same(trainer.state(), start)
+        ours.load_state(theirs)
+        for trainer in (ours, plain):
+            trainer.train_steps(2)
     for theirs, found in zip(losses(plain), losses(ours), strict=True):
         assert found == pytest.approx(theirs, rel=1e-4)
+
+
+def assert_same_keys(left, right):
+    assert [path for path, _ in leaves(left)] == [path for path, _ in leaves(right)]
+
+
+@pytest.mark.skipif(not compiles_for(torch.device("cpu")), reason="needs a C++ compiler and Python's headers")
+def test_kernels_of_the_compiler_draw_the_references_dropout_masks():
+    reference, without = (make("tabular_regressor", "reference", dropout=dropout) for dropout in (0.5, 0.0))
+    ours = make("tabular_regressor", switches={"compiled_loss": True}, dropout=0.5)
+    for trainer in (reference, ours, without):
+        trainer.train_steps(3)
+    assert losses(ours)[0] == pytest.approx(losses(reference)[0], rel=1e-4)
+    assert same(ours.random.state(), reference.random.state())
+    assert losses(without)[0] != pytest.approx(losses(reference)[0], rel=1e-2), "the control"
+
+
+def test_what_compiling_costs_is_paid_only_where_a_training_earns_it(monkeypatch):
+    def switches(**changes):
+        data = {"num_rows": 500, "num_features": 4, "hidden_size": 8, "num_layers": 0}
+        return tabular_regressor.build("fastest", preset="tiny", device="cpu", **data, **changes).switches
+
+    can = compiles_for(torch.device("cpu"))
+    assert switches(num_epochs=800)["compiled_loss"] == can  # of 400 rows, 16 a batch
+    assert not switches(num_epochs=799)["compiled_loss"]
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert not switches(num_epochs=800)["compiled_loss"]

@@ -2,20 +2,24 @@
 
 Rows, batches, dropout masks, network, loss and optimizer are the reference's; only how they are computed changes.
 
-Shape suffixes: N rows, B rows of a batch, F features, H hidden units, K targets.
+Shape suffixes: N rows, B rows of a batch, F features, H hidden units, K targets, W weights.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 from torch.utils.data import DataLoader
 
-from trainers.clipping import clip_by_global_norm
+from trainers.clipping import clip_by_global_norm, clipping_divisor
+from trainers.devices import compiles_for
+from trainers.flat import FlatWeights
 from trainers.fused import align_moments, portable_state, with_kernels_of
 from trainers.loading import EpochSampler
 from trainers.mixed_precision import multiplies_bfloat16
@@ -29,6 +33,8 @@ __all__ = ["FastestTrainer", "ResidentLoader"]
 
 _WIDE = 256
 """Hidden units from which on a CPU multiplies in bfloat16 faster than it converts; at 64 it is the slower way."""
+_EARNS_COMPILING = 20_000
+"""Steps of a training from which on a CPU compiling, some 20 s, costs less time than it saves, at least 1 ms a step."""
 
 
 class ResidentLoader:
@@ -61,8 +67,20 @@ class ResidentLoader:
             )
             return
         order = torch.tensor(list(self.sampler), dtype=torch.int64).to(self._features_NF.device)
+        # Not many batches at once, of which each is a view: where its memory begins decides how its sums are rounded.
         for rows_B in torch.split(order, self.batch_size):
             yield self._features_NF.index_select(0, rows_B), self._targets_NK.index_select(0, rows_B)
+
+
+class _Scored(nn.Module):
+    """A network with its loss: what is differentiated as a whole."""
+
+    def __init__(self, network: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network, self._loss = network, loss
+
+    def forward(self, features_BF: Tensor, targets_BK: Tensor) -> Tensor:
+        return self._loss(features_BF, targets_BK)
 
 
 class FastestTrainer(ReferenceTrainer):
@@ -95,7 +113,7 @@ class FastestTrainer(ReferenceTrainer):
         on_cuda = device.type == "cuda"
         of_device = {
             "bfloat16": multiplies_bfloat16(device) and (on_cuda or config.hidden_size >= _WIDE),
-            "compiled_loss": on_cuda,
+            "compiled_loss": on_cuda or (compiles_for(device) and _is_long(config, data)),
             "deferred_metrics": on_cuda,
         }
         self.switches = on = resolve(FASTEST_SWITCHES, {**of_device, **(switches or {})})
@@ -104,13 +122,13 @@ class FastestTrainer(ReferenceTrainer):
         self._make_loader = self._resident_loader if on["resident_data"] else super().make_loader
         self._outputs = self._mixed_outputs if on["bfloat16"] else self._plain_outputs
         self._note = self._note_later if on["deferred_metrics"] else self._note_at_once
-        self._loss: Callable[[Tensor, Tensor], Tensor] = self._loss_of_batch
-        if on["compiled_loss"]:
-            # Its own random numbers would be other dropout masks than the reference's.
-            self._loss = torch.compile(self._loss, options={"fallback_random": True})
+        self._clip_and_step = self._step_that_clips if on["fused_optimizer"] else self._step_after_clipping
         super().__init__(config, data, device=device, seed=seed)
-        if on["fused_optimizer"]:
-            self._build_fused_optimizer()
+        self._flat = FlatWeights(self.model) if on["compiled_loss"] else None
+        self._loss = self._loss_of_batch if self._flat is None else self._compiled(self._flat)
+        self._weights = list(self.model.parameters()) if self._flat is None else [self._flat.buffer_W]
+        if on["fused_optimizer"] or on["compiled_loss"]:
+            self._build_optimizer(fused=on["fused_optimizer"])
         # --- End of the switches ---
 
         self._pending: list[Tensor] = []  # losses still on the device
@@ -124,19 +142,24 @@ class FastestTrainer(ReferenceTrainer):
         return self._update(features_BF, targets_BK).item()
 
     def state(self) -> dict[str, Any]:
-        """As the reference's, whatever the optimizer's kernels."""
-        return {**super().state(), "optimizer": portable_state(self.optimizer)}
+        """As the reference's, whatever the optimizer's kernels and wherever the weights lie."""
+        state = {**super().state(), "optimizer": portable_state(self.optimizer)}
+        if self._flat is not None:
+            state["model"] = {name: weight.clone() for name, weight in state["model"].items()}
+            state["optimizer"] = self._flat.spread(state["optimizer"])
+        return state
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """As the reference's."""
         self._check_state(state)
-        super().load_state({**state, "optimizer": with_kernels_of(self.optimizer, state["optimizer"])})
+        theirs = state["optimizer"] if self._flat is None else self._flat.gathered(state["optimizer"])
+        super().load_state({**state, "optimizer": with_kernels_of(self.optimizer, theirs)})
         align_moments(self.optimizer)
 
-    def _build_fused_optimizer(self) -> None:
+    def _build_optimizer(self, *, fused: bool) -> None:
         config = self.config
         self.optimizer = AdamW(
-            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            self._weights, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused or None
         )
         self.scheduler = CosineAnnealingWarmRestarts(
             self.optimizer, config.restart_epochs, config.restart_factor, config.min_learning_rate
@@ -157,9 +180,30 @@ class FastestTrainer(ReferenceTrainer):
         self.optimizer.zero_grad()
         loss = self._loss(features_BF, targets_BK)
         loss.backward()  # type: ignore[no-untyped-call]
-        clip_by_global_norm(self.model.parameters(), self.config.clip_norm)
-        self.optimizer.step()
+        self._clip_and_step()
         return loss.detach()
+
+    def _step_after_clipping(self) -> None:
+        clip_by_global_norm(self._weights, self.config.clip_norm)
+        self.optimizer.step()
+
+    def _step_that_clips(self) -> None:
+        """Divide by what unscales with a `GradScaler`, for which the fused kernel has its place."""
+        self.optimizer.grad_scale = clipping_divisor(self._weights, self.config.clip_norm)  # type: ignore[attr-defined]
+        self.optimizer.step()
+
+    def _compiled(self, flat: FlatWeights) -> Callable[[Tensor, Tensor], Tensor]:
+        """Compile the loss of a batch as a function of the buffer."""
+        scored = _Scored(self.model, self._loss_of_batch)
+
+        # Its own random numbers would be other dropout masks than the reference's. The last batch of an epoch, where it
+        # is smaller, gets kernels of its own: those for any size are slower.
+        @partial(torch.compile, dynamic=False, options={"fallback_random": True})
+        def loss(buffer_W: Tensor, features_BF: Tensor, targets_BK: Tensor) -> Tensor:
+            weights = {f"network.{name}": weight for name, weight in flat.views(buffer_W).items()}
+            return cast("Tensor", functional_call(scored, weights, (features_BF, targets_BK)))
+
+        return partial(loss, flat.buffer_W)
 
     def _loss_of_batch(self, features_BF: Tensor, targets_BK: Tensor) -> Tensor:
         return regression_loss(self._outputs(features_BF), targets_BK)
@@ -230,3 +274,8 @@ class FastestTrainer(ReferenceTrainer):
                 for features_BF, targets_BK in loader
             ]
         return float(sum(torch.stack(losses).tolist())) / len(losses)
+
+
+def _is_long(config: RegressorConfig, data: RegressionData) -> bool:
+    """Whether a training to its end takes so many steps that it earns compiling."""
+    return config.num_epochs * math.ceil(len(data.splits.train) / config.batch_size) >= _EARNS_COMPILING
