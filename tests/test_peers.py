@@ -69,6 +69,16 @@ def test_another_schedule_and_another_number_of_epochs_are_found():
 
 
 @needs_lightning
+@pytest.mark.parametrize("faulty", ["before", "after"])
+def test_a_side_that_does_not_validate_where_it_ends_is_found(faulty):
+    sides = dict(zip(("before", "after"), regressors()[1:], strict=True))
+    trainer = sides[faulty].trainer
+    trainer.evaluate = lambda split: 1.01 * type(trainer).evaluate(trainer, split)
+    with pytest.raises(AssertionError, match="a call reports the val_loss"):
+        assert_same_epochs(**sides)
+
+
+@needs_lightning
 def test_a_fit_begins_with_an_epoch():
     _, before, _ = regressors()
     before.trainer.train_steps(1)
