@@ -11,6 +11,8 @@ from typing import Any
 
 SCHEMA_VERSION = 1
 SCHEMA_PATH = Path(__file__).with_name("record.schema.json")
+NOT_ASKED = "its test did not run"
+"""Reason of a claim none of whose tests were among those of the run."""
 
 
 class RecordError(ValueError):

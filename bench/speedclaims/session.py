@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from speedclaims import processes
+from speedclaims.record import NOT_ASKED
 
 if TYPE_CHECKING:
     from speedclaims.claims import Claim, Ledger
@@ -281,7 +282,7 @@ class SpeedSession:
                 nodeids = self._judges.get((ledger.path, name), [])
                 ran = [nodeid for nodeid in nodeids if nodeid in measured or nodeid in self.reasons]
                 if not ran:
-                    found.append(not_judged(claim, "its test did not run", nodeids[0] if nodeids else None))
+                    found.append(not_judged(claim, NOT_ASKED, nodeids[0] if nodeids else None))
                 for nodeid in ran:
                     row = measured.get(nodeid)
                     found.append(

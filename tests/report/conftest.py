@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from .sample import Row, empty_record, gpu_record, ladder_record, sample_record, without_claims
+from .sample import (
+    Row,
+    empty_record,
+    gpu_record,
+    ladder_record,
+    sample_record,
+    without_claims,
+    without_claims_asked,
+)
 
 HOSTILE = (
     'x</q><script>alert(1)</script> | `code` ](http://evil.example/) <!-- **b** __c__\n| --- |\x1b[31m @user $x_1$ "q"'
@@ -19,7 +27,8 @@ def record() -> Row:
 
 
 @pytest.fixture(
-    params=[sample_record, without_claims, empty_record, gpu_record, ladder_record], ids=lambda make: make.__name__
+    params=[sample_record, without_claims, without_claims_asked, empty_record, gpu_record, ladder_record],
+    ids=lambda make: make.__name__,
 )
 def any_record(request: pytest.FixtureRequest) -> Row:
     """Return each kind of record in turn."""

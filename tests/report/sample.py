@@ -446,6 +446,17 @@ def without_claims() -> Row:
     return record
 
 
+def without_claims_asked() -> Row:
+    """Return the record of a run of a few tests, none of which judges a claim."""
+    record = sample_record()
+    claims = [
+        claim(f"unasked-{number}", f"a sentence, number {number}", "not_measured", reason="its test did not run")
+        for number in range(3)
+    ]
+    record["speedclaims"] |= {"claims": claims, "audit": []}
+    return record
+
+
 def empty_record() -> Row:
     """Return a record in which nothing was measured."""
     record = without_claims()

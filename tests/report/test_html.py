@@ -7,7 +7,7 @@ from speedclaims.report.formatting import EQUIVALENCES, VERDICTS, clean
 from speedclaims.report.render import render_html
 
 from .conftest import HOSTILE
-from .sample import Row, gpu_record, sample_record
+from .sample import Row, gpu_record, sample_record, without_claims, without_claims_asked
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 LOADING = {"src", "srcset", "poster", "data", "action", "formaction", "background", "cite", "manifest", "ping"}
@@ -101,6 +101,24 @@ def test_every_claim_is_shown_with_its_source_and_verdict(any_record: Row) -> No
         assert claim["id"] in text
         assert claim["source"] in text
         assert VERDICTS[claim["verdict"]].word in text
+
+
+def test_claims_whose_tests_were_not_in_the_run_are_folded_away(record: Row) -> None:
+    asked, unasked = record["speedclaims"]["claims"], without_claims_asked()["speedclaims"]["claims"]
+    assert "<details class=" not in render_html([record])
+    record["speedclaims"]["claims"] = [*unasked, *asked]
+    before, _, folded = render_html([record]).partition('<details class="aside">')
+    folded = folded.partition("</details>")[0]
+    assert "<summary>3 claims whose tests did not run</summary>" in folded
+    assert all(claim["id"] in folded and claim["id"] not in before for claim in unasked)
+    assert all(claim["id"] in before and claim["id"] not in folded for claim in asked if claim["kind"] == "measured")
+
+
+def test_a_run_that_asked_no_claim_is_headed_by_its_pairs() -> None:
+    page, plain = (Page(render_html([each()])) for each in (without_claims_asked, without_claims))
+    heading = plain.text.partition("on this machine")[0]
+    assert "pairs measured" in heading
+    assert page.text.startswith(heading)
 
 
 def test_every_pair_is_shown_with_its_labels_and_equivalence(any_record: Row) -> None:

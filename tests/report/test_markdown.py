@@ -13,7 +13,7 @@ from speedclaims.report.formatting import VERDICTS, clean
 from speedclaims.report.markdown import escape_markdown
 from speedclaims.report.render import render_markdown
 
-from .sample import Row, sample_record
+from .sample import Row, sample_record, without_claims_asked
 
 PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 OWN_HTML = "<br>"
@@ -101,6 +101,15 @@ def test_every_claim_pair_and_verdict_appears(record: Row) -> None:
     for pair in record["speedclaims"]["pairs"]:
         assert pair["title"] in text
         assert (pair["reason"] or "") in text
+
+
+def test_claims_whose_tests_were_not_in_the_run_are_counted(record: Row) -> None:
+    assert "whose tests did not run" not in render_markdown([record])
+    unasked = without_claims_asked()["speedclaims"]["claims"]
+    record["speedclaims"]["claims"] += unasked
+    text = render_markdown([record])
+    assert "3 claims whose tests did not run." in text
+    assert not any(claim["text"] in text for claim in unasked)
 
 
 def test_an_unmet_requirement_stands_with_the_local_figure_beside_it(record: Row) -> None:

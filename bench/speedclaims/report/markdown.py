@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from .formatting import VERDICTS, clean
+from .formatting import VERDICTS, clean, plural
 from .ladder import Ladder, Rung
 from .machines import ClaimCell, Machines
 from .trend import Line, Point, Run, Trend
@@ -73,7 +73,12 @@ def _claims(view: View) -> Iterator[str]:
     yield "## Claims"
     yield ""
     header = ("Claim", "Claimed", f"Measured \\[{view.confidence}\\]", "Verdict", "Equivalence", "Device")
-    yield from table(header, [_claim_cells(row) for row in view.claims])
+    asked = [row for row in view.claims if row.is_asked]
+    if asked:
+        yield from table(header, [_claim_cells(row) for row in asked])
+    if len(asked) < len(view.claims):
+        yield f"{plural(len(view.claims) - len(asked), 'claim')} whose tests did not run."
+        yield ""
 
 
 def _claim_cells(row: ClaimRow) -> tuple[str, ...]:

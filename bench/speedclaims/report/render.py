@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from .formatting import VERDICTS, Json, clean
+from .formatting import VERDICTS, Json, clean, plural
 from .gathering import Gathered, ReportError, gather
 from .ladder import Ladder
 from .ladderplot import waterfall_svg
@@ -108,7 +108,8 @@ def _html(several: _Several) -> str:
             marks={name: _safe(mark_svg(number)) for name, number in numbers.items()},
             forest=_forest(view),
             has_ranges=any(row.claimed for row in view.pairs),
-            strips=_strips(view.claims),
+            strips=_strips([row for row in view.claims if row.is_asked]),
+            plural=plural,
             ladders=_ladders(view),
             profiled=_profiled(view),
             phases=_phases(view),

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from speedclaims.record import NOT_ASKED
+
 from .figures import FigureTable, figure_tables
 from .formatting import (
     EQUIVALENCES,
@@ -40,7 +42,10 @@ _DEFAULT_CONFIDENCE: Final = 0.95
 
 @dataclass(frozen=True, slots=True)
 class ClaimRow:
-    """One claim and its verdict. ``measured`` holds the local figure also where it cannot judge the claim."""
+    """One claim and its verdict. ``measured`` holds the local figure also where it cannot judge the claim.
+
+    A claim is asked if one of its tests was among those of the run, whatever became of it.
+    """
 
     id: str
     source: str
@@ -58,6 +63,7 @@ class ClaimRow:
     verdict: Verdict
     is_judged: bool
     is_run: bool
+    is_asked: bool
     reason: str
     equivalence: str
     device: str
@@ -196,8 +202,9 @@ def view_record(record: Json) -> View:
     measured = _without(run["claims"], {row["id"] for row in run["audit"]})
     rows = [_pair_row(index, pair, run["claims"]) for index, pair in enumerate(run["pairs"])]
     pairs = tuple(row for row in rows if not row.is_control)
-    counts = count_verdicts(measured)
-    opening = _opening(measured, pairs)
+    is_asked = any(claim["reason"] != NOT_ASKED for claim in measured)
+    counts = count_verdicts(measured) if is_asked else ()
+    opening = _opening(measured if is_asked else (), pairs)
     sentence = arithmetic_sentence([row.verdict.word for row in audit])
     tables, missing = figure_tables(run["pairs"], [row.name for row in rows])
     phrases = tuple(count.phrase for count in counts) or _pair_phrases(pairs)
@@ -422,6 +429,7 @@ def _claim_row(claim: Json, index_of: Mapping[str, int]) -> ClaimRow:
         verdict=VERDICTS[claim["verdict"]],
         is_judged=is_judged,
         is_run=is_judged or claim["measured"] is not None or claim["pair"] in index_of,
+        is_asked=claim["reason"] != NOT_ASKED,
         reason=_claim_reason(claim, is_judged=is_judged),
         equivalence=_equivalence(claim["equivalence"]),
         device=clean(claim["device"] or ""),
