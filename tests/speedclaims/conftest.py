@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import fastjsonschema  # noqa: F401 - pytester makes Python forget what a test imports first: its errors are others then
 import pytest
 from pytest_benchmark.plugin import get_cpu_info
 
