@@ -51,7 +51,8 @@ def test_tabular_regressor_against_lightning(lightning_fit, tabular_regressor, p
 
     def same_training() -> None:
         same_losses()
-        assert_same_epochs(before, after)
+        # Over eight seeds an epoch at the default sizes left them 0.02 apart in the mean, by 0.13 from seed to seed.
+        assert_same_epochs(before, after, val_loss_rtol=0.25 if preset == "default" else 1e-2)
 
     tabular_regressor.epochs(before, after, units=EPOCHS[preset], equivalent=same_training)
 

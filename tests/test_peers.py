@@ -69,6 +69,16 @@ def test_another_schedule_and_another_number_of_epochs_are_found():
 
 
 @needs_lightning
+def test_an_epoch_that_ends_too_early_is_found():
+    _, before, after = regressors()
+    trainer = after.trainer
+    take_steps = trainer._take_steps
+    trainer._take_steps = lambda n: take_steps(n - 1)
+    with pytest.raises(AssertionError, match="the number of steps is"):
+        assert_same_epochs(before, after)
+
+
+@needs_lightning
 @pytest.mark.parametrize("faulty", ["before", "after"])
 def test_a_side_that_does_not_validate_where_it_ends_is_found(faulty):
     sides = dict(zip(("before", "after"), regressors()[1:], strict=True))
