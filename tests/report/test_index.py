@@ -103,6 +103,27 @@ def test_a_file_without_a_place_for_the_verdicts_stays_as_it_is(folder, page, te
     assert page.read_text() == text
 
 
+@pytest.mark.parametrize("name", ["missing", "empty"])
+def test_a_folder_without_records_leaves_the_verdicts_as_they_are(folder, page, tmp_path, name, capsys):
+    assert main([str(folder), "--into", str(page)]) == 0
+    before = page.read_bytes()
+    other = tmp_path / name
+    if name == "empty":
+        other.mkdir()
+    assert main([str(other), "--into", str(page)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"speedclaims: {other}")
+    assert error.count("\n") == 1
+    assert page.read_bytes() == before
+    assert not (other / "README.md").exists()
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path, capsys):
+    assert main([str(tmp_path / "missing")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+    assert not (tmp_path / "missing").exists()
+
+
 def test_the_verdicts_in_this_readme_are_those_of_the_records():
     text = (ROOT / "README.md").read_text()
     assert put(text, results(ROOT / "reports"), "README.md") == text

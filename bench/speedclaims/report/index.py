@@ -24,7 +24,10 @@ def index(folder: Path) -> str:
 
     Raises:
         RecordError: a record under ``recorded/`` cannot be read.
+        ResultsError: there is no such folder.
     """
+    if not folder.is_dir():
+        raise ResultsError(f"{folder}: no such folder: name the one that holds the evidence")
     lines = [
         "# Evidence",
         "",
@@ -66,7 +69,7 @@ def _title(path: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the index; exit code 2 and one line where a record cannot be read."""
+    """Write the index; exit code 2 and one line where a record cannot be read, or there is none to show verdicts of."""
     parser = argparse.ArgumentParser(prog="python -m speedclaims.report.index", description=__doc__)
     parser.add_argument("folder", type=Path, help="holds the evidence")
     parser.add_argument("--into", type=Path, metavar="FILE", help="a Markdown file that shows the verdicts")

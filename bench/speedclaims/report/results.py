@@ -27,12 +27,15 @@ def results(folder: Path) -> str:
 
     Raises:
         RecordError: a record cannot be read.
+        ResultsError: there is none.
     """
     lines: list[str] = []
     for path, view in _newest(folder):
         place = f"{folder.name}/{path.relative_to(folder).as_posix()}"
         lines += [f"**{escape(view.machine)}** ([record]({place})). {escape(' '.join(view.certainty))}", ""]
         lines += [*_verdicts(view), ""]
+    if not lines:
+        raise ResultsError(f"{folder / 'recorded'}: no record of any machine: name the folder that holds recorded/")
     return "\n".join(lines).rstrip()
 
 
