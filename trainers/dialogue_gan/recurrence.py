@@ -9,7 +9,7 @@ Shape suffixes: T tokens, B sequences, E inputs of an LSTM, H its outputs, G = 4
 as Keras orders them), V token ids, C conditions, 2 the two words of a seed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -81,8 +81,8 @@ def _one_token(generator: Generator, characters_B: tf.Tensor, scenes_B: tf.Tenso
 
     def step(tokens_B: tf.Tensor, h1_BH: tf.Tensor, c1_BH: tf.Tensor, h2_BH: tf.Tensor, c2_BH: tf.Tensor) -> Any:
         values_BE = tf.concat([tf.gather(embeddings_VE, tokens_B), h1_BH], 1)
-        h1_BH, c1_BH, _ = _cell(values_BE @ weights_1 + conditions_BG, c1_BH)
-        h2_BH, c2_BH, _ = _cell(tf.concat([h1_BH, h2_BH], 1) @ weights_2 + bias_2_G, c2_BH)
+        h1_BH, c1_BH, *_ = _cell(values_BE @ weights_1 + conditions_BG, c1_BH)
+        h2_BH, c2_BH, *_ = _cell(tf.concat([h1_BH, h2_BH], 1) @ weights_2 + bias_2_G, c2_BH)
         return generator.logits(h2_BH), h1_BH, c1_BH, h2_BH, c2_BH
 
     return step
@@ -93,23 +93,30 @@ def _weights(layer: keras.layers.LSTM) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]
     return tuple(tf.convert_to_tensor(each) for each in (cell.kernel, cell.recurrent_kernel, cell.bias))
 
 
-def _cell(sums_BG: tf.Tensor, cells_BH: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Outputs, cells and gates of one step of an LSTM, from the weighted sums that go into its gates."""
+def _cell(sums_BG: tf.Tensor, cells_BH: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """One step of an LSTM from the weighted sums that go into its gates.
+
+    Returns:
+        Outputs and cells after the step, then what its gradient needs, all (B, H): the gates input, forget, new and
+        output, the hyperbolic tangent of the cells after the step, and the cells before it.
+
+    """
     input_BH, forget_BH, new_BH, output_BH = tf.split(sums_BG, 4, 1)
     input_BH, forget_BH, output_BH = tf.sigmoid(input_BH), tf.sigmoid(forget_BH), tf.sigmoid(output_BH)
     new_BH = tf.tanh(new_BH)
-    cells_BH = forget_BH * cells_BH + input_BH * new_BH
-    return output_BH * tf.tanh(cells_BH), cells_BH, tf.concat([input_BH, forget_BH, new_BH, output_BH], 1)
+    after_BH = forget_BH * cells_BH + input_BH * new_BH
+    bent_BH = tf.tanh(after_BH)
+    return output_BH * bent_BH, after_BH, input_BH, forget_BH, new_BH, output_BH, bent_BH, cells_BH
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator] # TensorFlow has no types
 def _hoisted(values_BTE: tf.Tensor, kernel_EG: tf.Tensor, recurrent_HG: tf.Tensor, bias_G: tf.Tensor) -> Any:
     values_TBE = tf.transpose(values_BTE, (1, 0, 2))
-    outputs_TBH, cells_TBH, gates_TBG = _forward(values_TBE @ kernel_EG + bias_G, recurrent_HG)
+    outputs_TBH, kept = _forward(values_TBE @ kernel_EG + bias_G, recurrent_HG)
 
     def gradient(upstream_BTH: tf.Tensor) -> tuple[tf.Tensor, ...]:
         upstream_TBH = tf.transpose(upstream_BTH, (1, 0, 2))
-        sums_TBG = _backward(upstream_TBH, cells_TBH, gates_TBG, recurrent_HG)
+        sums_TBG = _backward(upstream_TBH, kept, recurrent_HG)
         all_NG = tf.reshape(sums_TBG, (-1, recurrent_HG.shape[1]))
         by_values_TBE = tf.matmul(sums_TBG, kernel_EG, transpose_b=True)
         return (
@@ -122,52 +129,45 @@ def _hoisted(values_BTE: tf.Tensor, kernel_EG: tf.Tensor, recurrent_HG: tf.Tenso
     return tf.transpose(outputs_TBH, (1, 0, 2)), gradient
 
 
-def _forward(sums_TBG: tf.Tensor, recurrent_HG: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Outputs, cells and gates at all tokens, from what the inputs add to the gates."""
+def _forward(sums_TBG: tf.Tensor, recurrent_HG: tf.Tensor) -> tuple[tf.Tensor, list[tf.TensorArray]]:
+    """Outputs at all tokens from what the inputs add to the gates, and what `_cell` keeps for the gradient."""
     num_tokens, num_sequences, size = tf.shape(sums_TBG)[0], tf.shape(sums_TBG)[1], recurrent_HG.shape[0]
-    given_TBG = tf.TensorArray(tf.float32, num_tokens, element_shape=(None, 4 * size)).unstack(sums_TBG)
-    kept = [tf.TensorArray(tf.float32, num_tokens, element_shape=(None, each)) for each in (size, size, 4 * size)]
+    # One array each for the outputs and the six that a gradient needs.
+    kept = [
+        tf.TensorArray(tf.float32, num_tokens, element_shape=(None, size), clear_after_read=False) for _ in range(7)
+    ]
 
     def body(token: tf.Tensor, outputs_BH: tf.Tensor, cells_BH: tf.Tensor, *kept: tf.TensorArray) -> Any:
-        found = _cell(given_TBG.read(token) + outputs_BH @ recurrent_HG, cells_BH)
-        return token + 1, *found[:2], *(array.write(token, each) for array, each in zip(kept, found, strict=True))
+        outputs_BH, cells_BH, *others = _cell(sums_TBG[token] + outputs_BH @ recurrent_HG, cells_BH)
+        written = (array.write(token, each) for array, each in zip(kept, (outputs_BH, *others), strict=True))
+        return token + 1, outputs_BH, cells_BH, *written
 
     zeros_BH = tf.zeros((num_sequences, size))
     begun = (tf.constant(0), zeros_BH, zeros_BH, *kept)
-    _, _, _, *kept = tf.while_loop(lambda token, *_: token < num_tokens, body, begun)
-    outputs_TBH, cells_TBH, gates_TBG = (array.stack() for array in kept)
-    return outputs_TBH, cells_TBH, gates_TBG
+    _, _, _, outputs, *kept = tf.while_loop(lambda token, *_: token < num_tokens, body, begun)
+    return outputs.stack(), kept
 
 
-def _backward(
-    upstream_TBH: tf.Tensor, cells_TBH: tf.Tensor, gates_TBG: tf.Tensor, recurrent_HG: tf.Tensor
-) -> tf.Tensor:
+def _backward(upstream_TBH: tf.Tensor, kept: Sequence[tf.TensorArray], recurrent_HG: tf.Tensor) -> tf.Tensor:
     """Gradient (T, B, G) by the weighted sums that went into the gates, from the last token to the first.
 
-    With c = f c' + i n and h = o tanh(c): what multiplies the gradients by h and c is known before the loop.
+    With c = f c' + i n and h = o tanh(c), token by token while what the token left is still in the caches.
     """
-    input_TBH, forget_TBH, new_TBH, output_TBH = tf.split(gates_TBG, 4, 2)
-    bent_TBH = tf.tanh(cells_TBH)
-    by_cells_TBI = tf.concat([
-        new_TBH * input_TBH * (1 - input_TBH),
-        _one_later(cells_TBH) * forget_TBH * (1 - forget_TBH),
-        input_TBH * (1 - new_TBH**2),
-    ], 2)  # fmt: skip
-    known = (
-        upstream_TBH, output_TBH * (1 - bent_TBH**2), by_cells_TBI, bent_TBH * output_TBH * (1 - output_TBH), forget_TBH
-    )  # fmt: skip
-    num_tokens, num_sequences, size = tf.shape(cells_TBH)[0], tf.shape(cells_TBH)[1], recurrent_HG.shape[0]
-    arrays = [
-        tf.TensorArray(tf.float32, num_tokens, element_shape=(None, each.shape[2])).unstack(each) for each in known
-    ]
+    num_tokens, num_sequences, size = tf.shape(upstream_TBH)[0], tf.shape(upstream_TBH)[1], recurrent_HG.shape[0]
+    # Transposed once: a product that transposes such a factor itself, at every token, takes three times as long.
+    recurrent_GH = tf.transpose(recurrent_HG)
 
     def body(token: tf.Tensor, outputs_BH: tf.Tensor, cells_BH: tf.Tensor, sums_TBG: tf.TensorArray) -> Any:
-        above_BH, bent_BH, by_cells_BI, by_output_BH, forget_BH = (array.read(token) for array in arrays)
-        outputs_BH += above_BH
-        cells_BH += outputs_BH * bent_BH
-        sums_BG = tf.concat([tf.tile(cells_BH, (1, 3)) * by_cells_BI, outputs_BH * by_output_BH], 1)
-        before_BH = tf.matmul(sums_BG, recurrent_HG, transpose_b=True)
-        return token - 1, before_BH, cells_BH * forget_BH, sums_TBG.write(token, sums_BG)
+        input_BH, forget_BH, new_BH, output_BH, bent_BH, before_BH = (array.read(token) for array in kept)
+        outputs_BH += upstream_TBH[token]
+        cells_BH += outputs_BH * output_BH * (1 - bent_BH**2)
+        sums_BG = tf.concat([
+            cells_BH * new_BH * input_BH * (1 - input_BH),
+            cells_BH * before_BH * forget_BH * (1 - forget_BH),
+            cells_BH * input_BH * (1 - new_BH**2),
+            outputs_BH * bent_BH * output_BH * (1 - output_BH),
+        ], 1)  # fmt: skip
+        return token - 1, sums_BG @ recurrent_GH, cells_BH * forget_BH, sums_TBG.write(token, sums_BG)
 
     zeros_BH = tf.zeros((num_sequences, size))
     found_TBG = tf.TensorArray(tf.float32, num_tokens, element_shape=(None, 4 * size))
