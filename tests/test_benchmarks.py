@@ -227,8 +227,8 @@ def test_what_a_tier_leaves_off_here_is_off_in_every_row_and_named_with_its_reas
     switches = tabular_regressor.FASTEST_SWITCHES
     bench = Bench(pair=None, build=build, switches={"fastest": switches}, device="cpu")
     left_off = bench.left_off("fastest")
-    # A CPU gains nothing by the last two, and layers of the preset tiny are too narrow for bfloat16.
-    assert list(left_off) == ["bfloat16", "compiled_loss", "deferred_metrics"]
+    # A CPU gains nothing by the last two, and layers of the preset tiny are too narrow for other products.
+    assert list(left_off) == ["onednn_products", "bfloat16", "compiled_loss", "deferred_metrics"]
     assert "on with CUDA" in left_off["compiled_loss"]
     row = ablation(switches)[-1]
     assert (row.switch, row.settings["bfloat16"]) == ("deferred_metrics", True)

@@ -30,6 +30,12 @@ FASTEST_SWITCHES = (
     Switch("resident_data", "all rows lie on the device, and a batch is taken out of them by their numbers at once"),
     Switch("fused_optimizer", "AdamW clips and updates all weights in one kernel", "close"),
     Switch(
+        "onednn_products",
+        "linear layers but the last in float32 by oneDNN instead of MKL; on where layers are wide and the processor "
+        "AMD's with AVX-512, which MKL leaves unused there; nothing on a GPU",
+        "close",
+    ),
+    Switch(
         "bfloat16",
         "linear layers but the last in bfloat16, everything else in float32; on where the device multiplies in "
         "bfloat16 and, on a CPU, layers are wide enough to gain by it",

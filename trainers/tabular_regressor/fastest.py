@@ -2,7 +2,8 @@
 
 Rows, batches, dropout masks, network, loss and optimizer are the reference's; only how they are computed changes.
 
-Shape suffixes: N rows, B rows of a batch, F features, H hidden units, K targets, W weights.
+Shape suffixes: N rows, B rows of a batch, F features, H hidden units, K targets, W weights; I inputs of a
+layer, O its outputs.
 """
 
 import math
@@ -13,6 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 from torch.utils.data import DataLoader
@@ -23,6 +25,7 @@ from trainers.flat import FlatWeights
 from trainers.fused import align_moments, portable_state, with_kernels_of
 from trainers.loading import EpochSampler
 from trainers.mixed_precision import multiplies_bfloat16
+from trainers.onednn import gains_by_onednn, has_onednn, onednn_linear
 from trainers.switches import resolve
 from trainers.tabular_regressor.config import FASTEST_SWITCHES, RegressorConfig
 from trainers.tabular_regressor.data import Batch, RegressionData
@@ -35,6 +38,8 @@ _WIDE = 256
 """Hidden units from which on a CPU multiplies in bfloat16 faster than it converts; at 64 it is the slower way."""
 _EARNS_COMPILING = 20_000
 """Steps of a training from which on a CPU compiling, some 20 s, costs less time than it saves, at least 1 ms a step."""
+
+_Linear = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class ResidentLoader:
@@ -112,6 +117,7 @@ class FastestTrainer(ReferenceTrainer):
         """Bind every switch once; from then on nothing asks for them."""
         on_cuda = device.type == "cuda"
         of_device = {
+            "onednn_products": gains_by_onednn(device) and config.hidden_size >= _WIDE,
             "bfloat16": multiplies_bfloat16(device) and (on_cuda or config.hidden_size >= _WIDE),
             "compiled_loss": on_cuda or (compiles_for(device) and _is_long(config, data)),
             "deferred_metrics": on_cuda,
@@ -120,7 +126,9 @@ class FastestTrainer(ReferenceTrainer):
 
         # --- The switches, bound here and read nowhere else ---
         self._make_loader = self._resident_loader if on["resident_data"] else super().make_loader
-        self._outputs = self._mixed_outputs if on["bfloat16"] else self._plain_outputs
+        by_onednn = on["onednn_products"] and has_onednn(device)
+        self._exact_outputs = self._onednn_outputs if by_onednn else self._plain_outputs
+        self._outputs = self._mixed_outputs if on["bfloat16"] else self._exact_outputs
         self._note = self._note_later if on["deferred_metrics"] else self._note_at_once
         self._clip_and_step = self._step_that_clips if on["fused_optimizer"] else self._step_after_clipping
         super().__init__(config, data, device=device, seed=seed)
@@ -211,23 +219,26 @@ class FastestTrainer(ReferenceTrainer):
     def _plain_outputs(self, features_BF: Tensor) -> Tensor:
         return cast("Tensor", self.model(features_BF))
 
+    def _onednn_outputs(self, features_BF: Tensor) -> Tensor:
+        """Do what the model does, linear layers but the last by oneDNN."""
+        return self._outputs_of(features_BF, onednn_linear)
+
     def _mixed_outputs(self, features_BF: Tensor) -> Tensor:
-        """Do what the model does; what linear layers make is added up and normalized in float32."""
-        hidden_BH = self._through(self.model.input, features_BF)
+        """Do what the model does; what linear layers but the last make is added up and normalized in float32."""
+        return self._outputs_of(features_BF, self._rounded)
+
+    def _outputs_of(self, features_BF: Tensor, linear: _Linear) -> Tensor:
+        """Do what the model does, linear layers but the last, which is narrow, by `linear`."""
+        hidden_BH = _through(self.model.input, features_BF, linear)
         for block in self.model.blocks:
-            hidden_BH = hidden_BH + self._through(cast("nn.Sequential", block.layers), hidden_BH)
+            hidden_BH = hidden_BH + _through(cast("nn.Sequential", block.layers), hidden_BH, linear)
         outputs = self.model.output(hidden_BH)
         return cast("Tensor", outputs.view(-1, self.model.num_targets, 3))
 
-    def _through(self, layers: nn.Sequential, hidden_BH: Tensor) -> Tensor:
-        for layer in layers:
-            if isinstance(layer, nn.Linear):
-                with torch.autocast(self.device.type, torch.bfloat16):
-                    hidden_BH = layer(hidden_BH)
-                hidden_BH = hidden_BH.float()
-            else:
-                hidden_BH = layer(hidden_BH)
-        return hidden_BH
+    def _rounded(self, values_BI: Tensor, weight_OI: Tensor, bias_O: Tensor) -> Tensor:
+        """Multiply in bfloat16; the product comes back in float32."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return functional.linear(values_BI, weight_OI, bias_O).float()
 
     def _take_steps(self, n: int) -> None:
         self._metrics = {"train_losses": [], "num_steps": 0, "num_skipped_steps": 0}
@@ -270,10 +281,17 @@ class FastestTrainer(ReferenceTrainer):
         self.model.eval()
         with torch.no_grad():
             losses = [
-                regression_loss(self.model(features_BF.to(self.device)), targets_BK.to(self.device))
+                regression_loss(self._exact_outputs(features_BF.to(self.device)), targets_BK.to(self.device))
                 for features_BF, targets_BK in loader
             ]
         return float(sum(torch.stack(losses).tolist())) / len(losses)
+
+
+def _through(layers: nn.Sequential, values: Tensor, linear: _Linear) -> Tensor:
+    """Pass values through layers, of which `linear` computes the linear ones."""
+    for layer in layers:
+        values = linear(values, layer.weight, layer.bias) if isinstance(layer, nn.Linear) else layer(values)
+    return values
 
 
 def _is_long(config: RegressorConfig, data: RegressionData) -> bool:
