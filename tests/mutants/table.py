@@ -9,7 +9,7 @@ __all__ = ["FAMILIES", "ROOT", "TABLE", "Mutant", "StaleMutant", "load"]
 
 ROOT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_name("mutants.toml")
-FAMILIES = ("dialogue_gan", "shared", "tabular_regressor", "text_to_image")
+FAMILIES = ("dialogue_gan", "dialogue_twin", "shared", "tabular_regressor", "text_to_image")
 """The families, and what they share and is tested without any framework."""
 
 _FRAMEWORKS = {"dialogue_gan": "tensorflow", "shared": "numpy"}  # all others: torch
