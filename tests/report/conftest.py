@@ -8,6 +8,7 @@ import pytest
 from .sample import (
     Row,
     empty_record,
+    figures_alone,
     gpu_record,
     ladder_record,
     sample_record,
@@ -27,7 +28,15 @@ def record() -> Row:
 
 
 @pytest.fixture(
-    params=[sample_record, without_claims, without_claims_asked, empty_record, gpu_record, ladder_record],
+    params=[
+        sample_record,
+        without_claims,
+        without_claims_asked,
+        empty_record,
+        figures_alone,
+        gpu_record,
+        ladder_record,
+    ],
     ids=lambda make: make.__name__,
 )
 def any_record(request: pytest.FixtureRequest) -> Row:

@@ -460,7 +460,7 @@ def without_claims_asked() -> Row:
 def empty_record() -> Row:
     """Return a record in which nothing was measured."""
     record = without_claims()
-    record["speedclaims"]["pairs"] = []
+    record["speedclaims"] |= {"pairs": [], "figures": []}
     record["speedclaims"]["noise_floor"] |= {
         "value": None,
         "status": "not_measured",
@@ -468,6 +468,13 @@ def empty_record() -> Row:
         "num_processes": 0,
         "pairs": [],
     }
+    return record
+
+
+def figures_alone() -> Row:
+    """Return the record of a run of tests that measured figures and no pair."""
+    record = empty_record()
+    record["speedclaims"]["figures"] = _recorded_figures()
     return record
 
 

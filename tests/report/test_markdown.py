@@ -13,7 +13,7 @@ from speedclaims.report.formatting import VERDICTS, clean
 from speedclaims.report.markdown import escape_markdown
 from speedclaims.report.render import render_markdown
 
-from .sample import Row, sample_record, without_claims_asked
+from .sample import Row, figures_alone, sample_record, without_claims_asked
 
 PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 OWN_HTML = "<br>"
@@ -118,3 +118,11 @@ def test_an_unmet_requirement_stands_with_the_local_figure_beside_it(record: Row
 
 def test_the_same_record_gives_the_same_markdown() -> None:
     assert render_markdown([sample_record()]) == render_markdown([sample_record()])
+
+
+def test_figures_of_one_test_are_told_apart_by_their_parameters() -> None:
+    record = figures_alone()
+    first, second = record["speedclaims"]["figures"]
+    second |= {"title": first["title"], "name": "test_memory_over_epochs[reference]"}
+    text = render_markdown([record])
+    assert all(escape_markdown(f"{row['title']} ({row['name']})") in text for row in (first, second))

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from speedclaims.report.formatting import VERDICTS
 from speedclaims.report.terminal import claims_summary
 
-from .sample import Row, add_inconsistent, claim, empty_record, sample_record, without_claims
+from .sample import Row, add_inconsistent, claim, empty_record, figures_alone, sample_record, without_claims
 
 WIDTHS = [80, 100, 140]
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -156,3 +156,32 @@ def test_a_run_without_anything_says_so() -> None:
     text = claims_summary(empty_record(), 80, color=False)
     assert "Nothing was measured on this machine." in text
     assert "not measured: no control pair ran" in text
+
+
+@pytest.mark.parametrize("width", [*WIDTHS, 50])
+def test_a_run_of_figures_tells_them_and_where_they_were_measured(width: int) -> None:
+    text = claims_summary(figures_alone(), width, color=False)
+    told = flat(text)
+    assert "1 of 2 figures measured on this machine." in told
+    assert "preset smoke" in told
+    # where a name is cut, its end stays
+    assert "[optimized]" in told
+    assert "0.003 % per epoch [-0.001, 0.007]" in told
+    assert "not measured: the data set is not installed" in told
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_how_a_figure_came_about_is_told_where_figures_are_few() -> None:
+    record = figures_alone()
+    few = record["speedclaims"]["figures"]
+    assert "60 epochs, median 412.3 MiB" in claims_summary(record, 100, color=False)
+    record["speedclaims"]["figures"] = few * 7
+    assert "60 epochs" not in claims_summary(record, 100, color=False)
+
+
+def test_beside_pairs_figures_are_counted_and_one_that_judges_a_claim_is_not(record: Row) -> None:
+    assert "2 figures that judge no claim: see the report" in claims_summary(record, 80, color=False)
+    record["speedclaims"]["claims"][0]["pair"] = record["speedclaims"]["figures"][0]["nodeid"]
+    assert "1 figure that judges no claim: see the report" in claims_summary(record, 80, color=False)
+    record["speedclaims"]["claims"][1]["pair"] = record["speedclaims"]["figures"][1]["nodeid"]
+    assert "no claim" not in claims_summary(record, 80, color=False)

@@ -193,7 +193,7 @@ def _figures(view: View) -> Iterator[str]:
         yield "## Other figures"
         yield ""
     if view.values:
-        told = [(row.title, row.told, row.under, row.details) for row in view.values]
+        told = [(f"{row.title} ({row.name})", row.told, row.under, row.details) for row in view.values]
         yield from table(("Figure", "Measured", "On", "How"), [[escape_markdown(cell) for cell in row] for row in told])
     for kind in view.figures:
         yield f"### {escape_markdown(kind.title)}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .formatting import format_ratio, plural, shorten
 from .ladder import UNSEEN
-from .view import ClaimRow, PairRow, View, view_record
+from .view import ClaimRow, PairRow, ValueRow, View, view_record
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -158,6 +158,7 @@ def _lines(view: View, layout: Layout) -> Iterator["Text"]:
     others = [row for row in view.pairs if row.index not in judged]
     if others:
         yield from _pairs(others, view, layout, title="pair without a claim" if view.claims else "pair")
+    yield from _values([row for row in view.values if not row.is_claimed], view, layout)
     yield from _ladders(view, layout)
     yield from _profiled(view, layout)
     yield from _control_lines(view, layout)
@@ -316,6 +317,33 @@ def _equivalence(row: PairRow, layout: Layout) -> _Cell:
     if row.work != "same" and not layout.is_wide:
         word = f"{row.work} work" if row.work == "less" else "other work"
     return _Cell(word, "red" if row.is_equivalence_bad else "")
+
+
+def _values(rows: Sequence[ValueRow], view: View, layout: Layout) -> Iterator["Text"]:
+    """Yield the figures that judge no claim, or how many they are beside pairs; of a few, how each came about."""
+    if not rows:
+        return
+    yield layout.line(("", ""))
+    if view.pairs:
+        verb = "judges" if len(rows) == 1 else "judge"
+        yield from layout.paragraph(f"{plural(len(rows), 'figure')} that {verb} no claim: see the report", MUTED)
+        return
+    if layout.is_narrow:
+        for row in rows:
+            yield from layout.paragraph(f"{row.name}: {row.told}", indent="  ", first="")
+        return
+    title = "figure without a claim" if view.claims else "figure"
+    names = _column(title, [_Cell(row.name, BOLD, keeps_end=True) for row in rows], layout)
+    name_width = min(names.width, layout.width // 2)
+    widths = (name_width, layout.width - name_width - len(_GAP))
+    yield layout.row((_Cell(title, MUTED), _Cell(f"measured [{view.confidence}]", MUTED)), widths)
+    for cell, row in zip(names.cells, rows, strict=True):
+        first, *others = layout.wrapped(row.told, widths[1])
+        yield layout.row((cell, _Cell(first)), widths)
+        for part in others:
+            yield layout.row((_Cell(""), _Cell(part)), widths)
+        if len(rows) <= _MANY_CLAIMS:
+            yield from layout.paragraph(row.details, MUTED, indent="  ")
 
 
 def _ladders(view: View, layout: Layout) -> Iterator["Text"]:

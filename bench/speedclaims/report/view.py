@@ -157,6 +157,8 @@ class ValueRow:
     under: str
     told: str
     details: str
+    is_measured: bool
+    is_claimed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +206,9 @@ def view_record(record: Json) -> View:
     pairs = tuple(row for row in rows if not row.is_control)
     is_asked = any(claim["reason"] != NOT_ASKED for claim in measured)
     counts = count_verdicts(measured) if is_asked else ()
-    opening = _opening(measured if is_asked else (), pairs)
+    claimed = {claim["pair"] for claim in run["claims"]}
+    values = tuple(_value_row(row, is_claimed=row["nodeid"] in claimed) for row in run.get("figures", ()))
+    opening = _opening(measured if is_asked else (), pairs, values)
     sentence = arithmetic_sentence([row.verdict.word for row in audit])
     tables, missing = figure_tables(run["pairs"], [row.name for row in rows])
     phrases = tuple(count.phrase for count in counts) or _pair_phrases(pairs)
@@ -227,7 +231,7 @@ def view_record(record: Json) -> View:
         missing_figures=missing,
         ladders=ladders(run["pairs"], run["noise_floor"]["value"]),
         profiled=profiled_pairs(run["pairs"]),
-        values=tuple(_value_row(row) for row in run.get("figures", ())),
+        values=values,
         audit=audit,
         environment=(*settings(run["environment"]), *best_rates(run.get("ceilings", ()))),
         command=clean(run["environment"]["command"]),
@@ -237,14 +241,22 @@ def view_record(record: Json) -> View:
     )
 
 
-def _value_row(row: Json) -> ValueRow:
+def _value_row(row: Json, *, is_claimed: bool) -> ValueRow:
     unit = "" if row["unit"] == "1" else row["unit"]
     found = row["value"] is not None
     told = (
         str(format_estimate(row["value"], row["low"], row["high"], unit=unit)) if found else not_measured(row["reason"])
     )
     under = " · ".join(clean(part) for part in (row["family"], row["preset"], row["device"]) if part)
-    return ValueRow(clean(row["title"]), clean(row["name"]), under, told, "; ".join(map(clean, row["details"])))
+    return ValueRow(
+        title=clean(row["title"]),
+        name=clean(row["name"]),
+        under=under,
+        told=told,
+        details="; ".join(map(clean, row["details"])),
+        is_measured=found,
+        is_claimed=is_claimed,
+    )
 
 
 def _without(claims: Sequence[Json], audited: set[str]) -> list[Json]:
@@ -286,7 +298,7 @@ def _count_phrase(number: int, name: str, verdict: Verdict) -> str:
     return f"{number} {verdict.word}"
 
 
-def _opening(claims: Sequence[Json], pairs: Sequence[PairRow]) -> str:
+def _opening(claims: Sequence[Json], pairs: Sequence[PairRow], values: Sequence[ValueRow]) -> str:
     counts = count_verdicts(claims)
     total = sum(count.number for count in counts)
     holding = sum(count.number for count in counts if count.verdict.word in _HOLDS)
@@ -295,10 +307,13 @@ def _opening(claims: Sequence[Json], pairs: Sequence[PairRow]) -> str:
         return f"None of {plural(total, 'claim')} could be judged on this machine"
     if total:
         return f"{holding} of {plural(judged, 'claim')} judged on this machine {'holds' if judged == 1 else 'hold'}"
-    measured = sum(pair.speedup is not None for pair in pairs)
-    if not pairs:
-        return "Nothing was measured on this machine"
-    return f"{measured} of {plural(len(pairs), 'pair')} measured on this machine"
+    if pairs:
+        measured = sum(pair.speedup is not None for pair in pairs)
+        return f"{measured} of {plural(len(pairs), 'pair')} measured on this machine"
+    if values:
+        measured = sum(value.is_measured for value in values)
+        return f"{measured} of {plural(len(values), 'figure')} measured on this machine"
+    return "Nothing was measured on this machine"
 
 
 def _pair_phrases(pairs: Sequence[PairRow]) -> tuple[str, ...]:
@@ -335,7 +350,8 @@ def machine_line(record: Json) -> str:
 
 
 def _presets(record: Json) -> str:
-    names = sorted({clean(pair["preset"]) for pair in record["speedclaims"]["pairs"] if pair["preset"]})
+    run = record["speedclaims"]
+    names = sorted({clean(row["preset"]) for row in (*run["pairs"], *run.get("figures", ())) if row["preset"]})
     return f"preset {', '.join(names)}" if names else ""
 
 
