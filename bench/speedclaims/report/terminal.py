@@ -267,11 +267,15 @@ def _pairs(rows: Sequence[PairRow], view: View, layout: Layout, *, title: str) -
         if row.speedup is not None:
             yield layout.row([column.cells[number] for column in columns], widths)
             continue
-        room = layout.width - widths[0] - len(_GAP)
-        parts = layout.wrapped(row.problem, room)
-        names = [columns[0].cells[number], *[_Cell("")] * (len(parts) - 1)]
-        for name, part in zip(names, parts, strict=True):
-            yield layout.row((name, _Cell(part, MUTED)), (widths[0], room))
+        yield from _beside(columns[0].cells[number], row.problem, widths[0], layout, MUTED)
+
+
+def _beside(name: _Cell, text: str, name_width: int, layout: Layout, style: str = "") -> Iterator["Text"]:
+    """Yield a name, and beside it a text that is wrapped at the width."""
+    widths = (name_width, layout.width - name_width - len(_GAP))
+    parts = layout.wrapped(text, widths[1])
+    for cell, part in zip([name, *[_Cell("")] * (len(parts) - 1)], parts, strict=True):
+        yield layout.row((cell, _Cell(part, style)), widths)
 
 
 def _pair_columns(rows: Sequence[PairRow], view: View, layout: Layout, title: str) -> list[_Column]:
@@ -335,13 +339,9 @@ def _values(rows: Sequence[ValueRow], view: View, layout: Layout) -> Iterator["T
     title = "figure without a claim" if view.claims else "figure"
     names = _column(title, [_Cell(row.name, BOLD, keeps_end=True) for row in rows], layout)
     name_width = min(names.width, layout.width // 2)
-    widths = (name_width, layout.width - name_width - len(_GAP))
-    yield layout.row((_Cell(title, MUTED), _Cell(f"measured [{view.confidence}]", MUTED)), widths)
+    yield from _beside(_Cell(title, MUTED), f"measured [{view.confidence}]", name_width, layout, MUTED)
     for cell, row in zip(names.cells, rows, strict=True):
-        first, *others = layout.wrapped(row.told, widths[1])
-        yield layout.row((cell, _Cell(first)), widths)
-        for part in others:
-            yield layout.row((_Cell(""), _Cell(part)), widths)
+        yield from _beside(cell, row.told, name_width, layout)
         if len(rows) <= _MANY_CLAIMS:
             yield from layout.paragraph(row.details, MUTED, indent="  ")
 
