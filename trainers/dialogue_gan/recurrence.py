@@ -151,7 +151,7 @@ def _forward(sums_TBG: tf.Tensor, recurrent_HG: tf.Tensor) -> tuple[tf.Tensor, l
 def _backward(upstream_TBH: tf.Tensor, kept: Sequence[tf.TensorArray], recurrent_HG: tf.Tensor) -> tf.Tensor:
     """Gradient (T, B, G) by the weighted sums that went into the gates, from the last token to the first.
 
-    With c = f c' + i n and h = o tanh(c), token by token while what the token left is still in the caches.
+    With c = f c' + i n and h = o tanh(c). All of a token is reckoned in its turn, for so little fits into the caches.
     """
     num_tokens, num_sequences, size = tf.shape(upstream_TBH)[0], tf.shape(upstream_TBH)[1], recurrent_HG.shape[0]
     # Transposed once: a product that transposes such a factor itself, at every token, takes three times as long.
