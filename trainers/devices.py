@@ -3,13 +3,15 @@
 import os
 import shutil
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from trainers.contract import BadInput
 
-__all__ = ["best_device", "compiles_for", "find_device"]
+__all__ = ["best_device", "compiles_for", "cpu_capabilities", "find_device"]
 
 
 def best_device() -> str:
@@ -33,6 +35,11 @@ def find_device(name: str | torch.device | None) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise BadInput(f"there is no device {name!r} here", "device", "choose cpu, or install a PyTorch for your GPU")
     return device
+
+
+def cpu_capabilities() -> Mapping[str, Any]:
+    """What PyTorch knows of the processor: its name, and its instructions; nothing where a release cannot tell."""
+    return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
 
 
 def compiles_for(device: torch.device) -> bool:

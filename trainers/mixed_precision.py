@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from trainers.devices import cpu_capabilities
+
 __all__ = ["automatic_dtype", "multiplies_bfloat16", "renewed"]
 
 
@@ -17,8 +19,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether a device has instructions that multiply bfloat16; others emulate it, more slowly than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # Older releases cannot tell; there float32 is the safe answer.
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    capabilities = cpu_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 

@@ -55,7 +55,7 @@ def test_inputs_that_need_no_gradient_get_none():
 
 def test_pytorchs_own_check_of_operators():
     (values, weight, bias), _ = layer(6, 8, 4)
-    torch.library.opcheck(torch.ops.trainers.onednn_linear.default, (values, weight, bias))
+    torch.library.opcheck(torch.ops.trainers.onednn_product.default, (values, weight, bias))
     torch.library.opcheck(torch.ops.trainers.onednn_product.default, (values.detach(), weight.detach()))
 
 
