@@ -32,7 +32,7 @@ class AblationRow:
 
     Attributes:
         label: `restructured` (all off), `+name` (and those before it), or `-name` (all others).
-        kind: ladder or leave_one_out.
+        kind: ladder, a row against the reference; or added_last, all on against the row.
         switch: the one that the row adds or leaves out; None for `restructured`.
         settings: complete.
     """
@@ -49,7 +49,7 @@ def ablation(switches: "Sequence[Switch]") -> list[AblationRow]:
 
     return [
         AblationRow(label, kind, label[1:] if label[0] in "+-" else None, settings)
-        for kind, rows in (("ladder", ladder(switches)), ("leave_one_out", leave_one_out(switches)))
+        for kind, rows in (("ladder", ladder(switches)), ("added_last", leave_one_out(switches)))
         for label, settings in rows
     ]
 
@@ -206,7 +206,11 @@ class Bench:
         return {switch.name: switch.description for switch in self.switches[tier] if not chosen[switch.name]}
 
     def ablated(self, tier: str, row: AblationRow, left_off: Mapping[str, str]) -> dict[str, Any]:
-        """Return what a pair is given to measure a row of `ablation` of a tier against the reference.
+        """Return what a pair is given to measure a row of `ablation` of a tier.
+
+        A row of the ladder is measured against the reference. What leaves one switch out is measured against all on:
+        the reference would take most of the time, and two ratios to it with their intervals would hide what one switch
+        does.
 
         Args:
             tier: the tier.
@@ -214,9 +218,15 @@ class Bench:
             left_off: switches that are off whatever the row says.
         """
         used = {name: on for name, on in row.settings.items() if name not in left_off}
+        off = dict.fromkeys(left_off, False)
+        side = self._side(f"{tier}: {row.label}", tier, used | off)
+        if row.kind == "ladder":
+            before, after = self.reference(), side
+        else:
+            before, after = side, self._side(f"{tier}: all on", tier, dict.fromkeys(used, True) | off)
         return {
-            "before": self.reference(),
-            "after": self._side(f"{tier}: {row.label}", tier, used | dict.fromkeys(left_off, False)),
+            "before": before,
+            "after": after,
             "ablation": {"of": tier, "kind": row.kind, "switches": used, "not_here": left_off},
         }
 

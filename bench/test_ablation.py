@@ -1,9 +1,9 @@
 """What each switch of the fastest tiers is worth: the reference against one row of switches after the other.
 
 `restructured` has all of them off: what rewriting alone changes. From there the ladder turns on one more a row, in the
-order of its family's `FASTEST_SWITCHES`, until all are on; then each is left out once, with all the others on. A switch
-that shows in neither does not earn its place. One that its tier leaves off here, since it gains nothing on this device,
-is off in every row, and its own rows are skipped with the reason.
+order of its family's `FASTEST_SWITCHES`, until all are on; then each is left out once, with all the others on, and
+measured against all. A switch that shows in neither does not earn its place. One that its tier leaves off here, since
+it gains nothing on this device, is off in every row, and its own rows are skipped with the reason.
 """
 
 import pytest
@@ -17,9 +17,15 @@ from trainers.text_to_image import FASTEST_SWITCHES as IMAGE_SWITCHES
 pytestmark = pytest.mark.ladder
 
 
-def rows(switches):
-    """Return the rows over some switches as parameters, each under its label."""
-    return [pytest.param(row, id=row.label) for row in ablation(switches)]
+def rows(switches, times=1):
+    """Return the rows over some switches as parameters, each under its label.
+
+    Args:
+        switches: the family's.
+        times: how many times --speedup-max-time a row against the reference may take, where that is slow.
+    """
+    long = {"ladder": [pytest.mark.long_pair(times)]}
+    return [pytest.param(row, id=row.label, marks=long.get(row.kind, ())) for row in ablation(switches)]
 
 
 def ablated(bench, row):
@@ -30,23 +36,21 @@ def ablated(bench, row):
     return bench.ablated("fastest", row, left_off)
 
 
-@pytest.mark.long_pair(6)
-@pytest.mark.parametrize("row", rows(DIALOGUE_SWITCHES))
+@pytest.mark.parametrize("row", rows(DIALOGUE_SWITCHES, times=6))
 def test_dialogue_gan_adversarial_batches(dialogue_gan, preset, row):
-    """Adversarial batches with some of the fastest tier's switches against the reference's."""
+    """Adversarial batches: what each switch of the fastest tier brings."""
     # Fewer than fit into one call; at full size, where a batch takes the reference half a minute, one.
     dialogue_gan.steps(**ablated(dialogue_gan, row), num_steps=1 if preset == "default" else 4)
 
 
 @pytest.mark.parametrize("row", rows(TABULAR_SWITCHES))
 def test_tabular_regressor_epoch(tabular_regressor, row):
-    """An epoch with some of the fastest tier's switches against one of the reference."""
+    """An epoch: what each switch of the fastest tier brings."""
     tabular_regressor.epochs(**ablated(tabular_regressor, row))
 
 
-@pytest.mark.long_pair(2)
-@pytest.mark.parametrize("row", rows(IMAGE_SWITCHES))
+@pytest.mark.parametrize("row", rows(IMAGE_SWITCHES, times=2))
 def test_text_to_image_same_work(text_to_image, preset, row):
-    """The same images with some of the fastest tier's switches against the reference."""
+    """The same images: what each switch of the fastest tier brings."""
     num_images = IMAGES_IN_BATCHES_ALIKE[preset]
     text_to_image.images(**ablated(text_to_image, row), num_images=num_images, with_stages=False)

@@ -217,7 +217,7 @@ def test_an_ablation_has_a_row_for_each_step_and_one_for_each_switch_left_out():
         *(f"-{name}" for name in names),
     ]
     assert [row.switch for row in rows] == [None, *names, *names]
-    assert [row.kind for row in rows] == ["ladder"] * (len(names) + 1) + ["leave_one_out"] * len(names)
+    assert [row.kind for row in rows] == ["ladder"] * (len(names) + 1) + ["added_last"] * len(names)
 
 
 def test_what_a_tier_leaves_off_here_is_off_in_every_row_and_named_with_its_reason():
@@ -240,14 +240,32 @@ def test_what_a_tier_leaves_off_here_is_off_in_every_row_and_named_with_its_reas
     bench.close()
 
 
+def test_a_row_of_the_ladder_is_against_the_reference_and_one_that_leaves_a_switch_out_against_all_on():
+    switches = tabular_regressor.FASTEST_SWITCHES[:2]
+    bench = Bench(pair=None, build=None, switches={"fastest": switches}, device="cpu")
+    rows = {row.label: bench.ablated("fastest", row, {}) for row in ablation(switches)}
+    step = rows["+resident_data"]
+    assert step["before"].tier == "reference"
+    assert step["after"].switches == {"resident_data": True, "fused_optimizer": False}
+    last = rows["-resident_data"]
+    assert (last["before"].tier, last["after"].tier) == ("fastest", "fastest")
+    assert last["before"].switches == last["ablation"]["switches"] == {"resident_data": False, "fused_optimizer": True}
+    assert last["after"].switches == {"resident_data": True, "fused_optimizer": True}
+    assert last["after"].label == "fastest: all on"
+
+
 def test_the_rows_of_a_family_run_and_are_recorded_in_order(tmp_path):
     done, section = run_benchmarks(tmp_path, "bench/test_ablation.py", "-ktabular", "--benchmark-disable", "-rs")
     assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout + done.stderr
     assert "compiled_loss is off here: all weights lie in one buffer" in " ".join(done.stdout.split())
     rows = section["pairs"]
-    assert [row["after"].removeprefix("fastest: ") for row in rows] == [
-        "restructured", "+resident_data", "+fused_optimizer", "-resident_data", "-fused_optimizer",
-    ]  # fmt: skip
+    assert [(row["before"], row["after"]) for row in rows] == [
+        ("reference", "fastest: restructured"),
+        ("reference", "fastest: +resident_data"),
+        ("reference", "fastest: +fused_optimizer"),
+        ("fastest: -resident_data", "fastest: all on"),
+        ("fastest: -fused_optimizer", "fastest: all on"),
+    ]
     assert {row["equivalence"] for row in rows} == {"passed"}
     assert [[one["on"] for one in row["ablation"]["switches"]] for row in rows] == [
         [False, False], [True, False], [True, True], [False, True], [True, False],

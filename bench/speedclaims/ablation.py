@@ -1,13 +1,14 @@
 """A pair as one row of an ablation: it says which switches its after side has on, so that reports can order the rows.
 
-The ladder turns switches on one after the other, from none to all; leave-one-out has all on but one. Every row is a
-pair against the same before side.
+The ladder turns switches on one after the other, from none to all; each of its rows is a pair against the same before
+side. What a switch brings with all the others on is measured either directly, as a pair of all but it against all, or
+by a pair of all but it against the ladder's before side.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-KINDS = ("ladder", "leave_one_out")
+KINDS = ("ladder", "leave_one_out", "added_last")
 _KEYS = {"of", "kind", "switches", "not_here"}
 
 Ablation = Mapping[str, Any]
@@ -18,8 +19,9 @@ def check_ablation(ablation: Ablation) -> None:
 
     Args:
         ablation: ``of`` names what has the switches; ``kind`` is one of `KINDS`; ``switches`` are all of them in the
-            ladder's order, name to whether it is on; ``not_here`` (optional) are those that are off in every row
-            because they do nothing for this machine, name to reason.
+            ladder's order, name to whether it is on: on the after side for ``ladder`` and ``leave_one_out``, on the
+            before side for ``added_last``, whose after side has all of them on; ``not_here`` (optional) are those that
+            are off in every row because they do nothing for this machine, name to reason.
 
     Raises:
         ValueError: a key is missing or unknown, or the switches that are on make no such row.
@@ -59,8 +61,8 @@ def _check_row(kind: str, switches: Mapping[str, bool]) -> None:
     if kind == "ladder" and on != sorted(on, reverse=True):
         msg = f"ablation: a row of a ladder has the first so many switches on, not {dict(switches)!r}"
         raise ValueError(msg)
-    if kind == "leave_one_out" and on.count(False) != 1:
-        msg = f"ablation: a row of leave_one_out has all switches on but one, not {dict(switches)!r}"
+    if kind != "ladder" and on.count(False) != 1:
+        msg = f"ablation: a row of {kind} has all switches on but one, not {dict(switches)!r}"
         raise ValueError(msg)
 
 

@@ -110,8 +110,10 @@ class Pair:
             stages: parts of the work to measure alone, outside the pair, for their rates in units per second: a name
                 and two callables, of the before and of the after side, each doing ``units`` units.
             ablation: which row of an ablation this pair is: ``{"of": "fast trainer", "kind": "ladder", "switches":
-                {"cached": True, "fused": False}}``, kind ``ladder`` or ``leave_one_out``, the switches all of them in
-                the ladder's order; ``not_here`` may name those that do nothing on this machine, with the reason.
+                {"cached": True, "fused": False}}``, the switches all of them in the ladder's order. Of kind
+                ``ladder`` the after side has the first so many on, of ``leave_one_out`` all but one; of ``added_last``
+                the before side has all but one, and the after side all. ``not_here`` may name those that do nothing on
+                this machine, with the reason.
             least_bytes: returns how many bytes a call of either side cannot but read and write; the pass ``profile``
                 asks for it, after all else, and says what share of the machine's measured copy that is.
 

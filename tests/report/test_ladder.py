@@ -114,11 +114,12 @@ def test_the_rows_stand_in_the_order_of_the_switches_however_they_were_run() -> 
         assert names == ["fastest: restructured", "fastest: +cached", "fastest: +fused", "fastest: +graphs"]
 
 
-def test_a_step_is_by_the_row_above_and_a_loss_by_all_but_it() -> None:
+def test_a_step_is_by_the_row_above_and_what_is_added_last_by_all_but_it() -> None:
     found = the_ladder()
     assert [one.step.value for one in found.rungs] == pytest.approx([0.99, 1.96 / 0.99, 1.965 / 1.96, 2.4 / 1.965])
-    lost = [one.lost.value for one in found.rungs[1:3]]
-    assert lost == pytest.approx([2.4 / 1.2, 2.4 / 2.41])
+    assert found.rungs[0].last is None
+    # the first from two pairs against the reference, the second from a pair of all but it against all
+    assert [one.last.value for one in found.rungs[1:3]] == pytest.approx([2.4 / 1.2, 0.996])
     assert math.prod(one.step.value for one in found.rungs) == pytest.approx(found.whole.value)
 
 
@@ -128,10 +129,42 @@ def test_a_verdict_says_where_a_switch_is_seen() -> None:
     assert off.verdict == UNSEEN
     assert cached.verdict == FASTER
     assert fused.verdict == UNSEEN
-    # its leave-one-out row was withheld, so the step speaks alone
+    # its other row was withheld, so the step speaks alone
     assert graphs.verdict == FASTER
-    assert (graphs.without.value, graphs.without.told) == (None, "withheld: losses differ")
-    assert graphs.lost.told == "not measured: a row has no speedup"
+    assert (graphs.last.value, graphs.last.told) == (None, "withheld: losses differ")
+
+
+def test_why_all_but_one_has_no_speedup_is_said_however_it_was_measured() -> None:
+    record = ladder_record()
+    (without,) = (row for row in record["speedclaims"]["pairs"] if row["after"] == "fastest: -cached")
+    without |= {"speedup": None, "low": None, "high": None, "status": "not_measured", "reason": "no GPU"}
+    assert the_ladder(record).rungs[1].last.told == "not measured: no GPU"
+
+
+def test_a_measured_pair_of_all_but_one_against_all_counts_more_than_two_against_the_reference() -> None:
+    record = ladder_record()
+    record["speedclaims"]["pairs"].append(rung("-cached", "added_last", (False, True, True), 1.9))
+    last = the_ladder(record).rungs[1].last
+    assert (last.value, last.low, last.high) == (1.9, 1.9 / 1.02, 1.9 * 1.02)
+    assert record["speedclaims"]["pairs"][last.pair]["before"] == "fastest: -cached"
+
+
+def test_pairs_against_all_belong_to_their_test_s_ladder_and_stand_alone_where_it_did_not_run() -> None:
+    lasts = [
+        rung("-cached", "added_last", (False, True, True), 1.9),
+        rung("-fused", "added_last", (True, False, True), 0.9),
+    ]
+    other = rung("-graphs", "added_last", (True, True, False), 1.5)
+    other["nodeid"] = "bench/test_other.py::test_switches[-graphs]"
+    ladder = rung("+graphs", "ladder", (True, True, True), 2.4)
+    first, second = ladders([*lasts, other, ladder], None)
+    assert [one.last.value for one in first.rungs[1:]] == [1.9, 0.9, None]
+    assert first.under.startswith("fastest against reference ·")
+    assert first.whole.value == 2.4
+    assert second.under.startswith("fastest against all but one ·")
+    assert [one.last.value for one in second.rungs[1:]] == [None, None, 1.5]
+    assert [one.verdict for one in second.rungs] == ["not measured"] * 3 + [FASTER]
+    assert second.num_intervals == 1
 
 
 def test_where_step_and_loss_disagree_both_are_told() -> None:
@@ -221,11 +254,12 @@ def test_the_page_draws_the_ladder_links_its_pairs_and_names_what_does_nothing_h
     section = page[page.index('id="ladders"') : page.index('id="phases"')]
     assert section.count('<svg class="waterfall"') == 1
     assert section.count("<tr>") == 5
+    assert section.count("<td") == 4 * 4
     links = re.findall(r'href="#pair-(\d+)">([^<]+)', section)
     names = [pair["name"] for pair in ladder_record()["speedclaims"]["pairs"]]
     assert (str(names.index("test_switches[+cached]")), "1.96x [1.92, 2.00]") in links
     assert "streams: for GPUs" in section
-    assert "Of 4 intervals of steps and losses, chance alone would make 0.2 miss." in section
+    assert "Of 4 intervals of what switches bring, chance alone would make 0.2 miss." in section
     assert "too few rounds" in section
 
 
@@ -245,3 +279,19 @@ def test_the_terminal_has_one_line_for_an_ablation() -> None:
     (line,) = (line for line in told.splitlines() if line.startswith("Switches of"))
     assert "all off 0.99x [0.97, 1.01], all on 2.40x [2.35, 2.45]; not seen here: fused" in line
     assert "Switches of" not in claims_summary(sample_record(), 400, color=False)
+
+
+def test_the_terminal_names_what_is_slower_and_what_each_brings_where_the_ladder_did_not_run() -> None:
+    record = sample_record()
+    record["speedclaims"]["pairs"] += [
+        rung("-cached", "added_last", (False, True, True), 1.9),
+        rung("-fused", "added_last", (True, False, True), 0.9),
+        rung("-graphs", "added_last", (True, True, False), 1.01),
+    ]
+    told = claims_summary(record, 400, color=False)
+    (line,) = (line for line in told.splitlines() if line.startswith("Switches of"))
+    assert "fastest against all but one" in line
+    assert line.endswith(
+        ": added last, cached 1.90x [1.86, 1.94], fused 0.90x [0.88, 0.92], graphs 1.01x [0.99, 1.03]; "
+        "slower: fused; not seen here: graphs"
+    )

@@ -17,9 +17,10 @@ ROW = {"of": "fast", "kind": "ladder", "switches": {"cached": True, "fused": Fal
         ("ladder", (True, True, False)),
         ("ladder", (True, True, True)),
         ("leave_one_out", (True, False, True)),
+        ("added_last", (True, False, True)),
     ],
 )
-def test_rows_of_both_kinds_are_taken_in_the_order_of_their_switches(kind, on):
+def test_rows_of_all_kinds_are_taken_in_the_order_of_their_switches(kind, on):
     switches = dict(zip(("c", "a", "b"), on, strict=True))
     row = recorded({"of": "fast", "kind": kind, "switches": switches, "not_here": {"graph": "no GPU"}})["ablation"]
     assert [(one["name"], one["on"]) for one in row["switches"]] == list(switches.items())
@@ -31,7 +32,7 @@ def test_rows_of_both_kinds_are_taken_in_the_order_of_their_switches(kind, on):
     ("changes", "words"),
     [
         ({"of": ""}, "of is ''"),
-        ({"kind": "some"}, "kind is 'some': it is one of ladder, leave_one_out"),
+        ({"kind": "some"}, "kind is 'some': it is one of ladder, leave_one_out, added_last"),
         ({"switches": {}}, "there are no switches"),
         ({"switches": ["cached"]}, "switches is"),
         ({"switches": {"cached": 1}}, "values of type bool"),
@@ -39,6 +40,10 @@ def test_rows_of_both_kinds_are_taken_in_the_order_of_their_switches(kind, on):
         ({"switches": {"cached": False, "fused": True}}, "the first so many switches on"),
         ({"kind": "leave_one_out", "switches": {"cached": True, "fused": True}}, "all switches on but one"),
         ({"kind": "leave_one_out", "switches": {"cached": False, "fused": False}}, "all switches on but one"),
+        (
+            {"kind": "added_last", "switches": {"cached": True, "fused": True}},
+            "a row of added_last has all switches on",
+        ),
         ({"not_here": {"graph": None}}, "not_here is"),
         ({"not_here": {"fused": "no GPU"}}, "fused stands among switches and among not_here"),
         ({"surprise": 1}, "give a mapping with of, kind, switches"),
@@ -81,7 +86,7 @@ ROWS = {
     "+cached": ("ladder", (True, False), 4),
     "+fused": ("ladder", (True, True), 4),
     "-cached": ("leave_one_out", (False, True), 16),
-    "-fused": ("leave_one_out", (True, False), 4),
+    "-fused": ("added_last", (True, False), 4),
 }
 
 def work(size):
@@ -94,11 +99,13 @@ def plain():
 def test_switches(pair, label):
     "Sums with some switches against those without."
     kind, on, size = ROWS[label]
-    after = work(size)
+    before, after = plain, work(size)
     after.label = label
+    if kind == "added_last":
+        before, after = after, work(4)
     ablation = {"of": "sums", "kind": kind, "switches": dict(zip(("cached", "fused"), on, strict=True)),
                 "not_here": {"graph": "there is no GPU"}}
-    pair(before=plain, after=after, ablation=ablation)
+    pair(before=before, after=after, ablation=ablation)
 
 def test_alone(pair):
     pair(before=plain, after=work(4))
@@ -117,7 +124,7 @@ def test_a_run_records_its_rows_and_the_report_sets_them_in_order(saved):
     section = record.read(saved)["speedclaims"]
     *rows, alone = section["pairs"]
     assert "ablation" not in alone
-    assert [row["ablation"]["kind"] for row in rows] == ["ladder"] * 3 + ["leave_one_out"] * 2
+    assert [row["ablation"]["kind"] for row in rows] == ["ladder"] * 3 + ["leave_one_out", "added_last"]
     page = (saved.parent / "index.html").read_text()
     text = (saved.parent / "speedups.md").read_text()
     assert page.count('<svg class="waterfall"') == 1

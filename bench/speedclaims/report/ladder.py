@@ -1,7 +1,8 @@
-"""What each switch of an ablation brings: its step on the ladder, and what is lost where it alone is left out.
+"""What each switch of an ablation brings: its step on the ladder, and its worth with all the others on.
 
-Every row of an ablation is a pair of its own against the same before side, measured one after the other. What a switch
-brings is the quotient of two such speedups, whose interval comes from both of theirs.
+Every row of a ladder is a pair of its own against the same before side, measured one after the other. What a switch
+brings is the quotient of two such speedups, whose interval comes from both of theirs; only of a pair of all but it
+against all is it the speedup itself.
 """
 
 import math
@@ -17,7 +18,7 @@ UNSEEN: Final = "not seen here"
 _ALL_OFF: Final = "all off"
 
 _Position = tuple[str, int]
-"""The kind of a row, and how many switches it has on (ladder) or which one it has off (leave_one_out)."""
+"""The kind of a row, and how many switches it has on (ladder) or which one it has off (the others)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,28 +60,32 @@ class Factor:
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One row: the speedup with a switch and all before it, what it brought there, and what is lost without it.
+    """One row: the speedup with a switch and all before it, what it brought there, and what it brings added last.
 
     Attributes:
         name: of the switch; for the first row, which has none on, what its after side is called.
         speedup: of the after side with this switch and those before it against the before side.
         step: that speedup by the one of the row above (for the first row by 1, the before side itself).
-        without: the speedup with all switches on but this one; None for the first row.
-        lost: the speedup of all switches by `without`: what the switch brings where all the others are on.
+        last: the speedup of all switches on against all but this one: what it brings where all the others are on, as
+            if it were added last; None for the first row.
         verdict: what both say together.
     """
 
     name: str
     speedup: Factor
     step: Factor
-    without: Factor | None
-    lost: Factor | None
+    last: Factor | None
     verdict: str
 
     @property
     def label(self) -> str:
         """Return what the row is called."""
-        return _ALL_OFF if self.without is None else f"+ {self.name}"
+        return _ALL_OFF if self.is_first else f"+ {self.name}"
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the row without any switch."""
+        return self.last is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ class Ladder:
         under: what has the switches, against what, and where.
         rungs: the rows, the first without any switch.
         not_here: switches that do nothing on this machine, each with its reason.
-        num_intervals: quotients with an interval, each of which chance may have put beside 1.
+        num_intervals: how many steps and `last` have an interval, each of which chance may have put beside 1.
         confidence: of these intervals.
     """
 
@@ -112,9 +117,9 @@ class Ladder:
 
     @property
     def chance(self) -> str:
-        """Return how many of the quotients' intervals miss the truth by chance alone."""
+        """Return how many of these intervals miss the truth by chance alone."""
         missed = self.num_intervals * (1 - self.confidence)
-        return f"Of {self.num_intervals} intervals of steps and losses, chance alone would make {missed:.2g} miss."
+        return f"Of {self.num_intervals} intervals of what switches bring, chance alone would make {missed:.2g} miss."
 
 
 def quotient(numerator: Factor, denominator: Factor) -> Factor:
@@ -147,20 +152,27 @@ def ladders(pairs: Sequence[Json], noise: float | None) -> tuple[Ladder, ...]:
         pairs: rows of the record.
         noise: the noise floor; a switch that brings less is not seen. None where it was not measured.
     """
-    groups: dict[tuple[object, ...], dict[_Position, int]] = {}
+    groups: dict[tuple[object, ...], dict[str, dict[_Position, int]]] = {}
     for index, pair in enumerate(pairs):
         if "ablation" in pair:
+            # Those of kind added_last have a before side each, and belong to the ladder of their test.
+            before = "" if pair["ablation"]["kind"] == "added_last" else pair["before"]
             # of two rows with the same switches (a test that was repeated) the first one counts
-            groups.setdefault(_group(pair), {}).setdefault(_position(pair["ablation"]), index)
-    return tuple(_ladder(number, pairs, rows, noise) for number, rows in enumerate(groups.values()))
+            rows = groups.setdefault(_group(pair), {}).setdefault(before, {})
+            rows.setdefault(_position(pair["ablation"]), index)
+    found = []
+    for sides in groups.values():
+        last = sides.pop("", {})
+        found += [rows | last for rows in sides.values()] or [last]
+    return tuple(_ladder(number, pairs, rows, noise) for number, rows in enumerate(found))
 
 
 def _group(pair: Json) -> tuple[object, ...]:
-    """Return what the rows of one ablation have in common."""
+    """Return what the rows of one ablation have in common, but for the before side."""
     ablation = pair["ablation"]
     test = pair["nodeid"].partition("[")[0]
     names = tuple(one["name"] for one in ablation["switches"])
-    return (test, ablation["of"], names, *(pair[key] for key in ("family", "preset", "device", "before", "work")))
+    return (test, ablation["of"], names, *(pair[key] for key in ("family", "preset", "device", "work")))
 
 
 def _position(ablation: Json) -> _Position:
@@ -176,28 +188,37 @@ def _ladder(number: int, pairs: Sequence[Json], rows: Mapping[_Position, int], n
     bottom = rows.get(("ladder", 0))
     first = Rung(
         clean(pairs[bottom]["after"]) if bottom is not None else "",
-        speedups[0], speedups[0], None, None, _verdict({"": speedups[0].seen(noise)}),
+        speedups[0], speedups[0], None, _verdict({"": speedups[0].seen(noise)}),
     )  # fmt: skip
     rungs = [first]
     for count, name in enumerate(names, start=1):
-        without = _speedup(pairs, rows.get(("leave_one_out", count - 1)))
         step = quotient(speedups[count], speedups[count - 1])
-        lost = quotient(speedups[-1], without)
-        told = _verdict({"when it is added": step.seen(noise), "with all the others on": lost.seen(noise)})
-        rungs.append(Rung(name, speedups[count], step, without, lost, told))
-    quotients = [factor for rung in rungs[1:] for factor in (rung.step, rung.lost)]
+        last = _last(pairs, rows, count - 1, speedups[-1])
+        told = _verdict({"when it is added": step.seen(noise), "with all the others on": last.seen(noise)})
+        rungs.append(Rung(name, speedups[count], step, last, told))
+    factors = [factor for rung in rungs[1:] for factor in (rung.step, rung.last)]
     where = ", ".join(clean(part) for part in (one["family"], one["preset"], one["device"]) if part)
     work = "" if one["work"] == "same" else f"{words(one['work'])} work"
-    against = f"{clean(ablation['of'])} against {clean(one['before'])}"
+    ladder = next((pairs[index] for (kind, _), index in rows.items() if kind != "added_last"), None)
+    against = f"{clean(ablation['of'])} against {clean(ladder['before']) if ladder else 'all but one'}"
     return Ladder(
         index=number,
         title=clean(one["title"]),
         under=" · ".join(part for part in (against, where, work) if part),
         rungs=tuple(rungs),
         not_here=tuple(f"{clean(switch['name'])}: {clean(switch['reason'])}" for switch in ablation["not_here"]),
-        num_intervals=sum(factor is not None and factor.low is not None for factor in quotients),
+        num_intervals=sum(factor is not None and factor.low is not None for factor in factors),
         confidence=one["confidence"],
     )
+
+
+def _last(pairs: Sequence[Json], rows: Mapping[_Position, int], number: int, whole: Factor) -> Factor:
+    """Return what a switch brings with all the others on: measured, or reckoned from all but it and from all."""
+    direct = rows.get(("added_last", number))
+    if direct is not None:
+        return _speedup(pairs, direct)
+    without = _speedup(pairs, rows.get(("leave_one_out", number)))
+    return without if without.value is None else quotient(whole, without)
 
 
 def _speedup(pairs: Sequence[Json], index: int | None) -> Factor:

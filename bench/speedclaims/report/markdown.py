@@ -131,9 +131,9 @@ def _ladders(view: View) -> Iterator[str]:
     yield "## What each switch brings"
     yield ""
     yield (
-        "Every row is a pair of its own against the same before side. A step is a row's speedup by that of the row "
-        "above; what is lost without a switch is the speedup of all by that of all but it. A switch is not seen here "
-        "when neither can be told from 1: its interval holds 1, or it is smaller than the noise floor."
+        "Every row of a ladder is a pair of its own against the same before side. A step is a row's speedup by that of "
+        "the row above; added last, a switch is what all on gains over all but it. A switch is not seen here when "
+        "neither can be told from 1: its interval holds 1, or it is smaller than the noise floor."
     )
     yield ""
     for ladder in view.ladders:
@@ -145,8 +145,8 @@ def _ladder(ladder: Ladder) -> Iterator[str]:
     yield ""
     yield escape_markdown(ladder.under)
     yield ""
-    header = ("Switch", "With it and those above", "Step", "All but it", "Lost without it", "Verdict")
-    yield from table(header, [_rung_cells(rung) for rung in ladder.rungs], right=(1, 2, 3, 4))
+    header = ("Switch", "With it and those above", "Step", "Added last", "Verdict")
+    yield from table(header, [_rung_cells(rung) for rung in ladder.rungs], right=(1, 2, 3))
     if ladder.num_intervals:
         yield escape_markdown(ladder.chance)
         yield ""
@@ -156,9 +156,8 @@ def _ladder(ladder: Ladder) -> Iterator[str]:
 
 
 def _rung_cells(rung: Rung) -> tuple[str, ...]:
-    is_first = rung.without is None
-    name = f"{rung.label} ({rung.name})" if is_first and rung.name else rung.label
-    factors = (rung.speedup, None if is_first else rung.step, rung.without, rung.lost)
+    name = f"{rung.label} ({rung.name})" if rung.is_first and rung.name else rung.label
+    factors = (rung.speedup, None if rung.is_first else rung.step, rung.last)
     return tuple(map(escape_markdown, (name, *("" if one is None else one.told for one in factors), rung.verdict)))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from .formatting import format_ratio, plural, shorten
-from .ladder import UNSEEN
+from .ladder import SLOWER, UNSEEN
 from .view import ClaimRow, PairRow, ValueRow, View, view_record
 
 if TYPE_CHECKING:
@@ -347,12 +347,19 @@ def _values(rows: Sequence[ValueRow], view: View, layout: Layout) -> Iterator["T
 
 
 def _ladders(view: View, layout: Layout) -> Iterator["Text"]:
-    """Yield one line for each ablation: without any switch, with all, and which of them were not seen."""
+    """Yield one line for each ablation: without any switch, with all, and which of them are not worth their place."""
     for ladder in view.ladders:
-        unseen = [rung.name for rung in ladder.rungs[1:] if rung.verdict == UNSEEN]
-        missed = f"; {UNSEEN}: {', '.join(unseen)}" if unseen else ""
-        ends = f"all off {ladder.rungs[0].speedup.told}, all on {ladder.whole.told}"
-        yield from layout.paragraph(f"Switches of {ladder.under}: {ends}{missed}", MUTED)
+        first, *rungs = ladder.rungs
+        if any(rung.speedup.value for rung in ladder.rungs):
+            told = [f"all off {first.speedup.told}, all on {ladder.whole.told}"]
+        else:  # no row of the ladder itself was asked for
+            told = [f"added last, {', '.join(f'{rung.name} {rung.last.told}' for rung in rungs if rung.last)}"]
+        named = {
+            SLOWER: [rung.name for rung in rungs if SLOWER in rung.verdict],
+            UNSEEN: [rung.name for rung in rungs if rung.verdict == UNSEEN],
+        }
+        told += [f"{verdict}: {', '.join(names)}" for verdict, names in named.items() if names]
+        yield from layout.paragraph(f"Switches of {ladder.under}: {'; '.join(told)}", MUTED)
 
 
 def _profiled(view: View, layout: Layout) -> Iterator["Text"]:
