@@ -288,10 +288,32 @@ def test_the_terminal_names_what_is_slower_and_what_each_brings_where_the_ladder
         rung("-fused", "added_last", (True, False, True), 0.9),
         rung("-graphs", "added_last", (True, True, False), 1.01),
     ]
-    told = claims_summary(record, 400, color=False)
-    (line,) = (line for line in told.splitlines() if line.startswith("Switches of"))
-    assert "fastest against all but one" in line
-    assert line.endswith(
+    assert the_line_of_switches(record).endswith(
         ": added last, cached 1.90x [1.86, 1.94], fused 0.90x [0.88, 0.92], graphs 1.01x [0.99, 1.03]; "
         "slower: fused; not seen here: graphs"
     )
+
+
+def test_the_terminal_says_once_why_switches_have_no_interval_or_nothing() -> None:
+    record = sample_record()
+    short = {"status": "too_few_rounds", "reason": "too few rounds: 2 double rounds", "low": None, "high": None}
+    record["speedclaims"]["pairs"] += [
+        rung("-cached", "added_last", (False, True, True), 1.9, **short),
+        rung("-fused", "added_last", (True, False, True), 0.9, **short),
+    ]
+    assert the_line_of_switches(record).endswith(
+        ": added last, cached 1.90x, fused 0.900x; too few rounds: 2 double rounds: cached, fused; "
+        "not measured: its test did not run: graphs"
+    )
+
+
+def test_rows_of_an_ablation_that_do_not_fit_keep_the_switch_s_name() -> None:
+    told = claims_summary(ladder_record(), 80, color=False)
+    assert "tches[+cached]" in told
+
+
+def the_line_of_switches(record: Row) -> str:
+    """Return the terminal's line about the only ablation of a record."""
+    told = claims_summary(record, 400, color=False)
+    (line,) = (line for line in told.splitlines() if line.startswith("Switches of"))
+    return line

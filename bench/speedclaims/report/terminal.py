@@ -282,7 +282,8 @@ def _pair_columns(rows: Sequence[PairRow], view: View, layout: Layout, title: st
     """Return the columns that have room: the labels of the sides only where no name must be cut for them."""
     times = [f"{row.before_time} → {row.after_time}" if row.speedup else "" for row in rows]
     columns = [
-        _column(title, [_Cell(row.name, BOLD) for row in rows], layout),
+        # of a parametrized test's rows the parameter is what tells them apart
+        _column(title, [_Cell(row.name, BOLD, keeps_end=row.name.endswith("]")) for row in rows], layout),
         _column("time", [_Cell(time) for time in times], layout),
         _column(f"speedup [{view.confidence}]", [_Cell(_speedup(row), _pair_tone(row)) for row in rows], layout),
         _column("equivalence", [_equivalence(row, layout) for row in rows], layout),
@@ -350,14 +351,18 @@ def _ladders(view: View, layout: Layout) -> Iterator["Text"]:
     """Yield one line for each ablation: without any switch, with all, and which of them are not worth their place."""
     for ladder in view.ladders:
         first, *rungs = ladder.rungs
-        if any(rung.speedup.value for rung in ladder.rungs):
-            told = [f"all off {first.speedup.told}, all on {ladder.whole.told}"]
-        else:  # no row of the ladder itself was asked for
-            told = [f"added last, {', '.join(f'{rung.name} {rung.last.told}' for rung in rungs if rung.last)}"]
         named = {
             SLOWER: [rung.name for rung in rungs if SLOWER in rung.verdict],
             UNSEEN: [rung.name for rung in rungs if rung.verdict == UNSEEN],
         }
+        if any(rung.speedup.value for rung in ladder.rungs):
+            told = [f"all off {first.speedup.told}, all on {ladder.whole.told}"]
+        else:  # no row of the ladder itself was asked for
+            lasts = [(rung.name, rung.last) for rung in rungs if rung.last]
+            told = [f"added last, {', '.join(f'{name} {last.ratio}' for name, last in lasts if last.ratio)}"]
+            for name, last in lasts:
+                named.setdefault(last.missing, []).append(name)
+            named.pop("", None)
         told += [f"{verdict}: {', '.join(names)}" for verdict, names in named.items() if names]
         yield from layout.paragraph(f"Switches of {ladder.under}: {'; '.join(told)}", MUTED)
 
