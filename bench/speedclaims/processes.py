@@ -6,6 +6,7 @@ collects as usual, runs that test alone and leaves its figures in a file. Everyt
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,9 @@ _OUTPUT_OPTIONS: dict[str, Any] = {
 """Options of the parent's command line that would make a child write or compare; their neutral values."""
 
 _CACHE_PLUGINS = ("lfplugin", "nfplugin", "stepwiseplugin")
+
+_COMPILER_CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+"""Variables that name the folders in which compilers keep what they made, for later processes."""
 
 _SPARE_S = 900
 
@@ -84,6 +88,11 @@ def forget_cache(config: "pytest.Config") -> None:
             config.pluginmanager.unregister(name=name)
 
 
+def _empty_caches(task: str, folder: Path) -> dict[str, str]:
+    """Return variables by which compilers find nothing that an earlier process made, where a first call is timed."""
+    return {name: str(folder / name.lower()) for name in _COMPILER_CACHES} if "cold" in task else {}
+
+
 def run(config: "pytest.Config", nodeid: str, task: str, side: str = "", *, max_time: float) -> Any:
     """Run one job, which measures for `max_time` seconds at most, in a fresh process and return what it left.
 
@@ -100,6 +109,7 @@ def run(config: "pytest.Config", nodeid: str, task: str, side: str = "", *, max_
             done = subprocess.run(  # noqa: S603 - our own command line again
                 command,
                 cwd=config.invocation_params.dir,
+                env={**os.environ, **_empty_caches(task, Path(folder))},
                 capture_output=True,
                 text=True,
                 errors="replace",

@@ -167,6 +167,17 @@ def test_pairs_against_all_belong_to_their_test_s_ladder_and_stand_alone_where_i
     assert second.num_intervals == 1
 
 
+def test_a_ratio_without_an_interval_is_measured_but_shows_nothing() -> None:
+    short = {"status": "too_few_rounds", "reason": "too few rounds: 2 double rounds", "low": None, "high": None}
+    rows = [
+        rung("restructured", "ladder", (False, False, False), 0.9, **short),
+        rung("+cached", "ladder", (True, False, False), 2.0, **short),
+    ]
+    assert [one.verdict for one in the_ladder(ablation_of(*rows)).rungs] == [
+        "no interval", "no interval", "not measured", "not measured",
+    ]  # fmt: skip
+
+
 def test_where_step_and_loss_disagree_both_are_told() -> None:
     record = ladder_record()
     (without,) = (row for row in record["speedclaims"]["pairs"] if row["after"] == "fastest: -cached")

@@ -1,5 +1,7 @@
 """What is measured in fresh processes: control pairs, cold calls, peak memory."""
 
+from pathlib import Path
+
 import pytest
 
 LOGGED = """
@@ -65,6 +67,33 @@ def test_a_cold_call_is_the_first_of_a_process_in_which_the_other_side_never_ran
     (row,) = project.record()["speedclaims"]["pairs"]
     assert 0 < row["cold_before_s"]["low"] <= row["cold_before_s"]["value"] <= row["cold_before_s"]["high"]
     assert row["cold_after_s"]["status"] == "measured"
+
+
+CACHES = """
+import os
+from pathlib import Path
+
+def old():
+    with Path("caches.log").open("a") as log:
+        log.write(os.environ.get("TORCHINDUCTOR_CACHE_DIR", "") + chr(10))
+
+def test_it(pair):
+    pair(before=old, after=lambda: None, passes=["time", "{name}"])
+"""
+
+
+def test_a_cold_call_finds_nothing_that_compilers_made_before(project, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "kept")
+    folders = {}
+    for name in ("cold", "memory"):
+        project.write(test_c_py=CACHES.format(name=name))
+        project.run("--speedup-report=out")
+        told = project.path / "caches.log"
+        folders[name] = [each for each in told.read_text().splitlines() if each != "kept"]
+        told.unlink()
+    assert len(set(folders["cold"])) == 3
+    assert not any(Path(each).exists() for each in folders["cold"])
+    assert folders["memory"] == []
 
 
 MEMORY = """

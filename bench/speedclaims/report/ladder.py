@@ -15,6 +15,7 @@ from .formatting import MISSING, Json, clean, format_ratio, words
 FASTER: Final = "faster"
 SLOWER: Final = "slower"
 UNSEEN: Final = "not seen here"
+_NO_INTERVAL: Final = "no interval"
 _ALL_OFF: Final = "all off"
 
 _Position = tuple[str, int]
@@ -188,13 +189,13 @@ def _ladder(number: int, pairs: Sequence[Json], rows: Mapping[_Position, int], n
     bottom = rows.get(("ladder", 0))
     first = Rung(
         clean(pairs[bottom]["after"]) if bottom is not None else "",
-        speedups[0], speedups[0], None, _verdict({"": speedups[0].seen(noise)}),
+        speedups[0], speedups[0], None, _verdict({"": speedups[0]}, noise),
     )  # fmt: skip
     rungs = [first]
     for count, name in enumerate(names, start=1):
         step = quotient(speedups[count], speedups[count - 1])
         last = _last(pairs, rows, count - 1, speedups[-1])
-        told = _verdict({"when it is added": step.seen(noise), "with all the others on": last.seen(noise)})
+        told = _verdict({"when it is added": step, "with all the others on": last}, noise)
         rungs.append(Rung(name, speedups[count], step, last, told))
     factors = [factor for rung in rungs[1:] for factor in (rung.step, rung.last)]
     where = ", ".join(clean(part) for part in (one["family"], one["preset"], one["device"]) if part)
@@ -231,11 +232,11 @@ def _speedup(pairs: Sequence[Json], index: int | None) -> Factor:
     return Factor(pair["speedup"], pair["low"], pair["high"], problem, index)
 
 
-def _verdict(seen: Mapping[str, str]) -> str:
+def _verdict(factors: Mapping[str, Factor], noise: float | None) -> str:
     """Return in words what is seen of a switch; where it shows in one place only, or otherwise in another, in which."""
-    known = {place: word for place, word in seen.items() if word}
+    known = {place: word for place, factor in factors.items() if (word := factor.seen(noise))}
     if not known:
-        return MISSING
+        return MISSING if all(factor.value is None for factor in factors.values()) else _NO_INTERVAL
     if len(set(known.values())) == 1:
         (word,) = set(known.values())
         return word
