@@ -1,4 +1,4 @@
-"""A pair as one row of an ablation: it says which switches its after side has on, so that reports can order the rows.
+"""A pair as one row of an ablation: it says which switches a side has on, so that reports can order the rows.
 
 The ladder turns switches on one after the other, from none to all; each of its rows is a pair against the same before
 side. What a switch brings with all the others on is measured either directly, as a pair of all but it against all, or
