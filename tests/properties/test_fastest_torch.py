@@ -427,7 +427,7 @@ def test_what_compiling_costs_is_paid_only_where_a_training_earns_it(monkeypatch
         return tabular_regressor.build("fastest", preset="tiny", device="cpu", **data, **changes).switches
 
     can = compiles_for(torch.device("cpu"))
-    assert switches(num_epochs=800)["compiled_loss"] == can  # of 400 rows, 16 a batch
-    assert not switches(num_epochs=799)["compiled_loss"]
+    assert switches(num_epochs=1600)["compiled_loss"] == can  # of 400 rows, 16 a batch
+    assert not switches(num_epochs=1599)["compiled_loss"]
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert not switches(num_epochs=800)["compiled_loss"]
+    assert not switches(num_epochs=1600)["compiled_loss"]

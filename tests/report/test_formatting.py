@@ -17,7 +17,7 @@ from speedclaims.report.formatting import (
     format_seconds,
     shorten,
 )
-from speedclaims.report.view import count_verdicts
+from speedclaims.report.sentences import count_verdicts
 
 from .sample import claim, figure
 

@@ -14,7 +14,8 @@ from tests.states import same
 from trainers.contract import BadInput
 from trainers.text_to_image import TextToImageConfig, build, cache
 from trainers.text_to_image.cache import CachedItems, open_cache
-from trainers.text_to_image.data import decode_image, decode_pixels, load_data
+from trainers.text_to_image.data import load_data
+from trainers.text_to_image.pictures import decode_image, decode_pixels
 from trainers.text_to_image.renderer import make_data
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -150,7 +151,7 @@ def test_without_a_place_of_its_own_it_lies_among_temporary_files_or_says_so(fol
 
 
 def test_damaged_images_are_told_and_replaced_as_the_reference_does(folder, caplog, monkeypatch):
-    monkeypatch.setattr("trainers.text_to_image.data._MOST_BAD", 0.2)
+    monkeypatch.setattr("trainers.text_to_image.coco._MOST_BAD", 0.2)
     path = sorted((folder / "train").iterdir())[3]
     path.write_bytes(path.read_bytes()[:700])
     told, ends = [], []

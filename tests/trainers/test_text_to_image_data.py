@@ -17,17 +17,10 @@ from trainers import checkpoint
 from trainers.contract import BadInput
 from trainers.loading import stop_workers
 from trainers.text_to_image import TextToImageConfig
-from trainers.text_to_image.data import (
-    Batch,
-    Item,
-    TextEncoder,
-    decode_image,
-    join_items,
-    load_data,
-    split_images,
-    words_of,
-)
+from trainers.text_to_image.data import Batch, Item, join_items, load_data, split_images
+from trainers.text_to_image.pictures import decode_image
 from trainers.text_to_image.renderer import offline_data
+from trainers.text_to_image.words import TextEncoder, words_of
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 

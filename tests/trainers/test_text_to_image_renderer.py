@@ -7,8 +7,9 @@ from PIL import Image
 
 from trainers.contract import BadInput
 from trainers.text_to_image import TextToImageConfig, renderer
-from trainers.text_to_image.data import load_data, words_of
+from trainers.text_to_image.data import load_data
 from trainers.text_to_image.renderer import Scene, draw_scene, make_data, offline_data
+from trainers.text_to_image.words import words_of
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 

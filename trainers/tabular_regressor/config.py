@@ -45,7 +45,7 @@ FASTEST_SWITCHES = (
     Switch(
         "compiled_loss",
         "all weights lie in one buffer, of which torch.compile makes the loss and its gradient; on with CUDA, and on a "
-        "CPU with a C++ compiler in trainings of 20,000 steps or more, which earn the time that compiling takes",
+        "CPU with a C++ compiler in trainings of 40,000 steps or more, which earn the time that compiling takes",
         "close",
     ),
     Switch(

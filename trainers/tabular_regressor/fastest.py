@@ -36,8 +36,8 @@ __all__ = ["FastestTrainer", "ResidentLoader"]
 
 _WIDE = 256
 """Hidden units from which on a CPU multiplies in bfloat16 faster than it converts; at 64 it is the slower way."""
-_EARNS_COMPILING = 20_000
-"""Steps of a training from which on a CPU compiling, some 20 s, costs less time than it saves, at least 1 ms a step."""
+_EARNS_COMPILING = 40_000
+"""Steps of a training from which on a CPU compiling, some 40 s, costs less time than it saves, at least 1 ms a step."""
 
 _Linear = Callable[[Tensor, Tensor, Tensor], Tensor]
 

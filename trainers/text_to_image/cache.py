@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainers.offline import kept
-from trainers.text_to_image.data import IMAGE_ERRORS, CaptionData, PairItems, decode_pixels, reason_of
+from trainers.text_to_image.data import CaptionData, PairItems
+from trainers.text_to_image.pictures import IMAGE_ERRORS, decode_pixels, reason_of
 
 __all__ = ["CachedItems", "PixelCache", "open_cache"]
 

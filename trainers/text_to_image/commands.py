@@ -20,10 +20,10 @@ from trainers.randomness import derived_seed
 from trainers.text_to_image import renderer
 from trainers.text_to_image.assembly import assemble, find_data
 from trainers.text_to_image.config import TextToImageConfig
-from trainers.text_to_image.data import TextEncoder
 from trainers.text_to_image.model import Generator, draw_samples
 from trainers.text_to_image.samples import Row, draw_grid
 from trainers.text_to_image.training import FAMILY, TrainingFiles, TrainingLog, TrainingRun, read_training, resume
+from trainers.text_to_image.words import TextEncoder
 
 __all__ = ["make_data", "sample", "train"]
 

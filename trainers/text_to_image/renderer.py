@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from trainers.contract import BadInput
 from trainers.offline import kept
 from trainers.text_to_image.config import TextToImageConfig
-from trainers.text_to_image.data import words_of
+from trainers.text_to_image.words import words_of
 
 __all__ = ["Scene", "draw_scene", "make_data", "offline_data"]
 

@@ -5,8 +5,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from .formatting import Json
+from .sentences import arithmetic_sentence
 from .terminal import BOLD, MIN_WIDTH, MUTED, TONES, Layout, printed, to_ascii
-from .view import AuditRow, arithmetic_sentence, audit_row
+from .view import AuditRow, audit_row
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 from speedclaims.gate import Change, Gate
 
 from .formatting import Json, Verdict, clean, format_percent, format_ratio, plural
+from .sentences import commit_words
 from .terminal import BOLD, MIN_WIDTH, MUTED, TONES, Layout, printed, to_ascii
-from .view import commit_words
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -299,3 +299,8 @@ def shorten(text: str, width: int, *, unicode: bool = True) -> str:
     if len(text) <= width:
         return text
     return mark[:width] if width <= len(mark) else text[: width - len(mark)].rstrip() + mark
+
+
+def equivalence_words(name: str | None) -> str:
+    """Return an equivalence in words; empty where there is none."""
+    return EQUIVALENCES.get(name, words(name)) if name else ""

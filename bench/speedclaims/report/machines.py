@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from speedclaims.gate import CONFIGURATION
 
+from .claimrows import ClaimRow
 from .formatting import MISSING, Estimate, Verdict
+from .pairrows import PairRow
 from .trend import Key, Run, Trend, differing
-from .view import ClaimRow, PairRow
 
 _ABSENT = "not in its newest record"
 

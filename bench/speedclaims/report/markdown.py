@@ -4,11 +4,13 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from .claimrows import ClaimRow
 from .formatting import VERDICTS, clean, plural
 from .ladder import Ladder, Rung
 from .machines import ClaimCell, Machines
+from .pairrows import PairRow
 from .trend import Line, Point, Run, Trend
-from .view import ClaimRow, PairRow, View
+from .view import View
 
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "@": "&#64;", "\\": "&#92;"}
 _PUNCTUATION: Final = re.compile(r"([*_\[\]~#$])")

@@ -9,18 +9,20 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from .claimrows import ClaimRow
 from .formatting import VERDICTS, Json, clean, plural
 from .gathering import Gathered, ReportError, gather
 from .ladder import Ladder
 from .ladderplot import waterfall_svg
 from .machines import Machines, machines
 from .markdown import markdown_report
+from .pairrows import PairRow
 from .phases import PHASES, ProfiledPair, SideBar, phases_svg
 from .plots import ForestRow, Strip, drift_svg, forest_svg, spread_text, strip_limits, strip_svg
 from .timeline import timeline_svg
 from .trend import Run, Trend, runs, trends
 from .trendplot import mark_svg, trend_svg
-from .view import ClaimRow, PairRow, View, view_record
+from .view import View, view_record
 
 if TYPE_CHECKING:
     from jinja2 import Environment

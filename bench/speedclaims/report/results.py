@@ -6,10 +6,11 @@ from itertools import chain
 from pathlib import Path
 
 from speedclaims import record
+from speedclaims.report.claimrows import ClaimRow
 from speedclaims.report.gathering import age_of
 from speedclaims.report.markdown import escape_markdown as escape
 from speedclaims.report.markdown import table
-from speedclaims.report.view import ClaimRow, View, view_record
+from speedclaims.report.view import View, view_record
 
 BEGIN = "<!-- results: written by python -m speedclaims.report.index -->"
 END = "<!-- end of results -->"

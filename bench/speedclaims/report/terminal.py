@@ -9,9 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from .claimrows import ClaimRow
 from .formatting import format_ratio, plural, shorten
 from .ladder import SLOWER, UNSEEN
-from .view import ClaimRow, PairRow, ValueRow, View, view_record
+from .pairrows import PairRow
+from .view import ValueRow, View, view_record
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -11,7 +11,8 @@ from typing import Final
 from speedclaims.gate import CONFIGURATION, configuration, shown
 
 from .formatting import Json, clean, format_number
-from .view import PairRow, View
+from .pairrows import PairRow
+from .view import View
 
 Key = tuple[str, tuple[object, ...]]
 """A pair's node id and its configuration."""
