@@ -25,6 +25,7 @@ def load(config: pytest.Config) -> tuple[Path, dict[str, Any]]:
     """
     percent = config.getoption("speedup_fail")
     _refuse_unmeasured(config, percent)
+    _refuse_uncomputed(percent)
     wanted = config.getoption("benchmark_compare", None)
     if not wanted:
         msg = f"--speedup-fail {percent:g} has nothing to compare with: add --benchmark-compare[=RUN]"
@@ -58,6 +59,15 @@ def _refuse_unmeasured(config: pytest.Config, percent: float) -> None:
     if because is not None:
         msg = f"--speedup-fail {percent:g} needs measurements, and {because}: {mend}"
         raise pytest.UsageError(msg)
+
+
+def _refuse_uncomputed(percent: float) -> None:
+    """Refuse to gate where the comparison would fail for want of a library after everything was measured."""
+    try:
+        import scipy.special  # noqa: F401, PLC0415 - the comparison imports it
+    except ImportError as error:
+        msg = f"--speedup-fail {percent:g} compares by scipy, which cannot be imported ({error}): install scipy"
+        raise pytest.UsageError(msg) from None
 
 
 def _path(config: pytest.Config, wanted: str | bool) -> Path:  # noqa: FBT001 - it is what the option holds

@@ -5,14 +5,17 @@ the interval alone: ``confirmed`` when all of it lies within the claimed bounds,
 lies outside, ``ambiguous`` when it straddles a bound.
 """
 
+import math
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+import attrs
 
+Kind = Literal["measured", "arithmetic"]
 Metric = Literal[
     "speedup",
     "memory_ratio",
@@ -25,7 +28,7 @@ Metric = Literal[
     "quality",
 ]
 Work = Literal["same", "less", "different"]
-
+Requirement = Literal["device", "preset", "family"]
 
 _IN_PERCENT = ("utilization", "utilization_before", "sm_activity", "tensor_activity")
 
@@ -34,7 +37,57 @@ class LedgerError(ValueError):
     """A ledger cannot be used: one line that says what, where and how to mend it."""
 
 
-class Claim(BaseModel):
+def _is_text(_: "Claim", attribute: "attrs.Attribute[str]", value: object) -> None:
+    """Refuse a value that is not a text, or an empty text."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{attribute.name}: {value!r} is not a text with at least one character")
+
+
+def _is_id(_: "Claim", attribute: "attrs.Attribute[str]", value: object) -> None:
+    """Refuse a value that tests could not name a claim by."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+        raise ValueError(f"{attribute.name}: {value!r} is not made of letters, digits, dots, dashes and underscores")
+
+
+def _is_bound(_: "Claim", attribute: "attrs.Attribute[float]", value: object) -> None:
+    """Refuse a value that is not a finite number; a truth value and a number in quotes are none."""
+    if not isinstance(value, float) or not math.isfinite(value):
+        raise ValueError(f"{attribute.name}: {value!r} is not a finite number")
+
+
+def _are_requirements(_: "Claim", attribute: "attrs.Attribute[Mapping[str, str]]", value: object) -> None:
+    """Refuse requirements that no pair could meet: unknown names, or values that are not texts."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f'{attribute.name}: {value!r} is not a table such as {{ device = "cuda" }}')  # noqa: TRY004 - as for the others
+    for key, wanted in value.items():
+        if key not in get_args(Requirement):
+            known = ", ".join(get_args(Requirement))
+            raise ValueError(f"{attribute.name}.{key}: unknown requirement: the requirements are {known}")
+        if not isinstance(wanted, str):
+            raise ValueError(f"{attribute.name}.{key}: {wanted!r} is not a text")  # noqa: TRY004 - as for the others
+
+
+def _is_one_of(words: Iterable[str]) -> Any:
+    """Return a validator that accepts these words only."""
+    known = tuple(words)
+
+    def check(_: "Claim", attribute: "attrs.Attribute[str]", value: object) -> None:
+        if value not in known:
+            raise ValueError(f"{attribute.name}: {value!r} is not one of {', '.join(known)}")
+
+    return check
+
+
+def _as_float(value: Any) -> Any:
+    """Return a whole number as a float, infinite where it is too large for one, and any other value as it is."""
+    try:
+        return float(value) if type(value) is int else value
+    except OverflowError:
+        return math.inf
+
+
+@attrs.frozen(kw_only=True)
+class Claim:
     """One quantitative sentence of a document.
 
     Attributes:
@@ -44,51 +97,44 @@ class Claim(BaseModel):
         kind: ``measured`` by a pair, or ``arithmetic``: recomputed from the document's own figures.
         metric: which figure judges it; ratios are before / after, so that above 1 is better. ``utilization`` and the
             activities are those of the after side, in percent; ``utilization_before`` is that of the before side.
-        unit: unit of the bounds, 1 for ratios, percent for utilizations and activities.
+        unit: unit of the bounds; by default 1 for ratios, percent for utilizations and activities.
         work: which work the claim is about.
         low, high: the bounds of what is claimed, at least one of them.
         requires: what the judging pair must have, for example ``{ device = "cuda" }``.
         audit: an arithmetic claim's audit function.
+
+    Raises:
+        ValueError: a value does not fit; one line that names its key.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    id: str = attrs.field(validator=_is_id)
+    source: str = attrs.field(validator=_is_text)
+    text: str = attrs.field(validator=_is_text)
+    kind: Kind = attrs.field(validator=_is_one_of(get_args(Kind)))
+    metric: Metric = attrs.field(default="speedup", validator=_is_one_of(get_args(Metric)))
+    unit: str = attrs.field(validator=_is_text)
+    work: Work = attrs.field(default="same", validator=_is_one_of(get_args(Work)))
+    low: float | None = attrs.field(default=None, converter=_as_float, validator=attrs.validators.optional(_is_bound))
+    high: float | None = attrs.field(default=None, converter=_as_float, validator=attrs.validators.optional(_is_bound))
+    requires: Mapping[str, str] = attrs.field(factory=dict, validator=_are_requirements)
+    audit: str | None = attrs.field(default=None, validator=attrs.validators.optional(_is_text))
 
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    source: Annotated[str, Field(min_length=1)]
-    text: Annotated[str, Field(min_length=1)]
-    kind: Literal["measured", "arithmetic"]
-    metric: Metric = "speedup"
-    unit: Annotated[str, Field(min_length=1)] = "1"
-    work: Work = "same"
-    low: float | None = None
-    high: float | None = None
-    requires: dict[Literal["device", "preset", "family"], str] = Field(default_factory=dict)
-    audit: str | None = None
+    @unit.default
+    def _unit_of_the_metric(self) -> str:
+        return "percent" if self.metric in _IN_PERCENT else "1"
 
-    @model_validator(mode="before")
-    @classmethod
-    def _unit_of_shares(cls, table: Any) -> Any:
-        if isinstance(table, dict) and table.get("metric") in _IN_PERCENT:
-            return {"unit": "percent", **table}
-        return table
-
-    @model_validator(mode="after")
-    def _bounds(self) -> "Claim":
+    def __attrs_post_init__(self) -> None:
+        """Refuse values that do not fit together."""
         if self.kind == "arithmetic":
             if self.audit is None:
-                msg = 'an arithmetic claim names its audit function: add audit = "..."'
-                raise ValueError(msg)
-            return self
+                raise ValueError('an arithmetic claim names its audit function: add audit = "..."')
+            return
         if self.audit is not None:
-            msg = "only an arithmetic claim has an audit function: remove audit"
-            raise ValueError(msg)
+            raise ValueError("only an arithmetic claim has an audit function: remove audit")
         if self.low is None and self.high is None:
-            msg = "it has no bound: add low, high or both"
-            raise ValueError(msg)
+            raise ValueError("it has no bound: add low, high or both")
         if self.low is not None and self.high is not None and self.low > self.high:
-            msg = f"low ({self.low:g}) is greater than high ({self.high:g}): swap them"
-            raise ValueError(msg)
-        return self
+            raise ValueError(f"low ({self.low:g}) is greater than high ({self.high:g}): swap them")
 
 
 @dataclass(frozen=True)
@@ -137,18 +183,29 @@ def load_ledger(path: Path) -> Ledger:
 def _parse(path: Path, number: int, table: Any) -> Claim:
     name = table.get("id", f"number {number}") if isinstance(table, dict) else f"number {number}"
     try:
-        return Claim.model_validate(table)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        what = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(Claim.model_fields)
-            what, where = f"unknown key {where}: the keys are {known}", ""
-        elif first["type"] == "missing":
-            what, where = f"no {where}: add it", ""
-        msg = f"{path}: claim {name}: {where + ': ' if where else ''}{_one_line(what)}"
-        raise LedgerError(msg) from None
+        return _claim(table)
+    except ValueError as error:
+        raise LedgerError(f"{path}: {_one_line(f'claim {name}: {error}')}") from None
+
+
+def _claim(table: Any) -> Claim:
+    """Return the claim of a ledger's table.
+
+    Raises:
+        ValueError: it is no table, a key is unknown or missing, or a value does not fit; the first of these.
+    """
+    if not isinstance(table, dict):
+        raise ValueError(f"{table!r} is not a table: write [[claim]] and its keys below")  # noqa: TRY004 - see Raises
+    fields = attrs.fields(Claim)
+    known = [field.name for field in fields]
+    unknown = next((key for key in table if key not in known), None)
+    if unknown is not None:
+        raise ValueError(f"unknown key {unknown}: the keys are {', '.join(known)}")
+    needed = (field.name for field in fields if field.default is attrs.NOTHING)
+    missing = next((key for key in needed if key not in table), None)
+    if missing is not None:
+        raise ValueError(f"no {missing}: add it")
+    return Claim(**table)
 
 
 def _one_line(error: object) -> str:

@@ -164,7 +164,7 @@ def _compare(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from speedclaims import record  # noqa: PLC0415
     from speedclaims.report.gathering import gather  # noqa: PLC0415
-    from speedclaims.report.render import write_report  # noqa: PLC0415
+    from speedclaims.report.render import why_no_page, write_report  # noqa: PLC0415
 
     records = [record.read(path) for path in options.records]
     names = [path.name for path in options.records]
@@ -172,6 +172,9 @@ def _report(options: argparse.Namespace) -> int:
         print(path)  # noqa: T201 - this is a command
     for note in gather(records, names).notes:
         print(f"speedclaims: {note}", file=sys.stderr)  # noqa: T201 - this is a command
+    no_page = why_no_page()
+    if no_page is not None:
+        print(f"speedclaims: no index.html: {no_page}", file=sys.stderr)  # noqa: T201 - this is a command
     return 0
 
 

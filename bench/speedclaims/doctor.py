@@ -14,10 +14,9 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from typing import IO, Any
 
-from speedclaims import __version__
+from speedclaims import __version__, rows
 from speedclaims.recorders import environment, memory
 
 TIMEOUT_S = 120.0
@@ -233,24 +232,11 @@ def pytest_benchmark() -> dict[str, Any]:
     version = environment.versions(["pytest-benchmark"])["pytest-benchmark"]
     if version is None:
         return {"version": None, "compatible": False, "reason": "pytest-benchmark is not installed"}
-    wanted = _requirement("pytest-benchmark")
-    if wanted is None:
-        return {"version": version, "compatible": False, "reason": "speedclaims is not installed as a distribution"}
-    fits = wanted.contains(version, prereleases=True)
-    reason = None if fits else f"speedclaims needs pytest-benchmark {wanted}, {version} is installed"
+    from packaging.specifiers import SpecifierSet  # noqa: PLC0415 - comes with pytest
+
+    fits = SpecifierSet(rows.SUPPORTED).contains(version, prereleases=True)
+    reason = None if fits else f"speedclaims needs pytest-benchmark {rows.SUPPORTED}, {version} is installed"
     return {"version": version, "compatible": fits, "reason": reason}
-
-
-def _requirement(name: str) -> Any:
-    """Return the versions of a library that this distribution asks for, None where it does not say."""
-    from packaging.requirements import Requirement  # noqa: PLC0415 - comes with pytest
-
-    try:
-        lines = metadata.requires("speedclaims") or []
-    except metadata.PackageNotFoundError:
-        return None
-    found = [requirement for line in lines if (requirement := Requirement(line)).name == name]
-    return found[0].specifier if found else None
 
 
 def _passes(frameworks: Mapping[str, Any], nvml: Mapping[str, Any], benchmark: Mapping[str, Any]) -> dict[str, Any]:

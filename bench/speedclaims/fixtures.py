@@ -1,11 +1,9 @@
 """What a test uses: the ``pair`` fixture and its result."""
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -22,12 +20,13 @@ from speedclaims.pairing import (
     setup_for,
     time_side,
 )
-from speedclaims.passes import CEILINGS, PASSES, SIDES, measure_passes, not_run, of_one_side
+from speedclaims.passes import CEILINGS, PASSES, SIDES, STAGES, Alone, late, measure_passes, not_run, passes_of
 from speedclaims.session import gate_percent
 from speedclaims.stages import Stages, check_stages, measure_stages
 from speedclaims.statistics import Interval, hull, min_values
 
 if TYPE_CHECKING:
+    from speedclaims.claims import Claim
     from speedclaims.session import SpeedSession
 
 WORKS = ("same", "less", "different")
@@ -72,7 +71,7 @@ class Pair:
         self._session = session
         self._labels = labels
         self._used = False
-        self._share_s = session.share_s
+        self._share_s = session.share_s(request.node.nodeid)
 
     def __call__(  # noqa: PLR0913 - the public signature
         self,
@@ -89,6 +88,7 @@ class Pair:
         stages: Stages | None = None,
         ablation: Ablation | None = None,
         least_bytes: Callable[[], float] | None = None,
+        rounds: str | None = None,
     ) -> Result:
         """Measure ``before`` against ``after`` and return the speedup with its interval.
 
@@ -115,7 +115,9 @@ class Pair:
                 the before side has all but one, and the after side all. ``not_here`` may name those that do nothing on
                 this machine, with the reason.
             least_bytes: returns how many bytes a call of either side cannot but read and write; the pass ``profile``
-                asks for it, after all else, and says what share of the machine's measured copy that is.
+                asks for it, after the timing, and says what share of the machine's measured copy that is.
+            rounds: a name. Pairs of one run that give the same name have the same sides: the first one measures, and
+                the others take its rounds. For claims that ask the same of other `calls`, a whole training or an epoch.
 
         Raises:
             ValueError: an argument is not what it should be, or the fixture was called before in this test.
@@ -129,7 +131,7 @@ class Pair:
         sides = Work(before, after, setup_for(setup), synchronize or default_synchronize(), resets=setup is not None)
         job = processes.job_of(self._config)
         if job is not None:
-            self._serve(job, sides)
+            self._serve(job, sides, stages or {}, units)
         row = self._row(before, after, work, units)
         row.update(calls_before=calls[0], calls_after=calls[1], **row_of_ablation)
         claims = self._session.claims_of(self._item, work)
@@ -138,13 +140,18 @@ class Pair:
             self._withhold(row)
         if not rows.enabled(self._benchmark):
             self._run_once(row, sides)
-        measurements = self._measure(sides, int(row["num_processes"]))
+        measurements = self._shared_measure(rounds, sides, int(row["num_processes"]))
         spread = hull([m.interval(self._settings.confidence) for m in measurements])
         row.update(_timed(measurements, spread, calls[0] / calls[1], self._limit))
-        row["stages"] = measure_stages(stages or {}, units, sides.synchronize)
-        row.update(self._other_passes([*(passes or self._session.passes), *marked], row, least_bytes))
+        # From here on the timing is kept, whatever happens to the passes.
         self._session.add_row(self._item, row)
         rows.add(self._benchmark, self._item.name, _seconds(measurements), _extra(row))
+        names = [*(passes or self._session.passes), *marked]
+        if not self._config.getoption("speedup_passes_last"):
+            row["stages"] = measure_stages(stages or {}, units, sides.synchronize)
+        elif stages:
+            names.append(STAGES)
+        self._other_passes(names, row, claims, least_bytes)
         verdicts = [self._session.judge(claim, row)["verdict"] for claim in claims]
         return Result(
             speedup=row["speedup"],
@@ -245,6 +252,16 @@ class Pair:
         self._session.add_row(self._item, row)
         pytest.skip(f"not_measured: {row['reason']}")
 
+    def _shared_measure(self, rounds: str | None, sides: Work, num_processes: int) -> list[Measurement]:
+        """Return the rounds that another pair of this run measured under the same name, or measure."""
+        kept = self._session.measurements
+        if rounds is None or rounds not in kept:
+            found = self._measure(sides, num_processes)
+            if rounds is not None:
+                kept[rounds] = found
+            return found
+        return kept[rounds]
+
     def _measure(self, sides: Work, num_processes: int) -> list[Measurement]:
         if num_processes == 0:
             return [measure(sides, self._settings)]
@@ -252,20 +269,39 @@ class Pair:
         return [Measurement(**measurement) for measurement in found]
 
     def _child(self, task: str, side: str = "") -> Any:
-        return processes.run(self._config, self._item.nodeid, task, side, max_time=self._settings.max_time)
+        limit = self._session.seconds_left if self._config.getoption("speedup_passes_last") else math.inf
+        return processes.run(self._config, self._item.nodeid, task, side, max_time=self._settings.max_time, limit=limit)
 
     def _other_passes(
-        self, names: Sequence[str], row: Mapping[str, Any], least_bytes: Callable[[], float] | None
-    ) -> dict[str, Any]:
-        """Return the row's fields of the passes beside the times; late ones are left out with the reason."""
-        if self._session.seconds_left <= 0:
-            return not_run(lambda _: self._session.time_is_up)
+        self,
+        names: Sequence[str],
+        row: dict[str, Any],
+        claims: "Sequence[Claim]",
+        least_bytes: Callable[[], float] | None,
+    ) -> None:
+        """Measure the passes beside the times, now or after all pairs, and add their fields to the row."""
+        least = None
+        if least_bytes is not None and "profile" in names:
+            from speedclaims.recorders.flops import least as figure_of  # noqa: PLC0415
+
+            least = figure_of(least_bytes())
 
         def ceilings_of(framework: str | None) -> Mapping[str, Any]:
             # Once a run, in a process that one side has set up: threads and numerical settings are as they are for it.
             return self._session.ceilings_of(framework, row["device"], lambda: self._child(CEILINGS, "before"))
 
-        return measure_passes(names, row, self._child, ceilings_of, least_bytes)
+        def add(chosen: Sequence[str]) -> None:
+            if self._session.seconds_left <= 0:
+                row.update(late(chosen, row, self._session.time_is_up))
+            else:
+                row.update(measure_passes(chosen, row, self._child, ceilings_of, least))
+
+        if not self._config.getoption("speedup_passes_last"):
+            add(names)
+            return
+        needed = passes_of(claims)
+        add([name for name in names if name in needed])
+        self._session.put_off([name for name in names if name not in needed], add)
 
     @property
     def _marked(self) -> set[str]:
@@ -278,16 +314,15 @@ class Pair:
             names.update(marker.args)
         return names
 
-    def _serve(self, job: processes.Job, sides: Work) -> NoReturn:
+    def _serve(self, job: processes.Job, sides: Work, stages: Stages, units: float) -> NoReturn:
         """Do a child's job: leave its figures in the file and end the test."""
-        done: Any
         if job.task == "time":
-            done = asdict(measure(sides, self._settings))
+            processes.leave(job, asdict(measure(sides, self._settings)))
         else:
             name: SideName = "before" if job.side == "before" else "after"
             device, root = self._labels.get("device") or "cpu", self._config.invocation_params.dir
-            done = of_one_side(job.task, name, sides, device, root)
-        Path(job.out).write_text(json.dumps(done, allow_nan=False), encoding="utf-8")
+            alone = Alone(name, sides, device, root, units, stages)
+            alone.run(job.task, lambda found, is_all: processes.leave(job, found, is_all=is_all))
         pytest.skip("figures left for the process that asked for them")
 
 

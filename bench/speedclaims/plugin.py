@@ -21,6 +21,10 @@ _CLAIM_HELP = (
     "claim(*ids): the test's pair judges these claims of the ledger: claims.toml beside the test, or the ini option "
     f"{INI_CLAIMS}."
 )
+_EVIDENCE_HELP = (
+    "speedup_evidence(*ids): where these claims of the ledger could not be judged, the report shows the speedup of "
+    "this test's pair next to them; it never changes a verdict."
+)
 _CONTROL_HELP = (
     "control_pair: both sides are separately built instances of the same thing; what they differ by is the noise "
     "floor, measured in fresh processes."
@@ -145,6 +149,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "call goes, its FLOPs and their share of what this machine can do) (default: time)",
     )
     add(
+        "--speedup-passes-last",
+        action="store_true",
+        help="measure what judges no claim (other passes, stages) after all pairs, as far as --speedup-total-time goes",
+    )
+    add(
         "--speedup-strict",
         action="store_true",
         help="end with 1 when a claim is refuted (below or inconsistent)",
@@ -165,6 +174,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers, check the report's folder and start collecting what the run measures."""
     config.addinivalue_line("markers", _CLAIM_HELP)
+    config.addinivalue_line("markers", _EVIDENCE_HELP)
     config.addinivalue_line("markers", _CONTROL_HELP)
     config.addinivalue_line("markers", _LONG_HELP)
     config.addinivalue_line("markers", _PASSES_HELP)
@@ -267,6 +277,7 @@ class _Run:
         self.session: SpeedSession = config.stash[KEY]
         self.written: list[Path] = []
         self.problem: str | None = None
+        self.no_page: str | None = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -288,13 +299,23 @@ class _Run:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take what a test measured, and keep what there is so far: a run may be cut off."""
         self.session.take(report)
-        folder: Path | None = self.config.getoption("speedup_report")
-        if folder is not None and self._speaks and report.when == "teardown" and report.nodeid in self.session.rows:
-            self._save_so_far(folder)
+        if report.when == "teardown" and report.nodeid in self.session.rows:
+            self._save_so_far()
 
-    def _save_so_far(self, folder: Path) -> None:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        """Measure after all tests what was put off until then."""
+        self.session.changed = self._save_so_far
+        result = yield
+        self.session.catch_up()
+        return result
+
+    def _save_so_far(self) -> None:
         from speedclaims import filing, record  # noqa: PLC0415
 
+        folder: Path | None = self.config.getoption("speedup_report")
+        if folder is None or not self._speaks:
+            return
         try:
             record.write_text(folder / filing.SO_FAR, record.dumps(self.session.record()))
         except (OSError, record.RecordError) as error:
@@ -310,7 +331,7 @@ class _Run:
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
         """Add the key ``speedclaims`` to whatever pytest-benchmark saves."""
-        if self.session.rows:
+        if self.session.rows or self.session.wanted:
             output_json["speedclaims"] = self.session.section()
 
     @pytest.hookimpl(trylast=True)
@@ -341,12 +362,18 @@ class _Run:
     def _write(self, report: Path | None, records: Path | None) -> None:
         from speedclaims import filing  # noqa: PLC0415
         from speedclaims.record import RecordError  # noqa: PLC0415
-        from speedclaims.report.render import ReportError, render_markdown, write_report  # noqa: PLC0415
+        from speedclaims.report.render import (  # noqa: PLC0415
+            ReportError,
+            render_markdown,
+            why_no_page,
+            write_report,
+        )
 
         self.problem = None
         try:
             if report is not None:
                 self.written = write_report([self.session.record()], report)
+                self.no_page = why_no_page()
                 (report / filing.SO_FAR).unlink(missing_ok=True)
             if records is not None:
                 found = self.session.record()
@@ -375,10 +402,12 @@ class _Run:
         if self.problem is not None:
             terminalreporter.write_line(f"no report: {self.problem}", red=True)
         for path in self.written:
-            if path.suffix == ".html":
+            if path.suffix == ".html" or (path.name == "speedups.md" and self.no_page):
                 terminalreporter.write_line(f"report: {path}")
             elif path.name != "record.json" and path.suffix == ".json":
                 terminalreporter.write_line(f"record: {path}")
+        if self.no_page is not None:
+            terminalreporter.write_line(f"no index.html: {self.no_page}")
 
     @staticmethod
     def _show(terminalreporter: Any, render: Callable[..., str]) -> None:
@@ -386,5 +415,8 @@ class _Run:
         writer = terminalreporter._tw  # noqa: SLF001 - the only way to know whether colour is on
         encoding = getattr(sys.stdout, "encoding", None) or "ascii"
         unicode = encoding.lower().replace("-", "").startswith("utf")
-        text = render(writer.fullwidth, color=writer.hasmarkup, unicode=unicode)
+        try:
+            text = render(writer.fullwidth, color=writer.hasmarkup, unicode=unicode)
+        except ImportError as error:
+            text = f"no table here: a library cannot be imported ({error})"
         terminalreporter.write(text if text.endswith("\n") else text + "\n")

@@ -6,6 +6,7 @@ collects as usual, runs that test alone and leaves its figures in a file. Everyt
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -46,7 +47,17 @@ _SPARE_S = 900
 
 
 class ChildError(RuntimeError):
-    """A fresh process did not deliver its figures."""
+    """A fresh process did not deliver all of its figures.
+
+    Args:
+        message: what went wrong; it ends with the last lines of the process.
+        left: what the process delivered before that.
+    """
+
+    def __init__(self, message: str, left: Any = None) -> None:
+        """Keep what there is."""
+        super().__init__(message)
+        self.left = left
 
 
 @dataclass(frozen=True)
@@ -93,18 +104,28 @@ def _empty_caches(task: str, folder: Path) -> dict[str, str]:
     return {name: str(folder / name.lower()) for name in _COMPILER_CACHES} if "cold" in task else {}
 
 
-def run(config: "pytest.Config", nodeid: str, task: str, side: str = "", *, max_time: float) -> Any:
+def run(  # noqa: PLR0913 - what a job is made of
+    config: "pytest.Config", nodeid: str, task: str, side: str = "", *, max_time: float, limit: float = math.inf
+) -> Any:
     """Run one job, which measures for `max_time` seconds at most, in a fresh process and return what it left.
 
+    Args:
+        config: of this process, whose command line the fresh one repeats.
+        nodeid: the test.
+        task: see `Job`.
+        side: see `Job`.
+        max_time: seconds that the job may measure.
+        limit: seconds after which the process is ended.
+
     Raises:
-        ChildError: the process failed or left nothing; the message ends with its last lines.
+        ChildError: the process failed, or was ended, before it had left everything.
     """
     with tempfile.TemporaryDirectory(prefix="speedclaims-") as folder:
         out = Path(folder, "figures.json")
         job = Job(nodeid, task, side, str(out), max_time)
         arguments = [str(argument) for argument in config.invocation_params.args]
         command = [sys.executable, "-m", "pytest", *arguments, f"{OPTION}={json.dumps(asdict(job))}"]
-        limit = _SPARE_S + 2 * max_time
+        limit = min(limit, _SPARE_S + 2 * max_time)
         try:
             done = subprocess.run(  # noqa: S603 - our own command line again
                 command,
@@ -118,9 +139,22 @@ def run(config: "pytest.Config", nodeid: str, task: str, side: str = "", *, max_
             )
         except subprocess.TimeoutExpired:
             msg = f"the fresh process for {task} {side}".rstrip() + f" did not end within {limit:.0f} s"
-            raise ChildError(msg) from None
-        if not out.exists():
+            left = _left_in(out)
+            raise ChildError(msg, left and left["figures"]) from None
+        left = _left_in(out)
+        if left is None or not left["is_all"]:
             tail = "\n".join((done.stdout + done.stderr).splitlines()[-30:])
             msg = f"the fresh process for {task} {side}".rstrip() + f" ended with {done.returncode}:\n{tail}"
-            raise ChildError(msg)
-        return json.loads(out.read_text(encoding="utf-8"))
+            raise ChildError(msg, left and left["figures"])
+        return left["figures"]
+
+
+def leave(job: Job, figures: Any, *, is_all: bool = True) -> None:
+    """Write a job's figures, all of them or those there are so far, where the process that started this one reads."""
+    unfinished = Path(f"{job.out}.part")
+    unfinished.write_text(json.dumps({"is_all": is_all, "figures": figures}, allow_nan=False), encoding="utf-8")
+    unfinished.replace(job.out)
+
+
+def _left_in(out: Path) -> dict[str, Any] | None:
+    return json.loads(out.read_text(encoding="utf-8")) if out.exists() else None

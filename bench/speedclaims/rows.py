@@ -1,4 +1,4 @@
-"""The one module that touches what pytest-benchmark does not publish.
+"""The one module that touches what pytest-benchmark does not publish, in versions 5.1, 5.2 and 5.3.
 
 A pair becomes two ordinary rows, ``test_x[before]`` and ``test_x[after]``, so that ``--benchmark-json``,
 ``--benchmark-compare`` and ``pytest-benchmark compare`` work on them. The fixture allows one measurement a test;
@@ -6,6 +6,7 @@ A pair becomes two ordinary rows, ``test_x[before]`` and ``test_x[after]``, so t
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,17 +14,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pytest
 
+SUPPORTED = ">=5.1,<5.4"
+"""The versions of pytest-benchmark that this module works with, as ``pyproject.toml`` asks for them."""
+
 
 def enabled(benchmark: Any) -> bool:
     """Return whether benchmarks run: not under ``--benchmark-disable`` and not under xdist."""
-    return bool(benchmark.enabled)
+    # pytest-benchmark before 5.2 stays enabled in an xdist worker
+    return bool(benchmark.enabled) and not _is_xdist_worker()
 
 
 def why_disabled(config: "pytest.Config") -> str:
     """Return in words why pytest-benchmark is disabled in this run."""
-    if session(config).xdist_worker or config.getoption("dist", "no") != "no":
+    if _is_xdist_worker() or config.getoption("dist", "no") != "no":
         return "benchmarks do not run under pytest-xdist"
     return "benchmarks are disabled (--benchmark-disable)"
+
+
+def _is_xdist_worker() -> bool:
+    """Whether this process runs its part of the tests beside others; pytest-benchmark knows it from 5.3 on."""
+    return "PYTEST_XDIST_WORKER" in os.environ
 
 
 def session(config: "pytest.Config") -> Any:

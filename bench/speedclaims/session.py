@@ -3,6 +3,7 @@
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,13 @@ from speedclaims.record import NOT_ASKED
 
 if TYPE_CHECKING:
     from speedclaims.claims import Claim, Ledger
+    from speedclaims.pairing import Measurement
 
 INI_CLAIMS = "speedup_claims"
 DEFAULT_LEDGER = "claims.toml"
+CLAIM, EVIDENCE = "claim", "speedup_evidence"
+"""The markers by which a test judges claims, and by which its pair is shown as evidence about them."""
+
 KEY = pytest.StashKey["SpeedSession"]()
 
 
@@ -33,8 +38,13 @@ class SpeedSession:
         self.wanted: set[str] = set()
         self._began = perf_counter()
         self.ceilings: dict[tuple[str | None, str], dict[str, Any]] = {}
+        self.measurements: dict[str, list[Measurement]] = {}
+        self.budgets: dict[str, float] = {}
+        self.changed: Callable[[], object] = lambda: None
+        self._put_off: list[tuple[str, Callable[[Sequence[str]], object]]] = []
         self._ledgers: dict[Path, Ledger] = {}
         self._judges: dict[tuple[Path, str], list[str]] = {}
+        self._evidence: dict[tuple[Path, str], list[str]] = {}
         self._audits: dict[Path, list[dict[str, Any]]] = {}
         self._record: dict[str, Any] | None = None
         self._section: dict[str, Any] | None = None
@@ -63,10 +73,15 @@ class SpeedSession:
         """The reason for what was not measured any more."""
         return f"the run's time was up (--speedup-total-time {self.total_s:g})"
 
-    @property
-    def share_s(self) -> float:
-        """What is left of it for each of the tests that have not ended."""
-        return max(0.0, self.seconds_left) / max(1, len(self.open_tests))
+    def share_s(self, nodeid: str) -> float:
+        """Return the seconds that a test's pair may take: its budget, else its share of what is left.
+
+        Whoever knows what tests cost and what they are worth gives them budgets; others get equal shares.
+        """
+        left = max(0.0, self.seconds_left)
+        if nodeid in self.budgets:
+            return min(left, self.budgets[nodeid])
+        return left / max(1, len(self.open_tests))
 
     @property
     def open_tests(self) -> list[str]:
@@ -81,25 +96,10 @@ class SpeedSession:
         Raises:
             pytest.UsageError: a marker without a claim, a claim without a test, or a ledger that cannot be used.
         """
-        marked = [(item, name) for item in items for name in claim_names(item)]
-        for item, name in marked:
-            ledger = self._ledger_of(item)
-            if ledger is None:
-                msg = (
-                    f"{item.nodeid}: the claim {name!r} has no ledger: put a {DEFAULT_LEDGER} beside the test or name "
-                    f"one by the ini option {INI_CLAIMS}"
-                )
-                raise pytest.UsageError(msg)
-            if name not in ledger.claims:
-                msg = f"{item.nodeid}: no claim {name!r} in {ledger.path}: add it there or correct the marker"
-                raise pytest.UsageError(msg)
-            if ledger.claims[name].kind == "arithmetic":
-                msg = (
-                    f"{item.nodeid}: the claim {name!r} of {ledger.path} is arithmetic: its audit function judges it, "
-                    "no test does: remove the marker"
-                )
-                raise pytest.UsageError(msg)
-            self._judges.setdefault((ledger.path, name), []).append(item.nodeid)
+        for marker, noted in ((CLAIM, self._judges), (EVIDENCE, self._evidence)):
+            marked = [(item, name) for item in items for name in claim_names(item, marker)]
+            for item, name in marked:
+                noted.setdefault((self._ledger_with(item, name).path, name), []).append(item.nodeid)
         for item in items:
             if measures(item):
                 self._ledger_of(item)
@@ -109,6 +109,30 @@ class SpeedSession:
         reports = not hasattr(self.config, "workerinput") and processes.job_of(self.config) is None
         if self._ledgers and reports:
             self._audit()
+
+    def _ledger_with(self, item: pytest.Item, name: str) -> "Ledger":
+        """Return a test's ledger, which holds the measured claim that a marker of the test names.
+
+        Raises:
+            pytest.UsageError: there is no ledger, no such claim, or the claim is arithmetic.
+        """
+        ledger = self._ledger_of(item)
+        if ledger is None:
+            msg = (
+                f"{item.nodeid}: the claim {name!r} has no ledger: put a {DEFAULT_LEDGER} beside the test or name "
+                f"one by the ini option {INI_CLAIMS}"
+            )
+            raise pytest.UsageError(msg)
+        if name not in ledger.claims:
+            msg = f"{item.nodeid}: no claim {name!r} in {ledger.path}: add it there or correct the marker"
+            raise pytest.UsageError(msg)
+        if ledger.claims[name].kind == "arithmetic":
+            msg = (
+                f"{item.nodeid}: the claim {name!r} of {ledger.path} is arithmetic: its audit function judges it, "
+                "no test does: remove the marker"
+            )
+            raise pytest.UsageError(msg)
+        return ledger
 
     def _audit(self) -> None:
         """Recompute the arithmetic claims of the ledgers, before anything is measured: a bad one is told at once."""
@@ -176,8 +200,26 @@ class SpeedSession:
         return claims
 
     def add_row(self, item: pytest.Item, row: dict[str, Any]) -> None:
-        """Leave a pair's or figure's row on its test, from where the report carries it to an xdist controller."""
+        """Keep a pair's or figure's row, and leave it on its test, whose report carries it to an xdist controller."""
         item.stash[ROW] = row
+        self._keep(item.nodeid, row)
+        self.changed()
+
+    def _keep(self, nodeid: str, row: dict[str, Any]) -> None:
+        self._record = self._section = None
+        (self.figures if "value" in row else self.pairs)[nodeid] = row
+
+    def put_off(self, names: Sequence[str], add: Callable[[Sequence[str]], object]) -> None:
+        """Keep passes of a pair for the time after all pairs; `add` measures some of them and adds them to the row."""
+        self._put_off += [(name, add) for name in names]
+
+    def catch_up(self) -> None:
+        """Measure the passes that were put off, as long as time is left: the costly ones, `cold` and stages, last."""
+        put_off, self._put_off = sorted(self._put_off, key=_lateness), []
+        for (_, add), group in groupby(put_off, key=lambda one: (_lateness(one), one[1])):
+            add([name for name, _ in group])
+            self._record = self._section = None
+            self.changed()
 
     def ceilings_of(self, framework: str | None, device: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return what the machine does at most, measured once in a run for each framework and device."""
@@ -196,7 +238,7 @@ class SpeedSession:
         self._record = self._section = None
         row: dict[str, Any] | None = getattr(report, ATTRIBUTE, None)
         if row is not None:
-            (self.figures if "value" in row else self.pairs)[report.nodeid] = row
+            self._keep(report.nodeid, row)
         if report.skipped and isinstance(report.longrepr, tuple):
             self.reasons[report.nodeid] = _without_prefix(str(report.longrepr[2]))
         elif report.failed and report.nodeid not in self.rows:
@@ -281,14 +323,22 @@ class SpeedSession:
                     continue
                 nodeids = self._judges.get((ledger.path, name), [])
                 ran = [nodeid for nodeid in nodeids if nodeid in measured or nodeid in self.reasons]
+                judgements: list[dict[str, Any]] = []
                 if not ran:
-                    found.append(not_judged(claim, NOT_ASKED, nodeids[0] if nodeids else None))
+                    judgements.append(not_judged(claim, NOT_ASKED, nodeids[0] if nodeids else None))
                 for nodeid in ran:
                     row = measured.get(nodeid)
-                    found.append(
+                    judgements.append(
                         not_judged(claim, self.reasons[nodeid], nodeid) if row is None else self.judge(claim, row)
                     )
+                evidence = self._measured_evidence(ledger.path, name)
+                found += [{**row, "evidence": evidence} if evidence else row for row in judgements]
         return found
+
+    def _measured_evidence(self, path: Path, name: str) -> list[str]:
+        """Return the tests whose pairs are evidence about a claim and have a speedup with an interval."""
+        nodeids = dict.fromkeys(self._evidence.get((path, name), []))
+        return [nodeid for nodeid in nodeids if self.pairs.get(nodeid, {}).get("status") == "measured"]
 
     def record(self) -> dict[str, Any]:
         """Return the whole record: pytest-benchmark's JSON and the section."""
@@ -303,21 +353,26 @@ ROW = pytest.StashKey[dict[str, Any]]()
 ATTRIBUTE = "speedclaims_row"
 
 
+def _lateness(put_off: tuple[str, object]) -> int:
+    """Return how late a pass that was put off runs: what costs most and judges nothing comes last."""
+    return ("cold", "stages").index(put_off[0]) + 1 if put_off[0] in ("cold", "stages") else 0
+
+
 def measures(item: pytest.Item) -> bool:
     """Return whether a test uses the ``pair`` or the ``figure`` fixture."""
     return not {"pair", "figure"}.isdisjoint(getattr(item, "fixturenames", ()))
 
 
-def claim_names(item: pytest.Item) -> list[str]:
-    """Return the claims that a test's markers name.
+def claim_names(item: pytest.Item, kind: str = CLAIM) -> list[str]:
+    """Return the claims that a test's markers of a kind name.
 
     Raises:
         pytest.UsageError: a marker without a name.
     """
     names: list[str] = []
-    for marker in item.iter_markers("claim"):
+    for marker in item.iter_markers(kind):
         if not marker.args or marker.kwargs or not all(isinstance(name, str) for name in marker.args):
-            msg = f'{item.nodeid}: the claim marker takes claim ids: @pytest.mark.claim("family.claim")'
+            msg = f'{item.nodeid}: the {kind} marker takes claim ids: @pytest.mark.{kind}("family.claim")'
             raise pytest.UsageError(msg)
         names.extend(marker.args)
     return names

@@ -26,10 +26,13 @@ def check_stages(stages: Stages) -> None:
 
 def measure_stages(stages: Stages, units: float, synchronize: Callable[[], object]) -> dict[str, Any]:
     """Return the rates of each stage's two sides, in units per second."""
-    return {
-        name: {side: _rate(call, units, synchronize) for side, call in zip(("before", "after"), both, strict=True)}
-        for name, both in stages.items()
-    }
+    rates = {side: rates_of_side(stages, side, units, synchronize) for side in ("before", "after")}
+    return {name: {side: of_side[name] for side, of_side in rates.items()} for name in stages}
+
+
+def rates_of_side(stages: Stages, side: str, units: float, synchronize: Callable[[], object]) -> dict[str, Any]:
+    """Return the rate of each stage of one side, in units per second."""
+    return {name: _rate(both[side == "after"], units, synchronize) for name, both in stages.items()}
 
 
 def _rate(call: Callable[[], object], units: float, synchronize: Callable[[], object]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from .sample import (
     gpu_record,
     ladder_record,
     sample_record,
+    with_evidence,
     without_claims,
     without_claims_asked,
 )
@@ -36,6 +37,7 @@ def record() -> Row:
         figures_alone,
         gpu_record,
         ladder_record,
+        with_evidence,
     ],
     ids=lambda make: make.__name__,
 )

@@ -457,6 +457,41 @@ def without_claims_asked() -> Row:
     return record
 
 
+def with_evidence() -> Row:
+    """Return a record with claims that could not be judged and pairs that are evidence about them."""
+    record = gpu_record()
+    run = record["speedclaims"]
+    twin = pair(
+        "test_twin",
+        "The trainer's twin in PyTorch.",
+        before="PyTorch twin: reference",
+        after="PyTorch twin: optimized",
+        before_s=0.41,
+        after_s=0.333,
+        speedup=1.23,
+        low=1.2,
+        high=1.26,
+        device="cuda",
+    )
+    run["pairs"].append(twin)
+    skipped = {"reason": "tensorflow is not installed", "low": 1.5, "pair": NODE + "test_skipped"}
+    run["claims"] += [
+        claim("skipped", "a sentence about TensorFlow", "not_measured", evidence=[twin["nodeid"]], **skipped),
+        claim("skipped", "a sentence about TensorFlow", "not_measured", evidence=[twin["nodeid"]], **skipped),
+        claim(
+            "unasked",
+            "a sentence whose test was left out",
+            "not_measured",
+            low=2.0,
+            reason="its test did not run",
+            evidence=[NODE + "test_fewer_epochs", NODE + "test_gone", twin["nodeid"]],
+        ),
+    ]
+    confirmed = next(row for row in run["claims"] if row["verdict"] == "confirmed")
+    confirmed["evidence"] = [twin["nodeid"]]
+    return record
+
+
 def empty_record() -> Row:
     """Return a record in which nothing was measured."""
     record = without_claims()

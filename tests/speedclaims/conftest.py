@@ -1,5 +1,6 @@
 """A small project of a user's, run in a process of its own."""
 
+import contextlib
 import functools
 import json
 import os
@@ -8,9 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-import fastjsonschema  # noqa: F401 - pytester makes Python forget what a test imports first: its errors are others then
 import pytest
 from pytest_benchmark.plugin import get_cpu_info
+
+with contextlib.suppress(ImportError):  # a GPU machine may lack it
+    import fastjsonschema  # noqa: F401 - pytester makes Python forget what a test imports first: its errors are others then
 
 LIGHT = ("-pno:hypothesispytest",)
 """Hypothesis is imported by its plugin at the end of every run, used or not, which takes as long as the run."""

@@ -35,6 +35,58 @@ def test_a_compiled_call_of_pytorch_is_counted_too():
 
 
 @needs_torch
+def test_operations_are_counted_without_libraries_whose_fused_ones_the_counter_does_not_know():
+    import torch
+
+    cudnn, mkldnn, seen = torch.backends.cudnn, torch.backends.mkldnn, []
+
+    def settings():
+        return cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, mkldnn.enabled
+
+    def call():
+        seen.append((cudnn.enabled, mkldnn.enabled))
+        return torch.ones(M, K) @ torch.ones(K, N)
+
+    def fail():
+        call()
+        raise ZeroDivisionError
+
+    with cudnn.flags(enabled=True, benchmark=True, deterministic=True, allow_tf32=False):
+        before = settings()
+        assert flops.flops_per_call(call)["value"] == PRODUCT
+        with pytest.raises(ZeroDivisionError):
+            flops.flops_per_call(fail)
+        assert seen == [(False, False)] * 2
+        assert settings() == before
+
+
+def _lstm_call(device):
+    import torch
+
+    lstm = torch.nn.LSTM(K, N, num_layers=2, batch_first=True).to(device)
+    inputs_BTK = torch.ones(2, 3, K, device=device, requires_grad=True)
+    return lambda: lstm(inputs_BTK)[0].sum().backward()
+
+
+@needs_torch
+def test_an_lstm_is_its_matrix_products_and_their_gradients():
+    recurrent = 2 * N * 4 * N
+    forward = 3 * 2 * (2 * K * 4 * N + 3 * recurrent)  # of three tokens and two sequences, both layers' products
+    of_first_states = 2 * 2 * recurrent  # they are zeros, which need no gradient
+    assert flops.flops_per_call(_lstm_call("cpu"))["value"] == 3 * forward - of_first_states
+
+
+@needs_torch
+@pytest.mark.gpu
+def test_an_lstm_on_a_gpu_counts_as_on_a_cpu():
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    assert flops.flops_per_call(_lstm_call("cuda")) == flops.flops_per_call(_lstm_call("cpu"))
+
+
+@needs_torch
 def test_a_call_without_products_has_a_reason_and_no_zero():
     import torch
 

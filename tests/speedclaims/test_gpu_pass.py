@@ -6,7 +6,7 @@ import pytest
 import torch  # here, and not in a test of a project's: those forget what they imported, and it cannot come twice
 
 from speedclaims.pairing import Work, setup_for
-from speedclaims.passes import measure_passes, of_one_side
+from speedclaims.passes import Alone, measure_passes
 from speedclaims.recorders import nvml_window
 from speedclaims.recorders.nvml_window import Reading
 
@@ -30,8 +30,9 @@ def test_the_side_runs_alone_set_up_once_and_waited_for(monkeypatch):
         lambda: seen.append("before"), lambda: seen.append("after"), setup_for(lambda: seen.append("setup")),
         lambda: seen.append("wait"), resets=True,
     )  # fmt: skip
-    found = of_one_side("gpu", "after", sides, "cuda:0", Path())
-    assert found == {"gpu": {"figures": {"utilization": {}}, "timeline": {}}}
+    left = []
+    Alone("after", sides, "cuda:0", Path()).run("gpu", lambda *found: left.append(found))
+    assert left == [({"gpu": {"figures": {"utilization": {}}, "timeline": {}}}, True)]
     assert seen.pop() == "cuda:0"
     window = seen[len(seen) - seen[::-1].index("setup") - 1 :]
     assert window == ["setup", "wait", "after", "wait", "after", "wait"]

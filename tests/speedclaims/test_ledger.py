@@ -1,5 +1,7 @@
 """The ledger, what is refused in it, and the verdicts."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -117,13 +119,46 @@ def test_what_nvml_tells_is_judged_by_its_own_side(metric, name, side):
     assert absent["reason"] == f"no {metric.replace('_', ' ')} was recorded on cpu"
 
 
+def test_a_whole_number_is_a_bound_like_any_other(tmp_path):
+    path = tmp_path / "claims.toml"
+    path.write_text(GOOD.replace("1.1", "1"))
+    bounds = load_ledger(path).claims["loop.thrice"].low, claim(low=2).low
+    assert bounds == (1.0, 2.0)
+    assert {type(bound) for bound in bounds} == {float}
+
+
+@pytest.mark.parametrize("low", [True, "1", math.nan, math.inf, 10**400, [1.0]])
+def test_what_is_no_finite_number_is_no_bound_also_without_a_ledger(low):
+    with pytest.raises(ValueError, match=r"^low: .* is not a finite number$"):
+        claim(low)
+
+
+def test_the_unit_follows_from_the_metric_unless_it_is_given():
+    assert claim(low=1).unit == "1"
+    assert claim(low=1, metric="sm_activity").unit == "percent"
+    assert claim(low=1, metric="quality", unit="sd").unit == "sd"
+
+
 BAD = {
-    "an unknown key": (GOOD + 'colour = "red"\n', "claim loop.thrice: unknown key colour"),
+    "an unknown key": (
+        GOOD + 'colour = "red"\n',
+        "claim loop.thrice: unknown key colour: the keys are id, source, text, kind, metric, unit, work, low, high, "
+        "requires, audit",
+    ),
     "low above high": (GOOD.replace("1.1", "9e9"), "claim loop.thrice: low (9e+09) is greater than high (1e+06)"),
     "no bound": ("\n".join(GOOD.splitlines()[:-2]), "claim loop.thrice: it has no bound"),
     "a missing text": (GOOD.replace('text = "three times faster"', ""), "claim loop.thrice: no text: add it"),
     "a bound that is a text": (GOOD.replace("1.1", '"1.1"'), "claim loop.thrice: low: "),
     "a bound that is not a number": (GOOD.replace("1.1", "nan"), "claim loop.thrice: low: "),
+    "an infinite bound": (GOOD.replace("1.1", "-inf"), "claim loop.thrice: low: "),
+    "a bound that is a truth value": (GOOD.replace("1.1", "true"), "claim loop.thrice: low: "),
+    "a text that is empty": (GOOD.replace("three times faster", ""), "claim loop.thrice: text: "),
+    "a text that is a number": (GOOD.replace('"three times faster"', "3"), "claim loop.thrice: text: "),
+    "an unknown work": (GOOD + 'work = "more"\n', "claim loop.thrice: work: "),
+    "a unit that is empty": (GOOD + 'unit = ""\n', "claim loop.thrice: unit: "),
+    "a requirement that is no text": (GOOD + "requires = { device = 1 }\n", "claim loop.thrice: requires.device"),
+    "requirements that are no table": (GOOD + 'requires = "cuda"\n', "claim loop.thrice: requires: "),
+    "a measured claim with a function": (GOOD + 'audit = "f"\n', "only an arithmetic claim has an audit function"),
     "an unknown kind": (GOOD.replace('"measured"', '"guessed"'), "claim loop.thrice: kind: "),
     "an unknown metric": (GOOD + 'metric = "beauty"\n', "claim loop.thrice: metric: "),
     "an unknown requirement": (GOOD + 'requires = { moon = "full" }\n', "claim loop.thrice: requires.moon"),

@@ -279,7 +279,7 @@ def test_loading_the_plugin_imports_nothing_heavy(project):
         test_m_py="""
 import sys
 def test_light():
-    heavy = {"numpy", "scipy", "matplotlib", "pydantic", "rich", "jinja2", "fastjsonschema", "torch", "tensorflow"}
+    heavy = {"numpy", "scipy", "matplotlib", "attrs", "rich", "jinja2", "fastjsonschema", "torch", "tensorflow"}
     assert "speedclaims.plugin" in sys.modules
     assert not heavy & set(sys.modules)
 """

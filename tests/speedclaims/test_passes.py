@@ -3,6 +3,7 @@
 import pytest
 
 from speedclaims.passes import PASSES, measure_passes
+from speedclaims.processes import ChildError
 
 
 def known(value, unit="bytes"):
@@ -102,3 +103,139 @@ def test_passes_that_come_too_late_are_left_out_with_the_reason(project):
     (row,) = project.record()["speedclaims"]["pairs"]
     assert row["speedup"] is not None
     assert row["memory"]["before"]["reason"] == "the run's time was up (--speedup-total-time 900)"
+
+
+def test_a_process_that_dies_in_one_pass_leaves_the_figures_of_those_before_it(processes):
+    def dying(task, side):
+        left = processes(task, side)
+        left.pop("syncs")
+        raise ChildError("the fresh process ended with -11", left)
+
+    found = fields(dying, ["memory", "syncs"], device="cuda")
+    assert found["memory"]["ratio"]["value"] == 0.5
+    assert found["syncs"]["before"]["reason"] == ("the syncs pass failed: ChildError: the fresh process ended with -11")
+
+
+BROKEN = """
+import pytest
+
+@pytest.fixture(autouse=True)
+def broken(monkeypatch):
+    def fail(*arguments, **options):
+        raise RuntimeError("planted in a pass")
+    import speedclaims.passes as passes
+    for name in ("_cold", "_memory", "_syncs", "_profile", "_stages"):
+        monkeypatch.setattr(passes.Alone, name, fail)
+
+@pytest.mark.speedup_passes("cold", "memory", "syncs", "profile")
+def test_one(pair):
+    pair(before=lambda: sum(range(500)), after=lambda: None, stages={"part": (lambda: None, lambda: None)})
+
+def test_two(pair):
+    pair(before=lambda: sum(range(500)), after=lambda: None, passes=["time", "memory"])
+"""
+
+
+@pytest.mark.parametrize("last", [(), ("--speedup-passes-last",)])
+def test_every_pass_may_fail_and_all_timings_are_kept_with_the_reasons(project, last):
+    project.write(test_b_py=BROKEN)
+    assert project.run("--speedup-report=out", *last).ret == 0
+    one, two = project.record()["speedclaims"]["pairs"]
+    assert one["speedup"] is not None
+    assert two["speedup"] is not None
+    why = "the {} pass failed: RuntimeError: planted in a pass"
+    assert one["cold_after_s"]["reason"] == why.format("cold")
+    assert one["memory"]["before"]["reason"] == why.format("memory")
+    assert one["syncs"]["ratio"]["reason"] == why.format("syncs")
+    assert one["profile"]["after"]["wall_s"]["reason"] == why.format("profile")
+    assert two["memory"]["after"]["reason"] == why.format("memory")
+
+
+ORDERED = """
+import pytest
+from pathlib import Path
+
+def note(text):
+    with Path("order.txt").open("a") as file:
+        file.write(text + "\\n")
+
+@pytest.fixture(autouse=True)
+def noting(request):
+    import speedclaims.processes as processes
+    if processes.job_of(request.config) is not None:
+        return
+    note(f"pair {request.node.name.rpartition('_')[2]}")
+    real = getattr(processes.run, "real", processes.run)
+    def run(config, nodeid, task, side="", **options):
+        note(f"{nodeid.rpartition('_')[2]} {task} {side}")
+        return real(config, nodeid, task, side, **options)
+    run.real = real
+    processes.run = run
+
+@pytest.mark.claim("less-memory")
+@pytest.mark.speedup_passes("memory", "syncs", "cold")
+def test_a(pair):
+    pair(before=lambda: bytearray(9_000_000), after=lambda: None, stages={"part": (lambda: None, lambda: None)})
+
+@pytest.mark.speedup_passes("syncs")
+def test_b(pair):
+    pair(before=lambda: sum(range(500)), after=lambda: None)
+"""
+
+LEDGER = """
+[[claim]]
+id = "less-memory"
+source = "paper"
+text = "less memory"
+kind = "measured"
+metric = "memory_ratio"
+low = 1.0
+"""
+
+
+def test_what_judges_no_claim_can_wait_for_all_pairs_and_the_costliest_comes_last(project):
+    project.write(test_o_py=ORDERED, claims_toml=LEDGER)
+    assert project.run("--speedup-report=out", "--speedup-passes-last").ret == 0
+    order = (project.path / "order.txt").read_text().splitlines()
+    sides = ("before", "after")
+    assert order == [
+        "pair a",
+        *(f"a memory {side}" for side in ("before",) * 3 + ("after",) * 3),
+        "pair b",
+        *(f"a syncs {side}" for side in sides),
+        *(f"b syncs {side}" for side in sides),
+        *(f"a cold {side}" for side in ("before",) * 3 + ("after",) * 3),
+        *(f"a stages {side}" for side in sides),
+    ]
+    (claim,) = project.record()["speedclaims"]["claims"]
+    assert claim["measured"] is not None
+    row, _ = project.record()["speedclaims"]["pairs"]
+    assert row["stages"]["part"]["before"]["value"] > 0
+    assert row["cold_before_s"]["status"] == "measured"
+
+
+SHARED = """
+import time
+
+def slow():
+    time.sleep(0.004)
+
+def fast():
+    time.sleep(0.002)
+
+def test_whole(pair):
+    pair(before=slow, after=fast, calls=(250, 100), rounds="training")
+
+def test_epoch(pair):
+    pair(before=slow, after=fast, rounds="training")
+"""
+
+
+def test_pairs_of_one_name_share_their_rounds(project):
+    project.write(test_s_py=SHARED)
+    assert project.run("--speedup-report=out").ret == 0
+    whole, epoch = project.record()["speedclaims"]["pairs"]
+    assert whole["speedup"] == pytest.approx(2.5 * epoch["speedup"])
+    assert whole["low"] == pytest.approx(2.5 * epoch["low"])
+    assert (whole["before_s"], whole["num_rounds"]) == (epoch["before_s"], epoch["num_rounds"])
+    assert len(project.record()["benchmarks"]) == 4

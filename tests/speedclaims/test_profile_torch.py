@@ -265,3 +265,19 @@ def test_on_cuda_a_call_of_kernels_is_busier_than_one_of_sleep():
     assert 0 < values[1] < 10
     found = seen(lambda: ROWS_BF.to("cuda"))
     assert found[TRANSFER] == 1
+
+
+def test_on_cuda_a_boundary_waits_by_the_function_that_was_there_before_the_patches(monkeypatch):
+    waited = []
+
+    def synchronize():
+        waited.append(len(waited))
+
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    phases = Phases(Ticks(), settle=profile_torch.settle)
+    with profile_torch.watching(phases):
+        phases.run(torch.cuda.synchronize)
+    assert phases.ns[HOST_SYNC] > 0
+    assert len(waited) >= 4  # at the start, at both ends of the wait, and the wait itself

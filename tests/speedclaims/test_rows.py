@@ -1,9 +1,18 @@
 """The contract with what pytest-benchmark does not publish: an update that moves it fails here, loudly."""
 
+import inspect
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from pytest_benchmark.fixture import BenchmarkFixture
+from pytest_benchmark.logger import Logger
 from pytest_benchmark.session import BenchmarkSession
-from pytest_benchmark.utils import get_machine_id
+from pytest_benchmark.storage.file import FileStorage
+from pytest_benchmark.utils import get_machine_id, load_storage, safe_dumps
 
 from speedclaims import rows
 
@@ -11,6 +20,38 @@ from speedclaims import rows
 @pytest.mark.parametrize("name", ["_make_stats", "enabled"])
 def test_the_fixture_still_has_what_rows_uses(name):
     assert hasattr(BenchmarkFixture, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["_disable_gc", "_mode", "enabled", "extra_info", "fullname", "group", "param", "params"]
+)
+def test_a_fixture_still_has_the_attributes_that_rows_reads_or_sets(benchmark, name):
+    assert hasattr(benchmark, name)
+    rows.mark_used(benchmark)
+
+
+def test_the_functions_still_take_what_rows_gives_them(pytestconfig):
+    assert {"logger", "default_machine_id"} <= set(inspect.signature(FileStorage).parameters)
+    assert callable(load_storage)
+    assert {"level", "config"} <= set(inspect.signature(Logger).parameters)
+    assert isinstance(Logger.QUIET, int)
+    assert callable(FileStorage.query)
+    assert safe_dumps({"any": object}).startswith("{")
+    for option in ("benchmark_storage", "benchmark_netrc", "benchmark_compare", "benchmark_disable"):
+        assert hasattr(pytestconfig.option, option)
+
+
+def test_the_distribution_asks_for_the_versions_that_rows_supports():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    asked = {one.name: one.specifier for one in map(Requirement, project["dependencies"])}
+    assert asked["pytest-benchmark"] == SpecifierSet(rows.SUPPORTED)
+
+
+def test_benchmarks_are_off_in_an_xdist_worker_whatever_the_version(monkeypatch):
+    on = SimpleNamespace(enabled=True)
+    assert rows.enabled(on)
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw3")
+    assert not rows.enabled(on)
 
 
 @pytest.mark.parametrize("name", ["get_machine_info"])
@@ -44,5 +85,4 @@ def test_a_fixture_makes_two_rows_with_their_own_names_and_values(benchmark):
 def test_the_session_of_this_run_is_found(request):
     session = rows.session(request.config)
     assert isinstance(session, BenchmarkSession)
-    assert hasattr(session, "xdist_worker")
     assert hasattr(session, "benchmarks")

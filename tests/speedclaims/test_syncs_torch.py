@@ -4,6 +4,8 @@ import copy
 import math
 import string
 import sys
+import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -276,6 +278,71 @@ def test_places_tell_nothing_of_the_machine(tmp_path):
     assert here.startswith("test_syncs_torch.py:")
     (elsewhere,) = places(tmp_path)
     assert not elsewhere.startswith("/")
+
+
+def function_of(file, body):
+    """Return a function whose code stands in a file, as its frames and warnings tell."""
+    names = {"warnings": warnings}
+    exec(compile(f"def called(then=None):\n    {body}", file, "exec"), names)  # noqa: S102 - no other way to be in a file
+    return names["called"]
+
+
+@pytest.fixture
+def cuda_mode(monkeypatch):
+    """CUDA's check where there is no CUDA: what it was set to, in order."""
+    modes = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    return modes
+
+
+WAIT = "warnings.warn('called a synchronizing CUDA operation', stacklevel=1)"
+
+
+def test_cudas_warnings_are_counted_by_the_line_that_called_into_pytorch(cuda_mode):
+    inner, middle = function_of(torch._tensor.__file__, WAIT), function_of(torch.functional.__file__, "then()")
+    plain = warnings.showwarning
+    with cuda_warnings() as warned:
+        for _ in range(2):
+            inner()
+        line = sys._getframe().f_lineno
+        middle(inner)
+    here = f"{__file__}:"
+    assert warned == {f"{here}{line - 1}": 2, f"{here}{line + 1}": 1}
+    assert cuda_mode == ["warn", 0]
+    assert warnings.showwarning is plain
+
+
+def test_a_line_that_waits_by_itself_and_a_library_that_hands_on_are_told_apart(cuda_mode):
+    alone, numpys = function_of("<string>", WAIT), function_of(np.__file__, "then()")
+    with cuda_warnings() as warned:
+        numpys(function_of(torch._tensor.__file__, WAIT))
+        line = sys._getframe().f_lineno
+        alone()
+    assert warned == {f"{__file__}:{line - 1}": 1, "<string>:2": 1}
+
+
+def test_a_wait_that_nobody_outside_pytorch_asked_for_keeps_its_own_place(cuda_mode):
+    with cuda_warnings() as warned:
+        thread = threading.Thread(target=function_of(torch._tensor.__file__, WAIT))
+        thread.start()
+        thread.join()
+    assert warned == {f"{torch._tensor.__file__}:2": 1}
+
+
+def test_other_warnings_come_through(cuda_mode):
+    with pytest.warns(UserWarning, match="something else"), cuda_warnings() as warned:
+        warnings.warn("something else", stacklevel=1)
+    assert not warned
+
+
+def test_after_an_error_cudas_check_is_as_before(cuda_mode):
+    plain = warnings.showwarning
+    with pytest.raises(ZeroDivisionError), cuda_warnings():
+        _ = 1 / 0
+    assert cuda_mode == ["warn", 0]
+    assert warnings.showwarning is plain
 
 
 @pytest.mark.gpu

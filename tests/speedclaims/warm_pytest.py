@@ -18,13 +18,13 @@ import pytest
 from _pytest.config import default_plugins
 
 SHARED = (
+    "attrs",
     "cpuinfo.cpuinfo",
     "fastjsonschema",
     "jinja2",
     "matplotlib.backends.backend_svg",
     "matplotlib.figure",
     "numpy",
-    "pydantic",
     "rich.console",
     "rich.table",
     "unittest.mock",

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from speedclaims import __version__
 from speedclaims.recorders import nvml
 
 LIBRARIES = (
@@ -35,13 +36,16 @@ VARIABLES = (
 
 
 def versions(names: Sequence[str] = LIBRARIES) -> dict[str, str | None]:
-    """Return the installed version of each distribution, None where it is not installed."""
+    """Return the installed version of each distribution, None where it is not installed.
+
+    The plugin itself may run from a copy of its files; its version is theirs then.
+    """
     found: dict[str, str | None] = {}
     for name in names:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = None
+            found[name] = __version__ if name == "speedclaims" else None
     return found
 
 

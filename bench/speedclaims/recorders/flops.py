@@ -8,8 +8,8 @@ side, and holds for both sides where they do the same work. Seconds come from th
 import importlib
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from numbers import Real
 from typing import Any
 
@@ -35,6 +35,10 @@ def flops_per_call(call: Callable[[], object]) -> dict[str, Any]:
     try:
         with ExitStack() as stack:
             if torch is not None:
+                # cuDNN and oneDNN run an LSTM as one operation, which the counter does not know. Without them it is
+                # matrix products.
+                for library in (torch.backends.cudnn, torch.backends.mkldnn):
+                    stack.enter_context(_off(library))
                 counter = stack.enter_context(_counter())
                 if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
                     # A compiled function would be compiled anew with the counter in it.
@@ -49,6 +53,16 @@ def flops_per_call(call: Callable[[], object]) -> dict[str, Any]:
     if not total:
         return figure(None, UNIT, "the call ran no matrix product and no convolution that could be counted")
     return figure(float(total), UNIT)
+
+
+@contextmanager
+def _off(library: Any) -> Iterator[None]:
+    """Keep PyTorch from using a library while the block runs."""
+    before, library.enabled = library.enabled, False
+    try:
+        yield
+    finally:
+        library.enabled = before
 
 
 def _counter() -> Any:

@@ -8,6 +8,7 @@ Not told apart: what other threads do, Tensors moved by functions other than ``t
 """
 
 import gc
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -47,7 +48,7 @@ def settle() -> None:
     """Wait for CUDA where it is in use, but not while a graph is captured, which must not be waited for."""
     cuda = sys.modules["torch"].cuda
     if cuda.is_initialized() and not cuda.is_current_stream_capturing():
-        cuda.synchronize()
+        inspect.unwrap(cuda.synchronize)()  # not the patched one of `watching`, which waits here itself
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TextIO
 from unittest.mock import patch
 
 from speedclaims.recorders.syncs import NothingToCountError, Syncs
@@ -44,6 +44,9 @@ _MOVES = frozenset({"to", "cuda", "type", "copy_", "tensor", "as_tensor", "asarr
 
 _FACTORIES = frozenset({"arange", "linspace", "logspace", "full", "zeros", "ones", "empty", "rand", "randn", "eye"})
 """Functions that make a tensor of numbers: of a tensor among them they take the value."""
+
+_SYNCHRONIZED = "synchronizing CUDA operation"
+"""CUDA's warning has these words."""
 
 _DOORS = ("torch._tensor", "torch.overrides", "torch.functional", "torch._jit_internal", "torch.utils.dlpack")
 
@@ -202,7 +205,8 @@ def cuda_warnings() -> Iterator[Counter[str]]:
     """Count while the block runs what CUDA's own check calls a synchronization, by ``file:line``.
 
     It is the check on `counting_syncs`: it sees waits inside operations too, but neither ``torch.cuda.synchronize``
-    nor what needs no device.
+    nor what needs no device. The place is that of the nearest caller outside PyTorch, for CUDA's warning names the
+    innermost Python line, which for an f-string is one of PyTorch's. Without such a caller it is the warning's own.
 
     Raises:
         NothingToCountError: PyTorch is not imported or has no CUDA device.
@@ -212,11 +216,36 @@ def cuda_warnings() -> Iterator[Counter[str]]:
         msg = "PyTorch has no CUDA device here: its check of synchronizations cannot run"
         raise NothingToCountError(msg)
     before, found = torch.cuda.get_sync_debug_mode(), Counter[str]()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def note(  # noqa: PLR0913, PLR0917 - what `warnings` calls
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if _SYNCHRONIZED not in str(message):
+                show(message, category, filename, lineno, file, line)
+                return
+            syncs = Syncs()
+            syncs.note(sys._getframe(1), _files_of_torch())  # noqa: SLF001 - the cheapest way to the caller
+            found.update(syncs.own or [f"{filename}:{lineno}"])
+
+        warnings.filterwarnings("always", f".*{_SYNCHRONIZED}")
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
+        warnings.showwarning = note
         torch.cuda.set_sync_debug_mode("warn")
         try:
             yield found
         finally:
             torch.cuda.set_sync_debug_mode(before)
-            found.update(f"{one.filename}:{one.lineno}" for one in caught if "synchronizing CUDA" in str(one.message))
+
+
+def _files_of_torch() -> frozenset[str]:
+    """Return the files of all modules of PyTorch that are imported."""
+    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == "torch"]
+    # Out of the dictionary, for a lazy module would be imported by the question.
+    return frozenset(str(getattr(module, "__dict__", {}).get("__file__")) for module in modules)

@@ -24,7 +24,9 @@ from .formatting import (
 class ClaimRow:
     """One claim and its verdict. ``measured`` holds the local figure also where it cannot judge the claim.
 
-    A claim is asked if one of its tests was among those of the run, whatever became of it.
+    ``evidence`` holds in words the pairs that a claim without any verdict has as evidence; it is empty for every other
+    claim, and for all rows of a claim but its first. A claim is run if the run has a figure for it, or evidence. It is
+    asked if one of its tests was among those of the run, whatever became of it, or if it has evidence.
     """
 
     id: str
@@ -48,6 +50,7 @@ class ClaimRow:
     equivalence: str
     device: str
     pair: int | None
+    evidence: str
 
     @property
     def result(self) -> str:
@@ -58,14 +61,28 @@ class ClaimRow:
         return not_measured(self.reason) + here
 
 
-def claim_rows(claims: Sequence[Json], index_of: Mapping[str, int]) -> tuple[ClaimRow, ...]:
-    """Return the rows of a record's claims, what was judged first; `index_of` gives a pair's place by its node id."""
-    rows = [_claim_row(claim, index_of) for claim in claims]
+def claim_rows(
+    claims: Sequence[Json], index_of: Mapping[str, int], evidence_of: Mapping[str, str]
+) -> tuple[ClaimRow, ...]:
+    """Return the rows of a record's claims, what was judged first.
+
+    Args:
+        claims: the record's rows.
+        index_of: a pair's place by its node id.
+        evidence_of: a pair in words by its node id, for the claims whose evidence it is.
+    """
+    shown = {claim["id"] for claim in claims if claim["verdict"] != "not_measured"}
+    rows = []
+    for claim in claims:
+        found = () if claim["id"] in shown else claim.get("evidence", ())
+        shown.add(claim["id"])
+        words_of = [evidence_of[nodeid] for nodeid in found if nodeid in evidence_of]
+        rows.append(_claim_row(claim, index_of, f"beside it, no verdict: {'; '.join(words_of)}" if words_of else ""))
     # What was judged comes first, measured before arithmetic; inside a group the ledger's order stays.
     return tuple(sorted(rows, key=lambda row: (not row.is_judged, row.kind != "measured", not row.is_run)))
 
 
-def _claim_row(claim: Json, index_of: Mapping[str, int]) -> ClaimRow:
+def _claim_row(claim: Json, index_of: Mapping[str, int], evidence: str) -> ClaimRow:
     is_judged = claim["verdict"] != "not_measured"
     bounds = [bound for bound in (claim["low"], claim["high"]) if bound is not None]
     ends = (claim["measured_low"], claim["measured_high"])
@@ -92,12 +109,13 @@ def _claim_row(claim: Json, index_of: Mapping[str, int]) -> ClaimRow:
         measured_high=claim["measured_high"],
         verdict=VERDICTS[claim["verdict"]],
         is_judged=is_judged,
-        is_run=is_judged or claim["measured"] is not None or claim["pair"] in index_of,
-        is_asked=claim["reason"] != NOT_ASKED,
+        is_run=is_judged or claim["measured"] is not None or claim["pair"] in index_of or bool(evidence),
+        is_asked=claim["reason"] != NOT_ASKED or bool(evidence),
         reason=_claim_reason(claim, is_judged=is_judged),
         equivalence=equivalence_words(claim["equivalence"]),
         device=clean(claim["device"] or ""),
         pair=index_of.get(claim["pair"]),
+        evidence=evidence,
     )
 
 

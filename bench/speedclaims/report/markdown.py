@@ -85,11 +85,12 @@ def _claims(view: View) -> Iterator[str]:
 
 def _claim_cells(row: ClaimRow) -> tuple[str, ...]:
     reason = f"<br>{escape_markdown(row.reason)}" if row.is_judged and row.reason and row.measured else ""
+    evidence = f"<br>{escape_markdown(row.evidence)}" if row.evidence else ""
     claimed = escape_markdown(row.claimed)
     return (
         f"“{escape_markdown(row.text)}”<br>{escape_markdown(row.id)} ({escape_markdown(row.source)})",
         f"{claimed}<br>{escape_markdown(row.metric)}" if row.metric else claimed,
-        escape_markdown(row.result) + reason,
+        escape_markdown(row.result) + reason + evidence,
         f"{row.verdict.symbol} {row.verdict.word}",
         escape_markdown(row.equivalence),
         escape_markdown(row.device),

@@ -55,6 +55,11 @@ class PairRow:
             return self.problem
         return f"{self.speedup} ({self.problem})" if self.problem else str(self.speedup)
 
+    def as_evidence(self, device: str) -> str:
+        """Return the pair in words for a claim that it does not judge: its sides, its speedup and the device's name."""
+        work = "" if self.work == "same" else f" ({self.work} work)"
+        return f"{self.before} against {self.after}, {self.speedup}{work} on {device}"
+
 
 def pair_row(index: int, pair: Json, claims: Sequence[Json]) -> PairRow:
     """Return the row of the record's pair at a place, beside the claims of that record."""

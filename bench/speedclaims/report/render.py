@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,10 +28,12 @@ from .view import View, view_record
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["ReportError", "render_html", "render_markdown", "write_report"]
+__all__ = ["ReportError", "render_html", "render_markdown", "why_no_page", "write_report"]
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _MIN_DRIFT: Final = 3
+_PAGE: Final = "index.html"
+_DRAWN_BY: Final = {"jinja2": "Jinja2", "matplotlib": "matplotlib"}
 
 
 def write_report(records: Sequence[Mapping[str, Any]], directory: Path, *, sources: Sequence[str] = ()) -> list[Path]:
@@ -38,25 +41,37 @@ def write_report(records: Sequence[Mapping[str, Any]], directory: Path, *, sourc
 
     The directory is made if needed. `sources` are the names of the files that the records were read from; the report
     mentions them. In what order the records are given makes no difference. Returns the paths written. Nothing is
-    replaced before everything is on disk, so an old report stays whole when this one fails.
+    replaced before everything is on disk, so an old report stays whole when this one fails. Where `why_no_page` gives a
+    reason, there is no `index.html`, and one of an older record is removed.
 
     Raises:
         ReportError: no record, a record that is not one, or a directory that cannot be written.
 
     """
     several = _several(gather(records, sources))
+    has_page = why_no_page() is None
     texts = {
-        "index.html": _html(several),
+        **({_PAGE: _html(several)} if has_page else {}),
         "speedups.md": _markdown(several),
         "record.json": _strict_json(several.gathered.records[0]),
     }
     try:
-        return _replace_files(Path(directory), texts)
+        return _replace_files(Path(directory), texts, remove=() if has_page else (_PAGE,))
     except OSError as error:
         where = error.filename2 or error.filename or directory
         why = error.strerror or type(error).__name__
         message = f"cannot write the report: {where}: {why}; give a directory that can be written"
         raise ReportError(clean(message)) from error
+
+
+def why_no_page() -> str | None:
+    """Return why `index.html` cannot be drawn: a library that cannot be imported; None where it can be drawn."""
+    for module, name in _DRAWN_BY.items():
+        try:
+            import_module(module)
+        except ImportError as error:
+            return clean(f"{name} draws it and cannot be imported ({error})")
+    return None
 
 
 def render_html(records: Sequence[Mapping[str, Any]], *, sources: Sequence[str] = ()) -> str:
@@ -253,7 +268,7 @@ def _strict_json(record: Json) -> str:
         raise ReportError(clean(message)) from error
 
 
-def _replace_files(directory: Path, texts: Mapping[str, str]) -> list[Path]:
+def _replace_files(directory: Path, texts: Mapping[str, str], *, remove: Sequence[str]) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     for name in texts:
         if (directory / name).is_dir():
@@ -265,4 +280,7 @@ def _replace_files(directory: Path, texts: Mapping[str, str]) -> list[Path]:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-        return [(Path(staging) / name).replace(directory / name) for name in texts]
+        written = [(Path(staging) / name).replace(directory / name) for name in texts]
+    for name in remove:
+        (directory / name).unlink(missing_ok=True)
+    return written

@@ -10,7 +10,6 @@ from .formatting import VERDICTS, Json, Verdict, clean, format_percent, not_meas
 _DECISIVE: Final = ("confirmed", "below", "above")
 # When several tests judge one claim it counts once, by the verdict that speaks most against it.
 _WORST_FIRST: Final = ("inconsistent", "below", "above", "ambiguous", "confirmed", "consistent", "not_measured")
-_RANGE_WORDS: Final = {"below": "below", "above": "above"}
 _DEFAULT_CONFIDENCE: Final = 0.95
 
 
@@ -52,8 +51,8 @@ def count_verdicts(claims: Iterable[Json]) -> tuple[Count, ...]:
 
 
 def _count_phrase(number: int, name: str, verdict: Verdict) -> str:
-    if name in _RANGE_WORDS:
-        return f"{number} {_RANGE_WORDS[name]} {'its' if number == 1 else 'their'} claimed range"
+    if name in {"below", "above"}:
+        return f"{number} {name} {'its' if number == 1 else 'their'} claimed range"
     return f"{number} {verdict.word}"
 
 
@@ -69,6 +68,14 @@ def machine_line(record: Json) -> str:
         commit_words(environment),
     )
     return " · ".join(part for part in parts if part)
+
+
+def device_words(environment: Json, device: str) -> str:
+    """Return the name of the hardware behind a row's device, as far as the record knows it."""
+    if device.startswith("cuda"):
+        names = sorted({clean(gpu["name"]) for gpu in environment["gpus"]})
+        return ", ".join(names) or clean(device)
+    return clean(environment["cpu"]["model"] or device)
 
 
 def _presets(record: Json) -> str:

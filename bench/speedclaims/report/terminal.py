@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from .claimrows import ClaimRow
-from .formatting import format_ratio, plural, shorten
+from .formatting import clean, format_ratio, plural, shorten
 from .ladder import SLOWER, UNSEEN
 from .pairrows import PairRow
 from .view import ValueRow, View, view_record
@@ -146,18 +146,45 @@ def claims_summary(record: Mapping[str, Any], width: int, *, color: bool, unicod
     """Return the summary printed at the end of a run, without a line longer than `width`.
 
     With `unicode` off every character is ASCII; with `color` off there is no escape sequence. Without any claim in the
-    record the pairs take the claims' place. Claims whose tests did not run are counted in one line.
+    record the pairs take the claims' place. Claims whose tests did not run are counted in one line. Where rich cannot
+    be imported, the summary has sentences instead of tables, and says so.
     """
     layout = Layout(max(width, MIN_WIDTH), unicode)
     view = view_record(record)
+    try:
+        import rich  # noqa: F401, PLC0415 - rich is imported only to print
+    except ImportError as error:
+        return "\n".join(_without_rich(view, layout, clean(error)))
     return printed(_lines(view, layout), layout.width, color=color)
+
+
+def _without_rich(view: View, layout: Layout, why: str) -> Iterator[str]:
+    """Yield the summary in sentences: what was claimed and found, the counts, the machine and the certainty."""
+    import textwrap  # noqa: PLC0415 - needed here only
+
+    claims = [row for row in view.claims if row.is_run]
+    sentences = [
+        *(_with_evidence(f"{row.verdict.word}: {row.id}: claimed {row.claimed}, {row.result}", row) for row in claims),
+        *(f"{row.name}: {row.result}, {row.work} work" for row in view.pairs if row.index not in _judging(view)),
+        view.headline,
+        f"On {view.machine}",
+        " ".join(view.certainty),
+        f"No tables here: rich cannot be imported ({why}).",
+    ]
+    for sentence in sentences:
+        plain = sentence if layout.unicode else to_ascii(sentence)
+        yield from textwrap.wrap(plain, layout.width, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _judging(view: View) -> set[int | None]:
+    """Return the places of the pairs that judge claims."""
+    return {row.pair for row in view.claims}
 
 
 def _lines(view: View, layout: Layout) -> Iterator["Text"]:
     yield from _claims(view, layout)
     yield from _arithmetic(view, layout)
-    judged = {row.pair for row in view.claims}
-    others = [row for row in view.pairs if row.index not in judged]
+    others = [row for row in view.pairs if row.index not in _judging(view)]
     if others:
         yield from _pairs(others, view, layout, title="pair without a claim" if view.claims else "pair")
     yield from _values([row for row in view.values if not row.is_claimed], view, layout)
@@ -175,7 +202,7 @@ def _claims(view: View, layout: Layout) -> Iterator["Text"]:
     if layout.is_narrow:
         for row in shown:
             told = f"{row.verdict.word}: “{row.text}” claimed {row.claimed}, {'measured ' * row.is_judged}{row.result}"
-            yield from layout.paragraph(told, indent="  ", first="")
+            yield from layout.paragraph(_with_evidence(told, row), indent="  ", first="")
     elif shown:
         device = max(6, *(len(row.device) for row in shown))
         claimed = min(20 if layout.width >= _ROOMY else 10, max(7, *(len(row.claimed) for row in shown)))
@@ -186,7 +213,8 @@ def _claims(view: View, layout: Layout) -> Iterator["Text"]:
         yield layout.row([_Cell(name, MUTED) for name in header], widths)
         for row in shown:
             yield from _claim(row, widths, layout, is_short=len(shown) > _MANY_CLAIMS)
-    yield from _not_run([row for row in view.claims if not row.is_run], layout)
+    with_evidence = {row.id for row in shown if row.evidence}
+    yield from _not_run([row for row in view.claims if not row.is_run and row.id not in with_evidence], layout)
 
 
 def _measured(row: ClaimRow) -> str:
@@ -196,7 +224,12 @@ def _measured(row: ClaimRow) -> str:
 def _note(row: ClaimRow) -> str:
     """Return the reason, with a figure that cannot judge the claim beside it."""
     here = f"(here on {row.device}: {row.measured})" if row.measured and not row.is_judged else ""
-    return f"{row.reason} {here}".strip()
+    return _with_evidence(f"{row.reason} {here}".strip(), row)
+
+
+def _with_evidence(text: str, row: ClaimRow) -> str:
+    """Return a text about a claim, followed by the claim's evidence where it has some."""
+    return f"{text}; {row.evidence}" if text and row.evidence else text + row.evidence
 
 
 def _claim(row: ClaimRow, widths: Sequence[int], layout: Layout, *, is_short: bool) -> Iterator["Text"]:

@@ -19,6 +19,7 @@ from .sentences import (
     commit_words,
     confidence_words,
     count_verdicts,
+    device_words,
     machine_line,
     noise_sentence,
 )
@@ -95,12 +96,17 @@ def view_record(record: Json) -> View:
     audit = tuple(audit_row(row) for row in run["audit"])
     measured = _without(run["claims"], {row["id"] for row in run["audit"]})
     rows = [pair_row(index, pair, run["claims"]) for index, pair in enumerate(run["pairs"])]
+    evidence_of = {
+        pair["nodeid"]: row.as_evidence(device_words(run["environment"], pair["device"]))
+        for pair, row in zip(run["pairs"], rows, strict=True)
+        if row.speedup
+    }
     pairs = tuple(row for row in rows if not row.is_control)
     is_asked = any(claim["reason"] != NOT_ASKED for claim in measured)
     counts = count_verdicts(measured) if is_asked else ()
     claimed = {claim["pair"] for claim in run["claims"]}
     values = tuple(_value_row(row, is_claimed=row["nodeid"] in claimed) for row in run.get("figures", ()))
-    opening = _opening(measured if is_asked else (), pairs, values)
+    opening = _opening(counts, pairs, values)
     sentence = arithmetic_sentence([row.verdict.word for row in audit])
     tables, missing = figure_tables(run["pairs"], [row.name for row in rows])
     phrases = tuple(count.phrase for count in counts) or _pair_phrases(pairs)
@@ -114,7 +120,7 @@ def view_record(record: Json) -> View:
         machine=machine_line(record),
         certainty=certainty(run),
         confidence=confidence_words(run["pairs"]),
-        claims=claim_rows(measured, index_of),
+        claims=claim_rows(measured, index_of, evidence_of),
         pairs=pairs,
         controls=tuple(row for row in rows if row.is_control),
         noise=noise_sentence(run["noise_floor"]),
@@ -156,8 +162,7 @@ def _without(claims: Sequence[Json], audited: set[str]) -> list[Json]:
     return [claim for claim in claims if claim["kind"] != "arithmetic" or claim["id"] not in audited]
 
 
-def _opening(claims: Sequence[Json], pairs: Sequence[PairRow], values: Sequence[ValueRow]) -> str:
-    counts = count_verdicts(claims)
+def _opening(counts: Sequence[Count], pairs: Sequence[PairRow], values: Sequence[ValueRow]) -> str:
     total = sum(count.number for count in counts)
     holding = sum(count.number for count in counts if count.verdict.word in _HOLDS)
     judged = sum(count.number for count in counts if count.verdict.word != MISSING)
