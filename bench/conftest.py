@@ -140,8 +140,9 @@ def dialogue_twin(device: str, preset: str, pair: object, log: Log) -> Iterator[
 
     build = partial(_builder(family, preset, device), log=log)
     bench = Bench(
-        pair=pair, build=build, switches={"fastest": family.TWIN_SWITCHES}, device=device, phase="adversarial",
-        kind=twin_side, parity_steps=5, steps_from_one_state=1,
+        pair=pair, build=build, device=device, phase="adversarial", kind=twin_side, parity_steps=5,
+        switches={"optimized": family.TWIN_OPTIMIZED_SWITCHES, "fastest": family.TWIN_SWITCHES},
+        steps_from_one_state=1,
     )  # fmt: skip
     yield bench
     bench.close()

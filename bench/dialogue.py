@@ -24,9 +24,9 @@ class PhasesSide(Side):
             self.trainer.train_steps(num_batches, phase)
 
 
-def twin_side(label: str, *arguments: Any) -> Side:
-    """Return a side that its rows cannot take for TensorFlow's."""
-    return Side(f"PyTorch twin: {label}", *arguments)
+def twin_side(label: str, *arguments: Any, kind: Callable[..., Side] = Side) -> Side:
+    """Return a side, of a kind, that its rows cannot take for TensorFlow's."""
+    return kind(f"PyTorch twin: {label}", *arguments)
 
 
 def poisoned_steps(trainer: Any, phase: str, value: float) -> None:

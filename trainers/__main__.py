@@ -77,6 +77,7 @@ def _add_train(parser: argparse.ArgumentParser, module: ModuleType) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for its files (default: runs/FAMILY)")
     parser.add_argument("--epochs", type=_count, metavar="N", help="most epochs to train (default: the preset's)")
     parser.add_argument("--seed", type=_seed, metavar="N", help="seed of the training (default: 0)")
+    parser.add_argument("--device", metavar="NAME", help="cpu or cuda (default: the GPU if there is one)")
     parser.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="continue the training that wrote this file")
     parser.add_argument(
         "--switch", type=_setting, nargs="+", action="extend", default=[], metavar="NAME=on|off", help=switches
@@ -109,6 +110,7 @@ def _train(commands: Any, chosen: argparse.Namespace) -> None:
             out=chosen.out,
             epochs=chosen.epochs,
             seed=chosen.seed,
+            device=chosen.device,
             resume=chosen.resume,
             switches=dict(chosen.switch),
         )

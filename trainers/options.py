@@ -24,6 +24,7 @@ class TrainOptions:
         out: folder of the training's files.
         epochs: most epochs, those before a resume included.
         seed: of the training.
+        device: where it trains; without it the GPU if there is one, else the CPU.
         resume: checkpoint to continue from.
         switches: settings by name.
 
@@ -36,6 +37,7 @@ class TrainOptions:
     out: Path | None = None
     epochs: int | None = None
     seed: int | None = None
+    device: str | None = None
     resume: Path | None = None
     switches: Mapping[str, bool] = field(default_factory=dict)
 

@@ -406,6 +406,64 @@ def test_compiled_losses_keep_dropout_and_every_loss(name):
         assert found == pytest.approx(theirs, rel=1e-4)
 
 
+class Compilations:
+    """Counts what the compiler makes, and keeps the sizes of inputs that it left open."""
+
+    def __init__(self):
+        self.count, self.open_sizes = 0, []
+
+    def __call__(self, graph, inputs):
+        self.count += 1
+        sizes = [size for each in inputs if isinstance(each, torch.Tensor) for size in each.shape]
+        self.open_sizes += [one for one in (*inputs, *sizes) if isinstance(one, torch.SymInt)]
+        return graph.forward
+
+
+@pytest.fixture
+def compilations(monkeypatch):
+    """Count what is compiled; what it makes is as slow as what it was made of."""
+    made, compile_ = Compilations(), torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, dynamic=None, **_: compile_(f, backend=made, dynamic=dynamic))
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(recompile_limit=8):
+        yield made
+    torch._dynamo.reset()
+
+
+def compiled_epochs(name, compilations, batch_size=11):
+    """Train two epochs whose last batch is smaller; how much was compiled in each."""
+    (switch,) = compiled(name)
+    ours, counts = make(name, switches={switch: True}, batch_size=batch_size), [compilations.count]
+    for _ in range(2):
+        ours.train_epoch("train")
+        counts.append(compilations.count)
+    return [after - before for before, after in itertools.pairwise(counts)]
+
+
+@both_families
+def test_an_epochs_last_and_smaller_batch_is_compiled_once_and_no_size_is_left_open(name, compilations):
+    first, second = compiled_epochs(name, compilations)
+    assert (first, second) == (2 * (1 + (name == "text_to_image")), 0)
+    assert compilations.open_sizes == []
+
+
+@both_families
+def test_a_size_left_open_would_be_seen(name, compilations, monkeypatch):
+    """The negative control: PyTorch's default, which compiles a second time for any size."""
+    with_sizes = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **_: with_sizes(f))
+    compiled_epochs(name, compilations)
+    assert compilations.open_sizes
+
+
+@both_families
+def test_many_trainers_of_one_process_are_all_compiled(name, compilations):
+    """Beyond eight compilations of one function PyTorch would run it uncompiled, and only write a warning."""
+    counts = [compiled_epochs(name, compilations, batch_size=batch_size)[0] for batch_size in (8, 9, 10, 11, 12, 13)]
+    assert min(counts) > 0
+    assert sum(counts) > 8 * (1 + (name == "text_to_image"))
+
+
 def assert_same_keys(left, right):
     assert [path for path, _ in leaves(left)] == [path for path, _ in leaves(right)]
 

@@ -11,7 +11,7 @@ import pytest
 from tests import strategies
 from tests.properties.controls import fails, holds
 from tests.states import assert_same_tree, same
-from trainers.dialogue_gan.torch_twin import TWIN_SWITCHES, build
+from trainers.dialogue_gan.torch_twin import TWIN_SWITCHES, TWIN_TIERS, build
 
 torch = pytest.importorskip("torch")
 
@@ -308,9 +308,17 @@ def test_a_step_without_gradients_or_with_a_closure_is_refused():
 # --- 37 ---
 
 
+# With these the optimized tier computes what the others do; compiling would take longer than these tests.
+NEUTRAL = {"temp_start": 1.0, "temp_end": 1.0, "gradient_clip": float("inf")}
+UNCOMPILED = {"optimized": {"compiled_steps": False}}
+
+
 def check_states(build, seed, num_steps, first, then):
-    """37: the state of either tier loads into the other key for key and bit for bit, and both go on alike."""
-    one, other = (build(tier, seed=seed + number, **QUIET, **RATES) for number, tier in enumerate((first, then)))
+    """37: the state of any tier loads into any other key for key and bit for bit, and both go on alike."""
+    one, other = (
+        build(tier, seed=seed + number, switches=UNCOMPILED.get(tier), **QUIET, **RATES, **NEUTRAL)
+        for number, tier in enumerate((first, then))
+    )
     for phase in PHASES:
         one.train_steps(num_steps, phase)
     state = one.state()
@@ -318,11 +326,14 @@ def check_states(build, seed, num_steps, first, then):
     assert_same_tree(other.state(), state)
     for trainer in (one, other):
         trainer.train_steps(2, "adversarial")
-    assert_alike(dict(other.metrics), dict(one.metrics), FLOAT32)
+    ours, theirs = (
+        {name: value for name, value in trainer.metrics.items() if name != "temperature"} for trainer in (other, one)
+    )
+    assert_alike(ours, theirs, FLOAT32)
 
 
-tiers = strategies.st.sampled_from(["reference", "fastest"])
-states = holds(check_states, strategies.few_seeds(), strategies.few(3), tiers, tiers, max_examples=8)
+tiers = strategies.st.sampled_from(TWIN_TIERS)
+states = holds(check_states, strategies.few_seeds(), strategies.few(3), tiers, tiers, max_examples=12)
 
 
 def test_37_the_state_of_either_tier_loads_into_the_other_key_for_key():

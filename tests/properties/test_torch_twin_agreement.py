@@ -15,7 +15,8 @@ from tests.states import assert_same_tree
 tf = pytest.importorskip("tensorflow")
 torch = pytest.importorskip("torch")
 
-from trainers.dialogue_gan import build as build_tensorflow  # noqa: E402 - only with both frameworks
+from trainers.clipping_tensorflow import clip_by_global_norm  # noqa: E402 - only with both frameworks
+from trainers.dialogue_gan import build as build_tensorflow  # noqa: E402 - likewise
 from trainers.dialogue_gan.config import PHASES  # noqa: E402 - likewise
 from trainers.dialogue_gan.model import dropped, num_parameters, sample_sequences, seed_words  # noqa: E402 - likewise
 from trainers.dialogue_gan.reference import DISCRIMINATOR_DROPOUT, GENERATOR_DROPOUT, SAMPLING  # noqa: E402 - likewise
@@ -25,6 +26,8 @@ from trainers.dialogue_gan.twin.draws import HEAD_SIZES, num_updates, split  # n
 from trainers.dialogue_gan.twin.model import incremental_sequences  # noqa: E402 - likewise
 from trainers.dialogue_gan.twin.model import num_parameters as num_parameters_of_twin  # noqa: E402 - likewise
 from trainers.dialogue_gan.twin.model import sample_sequences as sample_of_twin  # noqa: E402 - likewise
+from trainers.dialogue_gan.twin.optimized import OptimizedTrainer  # noqa: E402 - likewise
+from trainers.dialogue_gan.twin.optimizer import GuardedAdam  # noqa: E402 - likewise
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 
@@ -306,6 +309,156 @@ def test_several_steps_of_all_phases_agree():
             trainer.train_steps(4, phase)
         assert_close(ours.metrics, theirs.metrics)
     assert ours.evaluate() == pytest.approx(theirs.evaluate(), rel=1e-4)
+
+
+# --- The optimized tiers ---
+
+DOCUMENTED = {
+    "sequence_length": 3, "temp_start": 1.5, "temp_decay": 0.8, "gradient_clip": 0.02, "d_train_interval": 2,
+    "max_consecutive_skips": 5,
+}  # fmt: skip
+"""Settings under which every switch of the documents computes something."""
+
+
+@functools.cache
+def optimized_tensorflow():
+    """Build TensorFlow's optimized trainer, whose graphs would take longer to trace, and return its first state.
+
+    The discriminator has opinions in that state: the generator's losses are more than rounding.
+    """
+    trainer = build_tensorflow("optimized", switches={"graph_steps": False}, **{**QUIET, **RATES, **DOCUMENTED})
+    start = trainer.state()
+    start["discriminator"] = {name: 3 * value for name, value in start["discriminator"].items()}
+    return trainer, start
+
+
+def check_optimized(kind, seed):
+    """The same random numbers give the same figures in all phases and over the end of an epoch."""
+    theirs, start = optimized_tensorflow()
+    ours = build_twin("optimized", switches={"compiled_steps": False}, **{**QUIET, **RATES, **DOCUMENTED})
+    ours.__class__ = kind
+    start = {**start, "progress": {**start["progress"], "seed": seed}}
+    for trainer in (theirs, drawing_as_tensorflow(ours)):
+        trainer.load_state(start)
+    for phase, num_steps in ((PHASES[0], 2), (PHASES[1], 1), (PHASES[2], theirs.num_batches + 2)):
+        for trainer in (theirs, ours):
+            trainer.train_steps(num_steps, phase)
+        found, wanted = dict(ours.metrics), dict(theirs.metrics)
+        del wanted["num_traces"]
+        assert found.keys() == wanted.keys()
+        assert_close(found, wanted)
+        for name in found.keys() - {name for name, value in found.items() if isinstance(value, list)}:
+            assert found[name] == wanted[name], name
+    assert found["temperature"] == pytest.approx(1.5 * 0.8), "the second epoch"
+    assert ours.state()["progress"].keys() == theirs.state()["progress"].keys()
+
+
+optimized = holds(check_optimized, strategies.seeds(), max_examples=2)
+
+
+class Unclipped(OptimizedTrainer):
+    """Takes the gradients as they are."""
+
+    def _train_batch(self, phase, batch):
+        for network in ("generator", "discriminator"):
+            getattr(self, f"{network}_optimizer")._limit = float("inf")
+        super()._train_batch(phase, batch)
+
+
+class EveryBatch(OptimizedTrainer):
+    """Trains the discriminator in every batch."""
+
+    def _is_due(self):
+        return True
+
+
+class AtOne(OptimizedTrainer):
+    """Leaves the temperature out."""
+
+    def _set_temperature(self, _):
+        self._temperature = 1.0
+
+
+def test_the_optimized_tiers_agree_to_1e_5_where_every_switch_computes_something():
+    optimized(OptimizedTrainer)
+
+
+@pytest.mark.parametrize("kind", [Unclipped, EveryBatch, AtOne])
+def test_a_fault_of_the_optimized_twin_is_noticed(kind):
+    assert fails(optimized, kind)
+
+
+def check_clipping(kind, seed, scale, limit, special):
+    """Norm and clipped gradients are TensorFlow's, with an id that comes twice, and with a value that is not finite."""
+    random, ids_N = np.random.default_rng(seed), [0, 2, 0]
+    rows_NE, dense = np.float32(random.normal(size=(2, 3, 2), scale=scale))
+    dense[0, 0] += special
+    network = torch.nn.ModuleDict(
+        {"embedding": model.Embedding(4, 2), "dense": torch.nn.Linear(2, 3, bias=False)}
+    )  # fmt: skip
+    ours = GuardedAdam(network, "network", 0.1, 1.0, limit=limit)
+    ours.__class__ = kind
+    ours.zero_grad()
+    network["embedding"](torch.tensor(ids_N)).backward(torch.from_numpy(rows_NE))
+    network["dense"].weight.grad = torch.from_numpy(dense.copy())
+    slices = tf.IndexedSlices(tf.constant(rows_NE), tf.constant(ids_N), (4, 2))
+    wanted = clip_by_global_norm([slices, tf.constant(dense)], limit)
+    np.testing.assert_allclose(ours.clip().numpy(), wanted.norm.numpy(), 2e-6)
+    rows, dense = wanted.gradients
+    squares = tf.IndexedSlices(tf.square(rows.values), rows.indices, rows.dense_shape)
+    # Rows of ids that do not come are zero in TensorFlow even where a NaN is the factor.
+    found = [network["embedding"].weight.grad[ids_N], network["embedding"].squares[ids_N], network["dense"].weight.grad]
+    wanted = [tf.gather(tf.convert_to_tensor(each), ids_N) for each in (rows, squares)] + [dense]
+    for mine, theirs in zip(found, wanted, strict=True):
+        # Rows that come twice may cancel in their sum.
+        np.testing.assert_allclose(mine.numpy(), theirs.numpy(), 3e-6, 1e-6 * min(scale, limit))
+
+
+clipping = holds(
+    check_clipping,
+    strategies.seeds(),
+    strategies.st.sampled_from([1e-3, 1.0, 100.0]),
+    strategies.st.sampled_from([1e-4, 0.5, 1e3, float("inf")]),
+    strategies.st.sampled_from([0.0, 0.0, float("nan"), float("inf")]),
+    max_examples=30,
+)
+
+
+class OfSums(GuardedAdam):
+    """Takes the norm of an embedding's rows after they are added up."""
+
+    def _squares(self, gradients):
+        return [gradient.square() for gradient in gradients]
+
+
+class WithEpsilon(GuardedAdam):
+    """Clips as PyTorch does, which adds an epsilon to the norm."""
+
+    def clip(self):
+        norm = super().clip()
+        for weight in self.weights:
+            weight.grad.mul_(norm / (norm + 1e-6))
+        return norm
+
+
+class LeavingSquares(GuardedAdam):
+    """Forgets that an embedding's squares shrink with its gradient."""
+
+    def clip(self):
+        squares = [each.clone() for each in self._squares_of_embeddings.values()]
+        norm = super().clip()
+        for each, value in zip(self._squares_of_embeddings.values(), squares, strict=True):
+            each.copy_(value)
+        return norm
+
+
+def test_the_optimized_twin_clips_as_tensorflow_does():
+    clipping(GuardedAdam)
+
+
+@pytest.mark.parametrize("kind", [OfSums, WithEpsilon, LeavingSquares])
+def test_another_clipping_is_noticed(kind):
+    assert fails(clipping, kind)
 
 
 def test_the_numbers_given_are_as_many_as_the_twin_takes():

@@ -1,17 +1,26 @@
 """The dialogue GAN's twin in PyTorch: the contract, its weights, what it prints and counts. Needs no TensorFlow."""
 
+import contextlib
+import gc
 import re
+import types
 
 import numpy as np
 import pytest
 
+from speedclaims.recorders.syncs_torch import counting_syncs
 from tests.trainers.dialogue_contract import PHASES, SMALL, check_contract, check_epochs, check_error_in_step, fresh_of
 from trainers.contract import BadInput
 
 torch = pytest.importorskip("torch")
 
 from trainers.dialogue_gan.config import DialogueConfig  # noqa: E402 - only with PyTorch
-from trainers.dialogue_gan.torch_twin import TWIN_SWITCHES, TWIN_TIERS, build  # noqa: E402 - likewise
+from trainers.dialogue_gan.torch_twin import (  # noqa: E402 - likewise
+    TWIN_OPTIMIZED_SWITCHES,
+    TWIN_SWITCHES,
+    TWIN_TIERS,
+    build,
+)
 from trainers.dialogue_gan.twin.draws import num_uniforms, split  # noqa: E402 - likewise
 from trainers.dialogue_gan.twin.model import (  # noqa: E402 - likewise
     Discriminator,
@@ -27,7 +36,14 @@ pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 TINY = DialogueConfig.preset("tiny")
 
 
-fresh = fresh_of(build)
+def build_uncompiled(tier, **arguments):
+    """Build a trainer whose steps run operation by operation: compiling takes longer than these tests."""
+    if tier == "optimized":
+        arguments["switches"] = {"compiled_steps": False, **arguments.get("switches", {})}
+    return build(tier, **arguments)
+
+
+fresh = fresh_of(build_uncompiled)
 
 
 # --- the contract ---
@@ -80,10 +96,11 @@ def test_samples_are_as_many_and_the_same_for_the_same_seed():
 
 
 def test_what_cannot_be_used_is_refused_in_one_line(monkeypatch):
-    with pytest.raises(BadInput, match="unknown tier 'optimized'"):
-        build("optimized", **SMALL)
-    with pytest.raises(BadInput, match="unknown switch 'fast'"):
-        build("fastest", switches={"fast": True}, **SMALL)
+    with pytest.raises(BadInput, match="unknown tier 'slowest'"):
+        build("slowest", **SMALL)
+    for tier, unknown in (("optimized", "graph_steps"), ("fastest", "fast")):
+        with pytest.raises(BadInput, match=f"unknown switch '{unknown}'"):
+            build(tier, switches={unknown: True}, **SMALL)
     with pytest.raises(BadInput, match="no switches"):
         build("reference", switches={TWIN_SWITCHES[0].name: True}, **SMALL)
     with pytest.raises(BadInput, match="unknown device 'tpu0'"):
@@ -105,6 +122,159 @@ def test_on_a_cpu_what_is_cudas_stays_off():
     asked = build("fastest", switches={"cuda_graphs": True}, log=print, **SMALL)
     asked.train_steps(1, "adversarial")
     assert asked._captured == {}
+
+
+@pytest.fixture
+def pretended_graphs(monkeypatch):
+    """CUDA's streams and graphs where there is no CUDA: a capture runs what it records. Holds the streams in use."""
+    stream = types.SimpleNamespace(wait_stream=lambda _: None)
+    used = []
+
+    class Capture(contextlib.nullcontext):
+        capture_stream = types.SimpleNamespace(wait_stream=lambda _: None)
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: types.SimpleNamespace(replay=lambda: None))
+    monkeypatch.setattr(torch.cuda, "graph", Capture)
+    monkeypatch.setattr(torch.cuda, "stream", lambda one: contextlib.nullcontext(used.append(one)))
+    return used
+
+
+def capture(trainer, phase="adversarial"):
+    batch = next(trainer.data.batches_of_epoch(trainer.config.batch_size, trainer.seed, 0))
+    return trainer._capture(phase, trainer.moved(batch), trainer.uniforms(phase, len(batch.tokens_BT)))
+
+
+def test_no_gradient_node_of_a_weight_outlives_into_a_capture(pretended_graphs, monkeypatch):
+    """The node that accumulates a gradient stays on the stream that made it, which no capture may wait for."""
+    trainer, _ = fresh("fastest")
+    weights = {id(weight) for part in (trainer.generator, trainer.discriminator) for weight in part.parameters()}
+    computed, held = trainer._computed, []
+
+    def holders():
+        functions = [one.grad_fn for one in gc.get_objects() if type(one) is torch.Tensor and one.grad_fn is not None]
+        nodes = [node for function in functions for node, _ in function.next_functions]
+        return [node for node in nodes if id(getattr(node, "variable", None)) in weights]
+
+    def watched(*arguments):
+        held.append(len(holders()))
+        return computed(*arguments)
+
+    monkeypatch.setattr(trainer, "_computed", watched)
+    capture(trainer)
+    assert held == [0, 0, 0]
+    copies = [tensor.clone() for tensor in trainer.generator_optimizer.tensors()]
+    assert 0 < len(holders()) <= len(copies), "the control"
+
+
+def test_captures_take_one_stream_on_each_of_which_a_library_would_keep_memory(pretended_graphs):
+    trainer, _ = fresh("fastest")
+    for phase in PHASES:
+        capture(trainer, phase)
+    assert len(pretended_graphs) == len(PHASES)
+    assert {id(stream) for stream in pretended_graphs} == {id(torch.cuda.graph.capture_stream)}
+
+
+def test_dropped_graphs_are_captured_again(pretended_graphs, monkeypatch):
+    trainer, _ = fresh("fastest")
+    captured = []
+    monkeypatch.setattr(trainer, "_figures_of_batch", trainer._replayed)
+    monkeypatch.setattr(trainer, "_capture", lambda *given: captured.append(given[0]) or capture_of(trainer, *given))
+    capture_of = type(trainer)._capture
+    trainer.train_steps(2, "adversarial")
+    assert captured == ["adversarial"]
+    trainer.drop_graphs()
+    trainer.train_steps(1, "adversarial")
+    assert captured == ["adversarial"] * 2
+    trainer.close()
+    assert trainer._captured == {}
+
+
+# --- the optimized tier ---
+
+
+def test_the_optimized_tier_prints_the_lines_of_the_documents():
+    trainer, lines = fresh("optimized", sample_every=1)
+    trainer.batch_seconds.clear()
+    trainer.final_statistics()
+    assert lines == [], "nothing to say before the first adversarial batch"
+    trainer.train_epoch("adversarial")
+    trainer.final_statistics()
+    number, ms = r"-?\d+\.\d{4}", r"\d+\.\dms"
+    patterns = (
+        r"Epoch 1/2 \| Temperature: 2\.000",
+        rf"Batch 10: G_Loss={number}, D_Loss={number}, D_Acc={number}, Reward={number} \| \u26a1{ms}/batch",
+        "\n  \U0001f4ca EPOCH SUMMARY:",
+        *(f"    {name}: {number}" for name in ("Generator Loss", "Discriminator Loss")),
+        rf"    Discriminator Accuracy: {number}( \U0001f3af)?",
+        f"    Average Reward: {number}",
+        rf"    Epoch Time: \d+\.\d\ds \| Avg Batch: {ms}",
+        r"Sample: \w+: .*",
+        "Performance Stats:",
+        f"  Total batches: {trainer.num_batches}",
+        *(f"  {name} batch time: {ms}" for name in ("Avg", "Min", "Max")),
+        r"  Final temperature: 1\.900",
+        f"  Final D accuracy: {number}",
+    )
+    assert len(patterns) == len(lines), lines
+    for pattern, line in zip(patterns, lines, strict=True):
+        assert re.fullmatch(pattern, line), (pattern, line)
+
+
+@pytest.mark.parametrize(
+    ("tier", "arguments", "steps"),
+    [
+        ("reference", {}, []),
+        ("reference", {"EAGER": True}, []),
+        ("reference", {"eager": False}, ["pretrain_generator_step", "discriminator_step", "generator_step"]),
+        ("optimized", {}, ["pretrain_generator_step", "discriminator_step", "adversarial_generator_step"]),
+        ("optimized", {"switches": {"compiled_steps": False}, "eager": False}, []),
+        ("fastest", {"eager": False}, []),
+    ],
+)
+def test_steps_are_compiled_where_the_configuration_or_a_switch_says_so(tier, arguments, steps, monkeypatch):
+    asked = []
+
+    def pretended(step, *, dynamic, isolate_recompiles):
+        assert (dynamic, isolate_recompiles) == (False, True)
+        asked.append(step.__name__)
+        return step
+
+    monkeypatch.setattr(torch, "compile", pretended)
+    trainer = build(tier, log=lambda _: None, **SMALL, **arguments)
+    assert asked == steps
+    trainer.train_steps(1, "adversarial")
+    assert np.isfinite(trainer.metrics["train_losses"]).all()
+
+
+def test_without_a_compiler_steps_are_not_compiled_unless_asked_for(monkeypatch):
+    monkeypatch.setattr("trainers.dialogue_gan.twin.optimized.compiles_for", lambda _: False)
+    assert not build("optimized", **SMALL).switches["compiled_steps"]
+    assert build("optimized", switches={"compiled_steps": True}, **SMALL).switches["compiled_steps"]
+
+
+@pytest.mark.parametrize(
+    ("off", "in_steps", "at_the_end"),
+    [
+        ((), 4, 4 + 1),  # the line after the tenth batch; then four series and the flags
+        (("nan_skip",), 4, 4),
+        (("device_accuracy",), 10 + 4, 3 + 1),
+        (("deferred_metrics",), 3 * 10 + 2 * 10 + 4, 1),
+        ([switch.name for switch in TWIN_OPTIMIZED_SWITCHES], 4 * 10 + 4, 0),
+    ],
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on CUDA the copies of the batches count too")
+def test_the_optimized_tier_waits_for_the_device_as_often_as_its_switches_say(off, in_steps, at_the_end):
+    trainer = build_uncompiled("optimized", switches=dict.fromkeys(off, False), log=lambda _: None, **SMALL)
+    assert trainer.num_batches >= 10, "an epoch's end is one more fetch of everything"
+    for run, count in (
+        (lambda: trainer.train_steps(10, "adversarial"), in_steps),
+        (lambda: trainer.metrics, at_the_end),
+        (lambda: trainer.metrics, 0),
+    ):
+        with counting_syncs() as syncs:
+            run()
+        assert (syncs.own.total(), syncs.internal) == (count, 0)
 
 
 # --- weights ---

@@ -59,7 +59,7 @@ def train(options: TrainOptions) -> None:
     data = files.find_data(config, options.data)
     switches = options.switches_over(resumed, tier)
     seed = options.seed or 0
-    trainer = assemble(tier, config, data=data, device=None, seed=seed, switches=switches, log=_say)
+    trainer = assemble(tier, config, data=data, device=options.device, seed=seed, switches=switches, log=_say)
     with contextlib.closing(trainer):
         history: dict[str, list[dict[str, float]]] = {phase: [] for phase in PHASES}
         if resumed is not None and options.resume is not None:

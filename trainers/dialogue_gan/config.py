@@ -10,7 +10,8 @@ from trainers.contract import BadInput
 from trainers.switches import Switch
 
 __all__ = [
-    "FASTEST_SWITCHES", "PHASES", "PRESETS", "SWITCHES", "TIERS", "TWIN_SWITCHES", "TWIN_TIERS", "DialogueConfig"
+    "FASTEST_SWITCHES", "PHASES", "PRESETS", "SWITCHES", "TIERS", "TWIN_OPTIMIZED_SWITCHES", "TWIN_SWITCHES",
+    "TWIN_TIERS", "DialogueConfig",
 ]  # fmt: skip
 
 TIERS = ("reference", "optimized", "fastest")
@@ -19,50 +20,58 @@ TIERS = ("reference", "optimized", "fastest")
 PHASES = ("generator_pretraining", "discriminator_pretraining", "adversarial")
 """The phases of a training, in their order."""
 
+_DEFERRED_METRICS = Switch(
+    "deferred_metrics",
+    "losses and rewards stay on the device and are fetched once an epoch",
+)
+_DEVICE_ACCURACY = Switch(
+    "device_accuracy",
+    "the discriminator's accuracy stays on the device and is fetched once an epoch",
+)
+_DISCRIMINATOR_INTERVAL = Switch(
+    "discriminator_interval",
+    "the discriminator is trained every d_train_interval batches only, and fakes are made only then",
+    parity="statistical",
+    work="different",
+    neutral_when="d_train_interval is 1",
+)
+_GLOBAL_NORM_CLIPPING = Switch(
+    "global_norm_clipping",
+    "all gradients of a network together are clipped to the norm gradient_clip",
+    parity="statistical",
+    neutral_when="no step's norm reaches gradient_clip",
+)
+_NAN_SKIP = Switch(
+    "nan_skip",
+    "an update whose gradients or their norm are not finite is left out; does nothing while all are finite",
+)
+_TEMPERATURE_SCHEDULE = Switch(
+    "temperature_schedule",
+    "the generator's logits are divided by a temperature that falls from epoch to epoch",
+    parity="statistical",
+    work="different",
+    neutral_when="temp_start and temp_end are 1",
+)
+_PYTHON_FLOAT_TEMPERATURE = Switch(
+    "python_float_temperature",
+    "the documents' own way to pass the temperature, by which graphs are traced anew every epoch",
+    parity="close",
+    default=False,
+)
+
 SWITCHES = (
-    Switch(
-        "deferred_metrics",
-        "losses and rewards stay on the device and are fetched once an epoch",
-    ),
-    Switch(
-        "device_accuracy",
-        "the discriminator's accuracy stays on the device and is fetched once an epoch",
-    ),
+    _DEFERRED_METRICS,
+    _DEVICE_ACCURACY,
     Switch(
         "graph_steps",
         "train steps are compiled into graphs (tf.function) instead of running operation by operation",
         parity="close",
     ),
-    Switch(
-        "discriminator_interval",
-        "the discriminator is trained every d_train_interval batches only, and fakes are made only then",
-        parity="statistical",
-        work="different",
-        neutral_when="d_train_interval is 1",
-    ),
-    Switch(
-        "global_norm_clipping",
-        "all gradients of a network together are clipped to the norm gradient_clip",
-        parity="statistical",
-        neutral_when="no step's norm reaches gradient_clip",
-    ),
-    Switch(
-        "nan_skip",
-        "an update whose gradients or their norm are not finite is left out; does nothing while all are finite",
-    ),
-    Switch(
-        "temperature_schedule",
-        "the generator's logits are divided by a temperature that falls from epoch to epoch",
-        parity="statistical",
-        work="different",
-        neutral_when="temp_start and temp_end are 1",
-    ),
-    Switch(
-        "python_float_temperature",
-        "the documents' own way to pass the temperature, by which graphs are traced anew every epoch",
-        parity="close",
-        default=False,
-    ),
+    _DISCRIMINATOR_INTERVAL,
+    _GLOBAL_NORM_CLIPPING,
+    _NAN_SKIP,
+    _TEMPERATURE_SCHEDULE,
+    _PYTHON_FLOAT_TEMPERATURE,
 )
 """What documents 000 to 002 add to the reference, in the order of document 000's list."""
 
@@ -98,8 +107,24 @@ FASTEST_SWITCHES = (
 )
 """What the fastest tier adds to the reference: the same work and mathematics."""
 
-TWIN_TIERS = ("reference", "fastest")
+TWIN_TIERS = ("reference", "optimized", "fastest")
 """The tiers of the twin in PyTorch, slowest first."""
+
+TWIN_OPTIMIZED_SWITCHES = (
+    _DEFERRED_METRICS,
+    _DEVICE_ACCURACY,
+    Switch(
+        "compiled_steps",
+        "train steps are compiled by torch.compile instead of running operation by operation; on with a compiler",
+        parity="close",
+    ),
+    _DISCRIMINATOR_INTERVAL,
+    _GLOBAL_NORM_CLIPPING,
+    _NAN_SKIP,
+    _TEMPERATURE_SCHEDULE,
+    _PYTHON_FLOAT_TEMPERATURE,
+)
+"""What the twin's optimized tier adds to its reference: the mechanisms of documents 000 to 002 in PyTorch."""
 
 TWIN_SWITCHES = (
     _INCREMENTAL_DECODING,
@@ -180,7 +205,8 @@ class DialogueConfig(Configuration):
         sample_temperature: of the sample that is printed.
         sample_every: adversarial epochs between two printed samples.
         eager: whether the train steps run operation by operation; in the optimized tier it decides the default of the
-            switch `graph_steps`, in the fastest it counts only without `compiled_step`.
+            switch `graph_steps`, in the fastest it counts only without `compiled_step`. Of the twin in PyTorch only
+            the reference reads it.
         steps_per_call: batches that the fastest tier trains in one call, under `batched_calls`.
         d_train_interval: batches between two that train the discriminator, under `discriminator_interval`.
         gradient_clip: limit of the norm of all gradients together, under `global_norm_clipping`.

@@ -70,7 +70,7 @@ def train(options: TrainOptions) -> None:
     model_files = _chosen_files(options)
     data = find_data(config, options.data)
     switches = options.switches_over(resumed, tier)
-    trainer = assemble(tier, config, data=data, device=best_device(), seed=options.seed or 0, switches=switches)
+    trainer = assemble(tier, config, data=data, device=options.device, seed=options.seed or 0, switches=switches)
     with contextlib.closing(trainer):
         metrics = TrainingMetrics()
         if resumed is not None and options.resume is not None:

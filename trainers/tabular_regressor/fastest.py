@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 from torch.utils.data import DataLoader
 
 from trainers.clipping import clip_by_global_norm, clipping_divisor
+from trainers.compiling import compile_each_size
 from trainers.devices import compiles_for
 from trainers.flat import FlatWeights
 from trainers.fused import align_moments, portable_state, with_kernels_of
@@ -204,9 +205,8 @@ class FastestTrainer(ReferenceTrainer):
         """Compile the loss of a batch as a function of the buffer."""
         scored = _Scored(self.model, self._loss_of_batch)
 
-        # Its own random numbers would be other dropout masks than the reference's. The last batch of an epoch, where it
-        # is smaller, gets kernels of its own: those for any size are slower.
-        @partial(torch.compile, dynamic=False, options={"fallback_random": True})
+        # Its own random numbers would be other dropout masks than the reference's.
+        @partial(compile_each_size, options={"fallback_random": True})
         def loss(buffer_W: Tensor, features_BF: Tensor, targets_BK: Tensor) -> Tensor:
             weights = {f"network.{name}": weight for name, weight in flat.views(buffer_W).items()}
             return cast("Tensor", functional_call(scored, weights, (features_BF, targets_BK)))

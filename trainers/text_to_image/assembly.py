@@ -25,7 +25,7 @@ def assemble(  # noqa: PLR0913 - the arguments of the family's build, once more
     config: TextToImageConfig,
     *,
     data: CaptionData | str | Path | None,
-    device: str,
+    device: str | None,
     seed: int,
     switches: Mapping[str, bool] | None,
     log: Callable[[str], None] | None = None,

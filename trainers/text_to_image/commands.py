@@ -12,7 +12,6 @@ from torch import Tensor
 
 from trainers import checkpoint
 from trainers.contract import BadInput
-from trainers.devices import best_device
 from trainers.interruption import StopSignals
 from trainers.options import TrainOptions
 from trainers.progress import EpochProgress
@@ -57,7 +56,7 @@ def train(options: TrainOptions) -> None:
     switches = options.switches_over(resumed, tier)
     log = TrainingLog(files.log)
     trainer = assemble(
-        tier, config, data=data, device=best_device(), seed=options.seed or 0, switches=switches, log=log
+        tier, config, data=data, device=options.device, seed=options.seed or 0, switches=switches, log=log
     )
     with contextlib.closing(trainer):
         history, unfinished_seconds = [], 0.0

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.utils.data import DataLoader
 
+from trainers.compiling import compile_each_size
 from trainers.fused import align_moments, portable_state, with_kernels_of
 from trainers.loading import make_loader
 from trainers.mixed_precision import multiplies_bfloat16
@@ -85,7 +86,7 @@ class FastestTrainer(ReferenceTrainer):
         self._loss_d = self._joined_discriminator_loss if on["joined_passes"] else self._discriminator_loss
         self._loss_g = self._generator_loss
         if on["compiled_losses"]:
-            self._loss_d, self._loss_g = torch.compile(self._loss_d), torch.compile(self._loss_g)
+            self._loss_d, self._loss_g = compile_each_size(self._loss_d), compile_each_size(self._loss_g)
         # None stands for every weight that the loss depends on, the discriminator's too.
         self._weights_of_g = list(self.generator.parameters()) if on["pruned_backward"] else None
         self._note = self._note_later if on["deferred_metrics"] else self._note_at_once

@@ -1,16 +1,19 @@
-"""Puts a trainer of the twin together from its configuration; the one place that knows the class of either tier."""
+"""Puts a trainer of the twin together from its configuration; the one place that knows the class of every tier."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from trainers.devices import find_device
-from trainers.dialogue_gan.config import TWIN_SWITCHES, DialogueConfig
+from trainers.dialogue_gan.config import TWIN_OPTIMIZED_SWITCHES, TWIN_SWITCHES, DialogueConfig
 from trainers.dialogue_gan.data import find_data
 from trainers.dialogue_gan.twin.fastest import FastestTrainer
+from trainers.dialogue_gan.twin.optimized import OptimizedTrainer
 from trainers.dialogue_gan.twin.reference import ReferenceTrainer
 from trainers.switches import resolve
 
 __all__ = ["assemble"]
+
+_SWITCHES = {"reference": (), "optimized": TWIN_OPTIMIZED_SWITCHES, "fastest": TWIN_SWITCHES}
 
 
 def assemble(  # noqa: PLR0913 - the arguments of the twin's build, once more
@@ -24,10 +27,11 @@ def assemble(  # noqa: PLR0913 - the arguments of the twin's build, once more
     log: Callable[[str], None] | None,
 ) -> ReferenceTrainer:
     """Build the trainer of one tier; see `trainers.dialogue_gan.torch_twin.build`."""
-    resolve(TWIN_SWITCHES if tier == "fastest" else (), switches)
+    resolve(_SWITCHES[tier], switches)
     place = find_device(device)
     loaded = find_data(config, data)
     write = print if log is None else log
-    if tier == "fastest":
-        return FastestTrainer(config, loaded, device=place, seed=seed, switches=switches, log=write)
-    return ReferenceTrainer(config, loaded, device=place, seed=seed, log=write)
+    if tier == "reference":
+        return ReferenceTrainer(config, loaded, device=place, seed=seed, log=write)
+    kind = OptimizedTrainer if tier == "optimized" else FastestTrainer
+    return kind(config, loaded, device=place, seed=seed, switches=switches, log=write)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from trainers.dialogue_gan.data import Batch, DialogueData
 from trainers.dialogue_gan.phases import BATCHES_PER_LINE, SERIES, batch_line
 from trainers.dialogue_gan.twin.draws import DiscriminatorDraws, Draws, GeneratorDraws, split
 from trainers.dialogue_gan.twin.model import incremental_sequences, sample_sequences
+from trainers.dialogue_gan.twin.optimized import moved_without_waiting
 from trainers.dialogue_gan.twin.optimizer import ForeachAdam, KerasAdam
 from trainers.dialogue_gan.twin.reference import Inputs, ReferenceTrainer
 from trainers.mixed_precision import multiplies_bfloat16
@@ -103,8 +105,16 @@ class FastestTrainer(ReferenceTrainer):
 
     def close(self) -> None:
         """Give back the captured graphs and their memory too."""
-        self._captured.clear()
+        self.drop_graphs()
         super().close()
+
+    def drop_graphs(self) -> None:
+        """Forget the captured graphs; the next batch of each size is captured again."""
+        self._captured.clear()
+
+    def compile_steps(self) -> None:
+        """Leave the steps as they are, whatever the configuration says: `cuda_graphs` captures them."""
+        self._discriminator_step = self.discriminator_step
 
     # --- What the switches change ---
 
@@ -112,9 +122,7 @@ class FastestTrainer(ReferenceTrainer):
         """Bring a batch to the device without waiting for what that is still busy with."""
         if self.device.type != "cuda":
             return super().moved(batch)
-        return Inputs(
-            *(torch.from_numpy(array).pin_memory().to(self.device, non_blocking=True).long() for array in batch)
-        )
+        return moved_without_waiting(batch, self.device)
 
     def fakes(self, characters_B: Tensor, scenes_B: Tensor, uniforms_TBV: Tensor, temperature: float) -> Tensor:
         """As the reference's."""
@@ -142,7 +150,7 @@ class FastestTrainer(ReferenceTrainer):
 
     def generator_pretraining_figures(self, inputs: Inputs, draws: Draws) -> Tensor:
         """Pre-train the generator; its loss."""
-        return torch.stack([self.pretrain_generator(inputs, draws.of_generator[0])])
+        return torch.stack([self.pretrain_generator_step(inputs, draws.of_generator[0])])
 
     def discriminator_pretraining_figures(self, inputs: Inputs, draws: Draws) -> Tensor:
         """Pre-train the discriminator on fakes made for the batch; its loss and accuracy."""
@@ -153,7 +161,7 @@ class FastestTrainer(ReferenceTrainer):
         for each in draws.of_discriminator:
             d_loss, accuracy = self.train_discriminator(inputs, each)
         for masks in draws.of_generator:
-            g_loss, reward = self.train_generator(inputs, masks)
+            g_loss, reward = self.generator_step(inputs, masks)
         return torch.stack([g_loss, d_loss, accuracy, reward])
 
     def _computed(self, phase: str, inputs: Inputs, uniforms_N: Tensor) -> Tensor:
@@ -176,8 +184,14 @@ class FastestTrainer(ReferenceTrainer):
         """Record all kernels of a batch; the weights are as before it."""
         inputs, uniforms_N = Inputs(*(each.clone() for each in inputs)), uniforms_N.clone()
         tensors = [*self.generator_optimizer.tensors(), *self.discriminator_optimizer.tensors()]
-        before = [tensor.clone() for tensor in tensors]
-        stream: torch.cuda.Stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        # Detached: a clone with a gradient would keep the node that accumulates it on the stream of now, and a
+        # capture may not wait for another stream.
+        before = [tensor.detach().clone() for tensor in tensors]
+        graph = torch.cuda.CUDAGraph()
+        capture = torch.cuda.graph(graph)
+        # The warm-up runs on the stream of the captures, which is one and the same: for every further stream cuBLAS
+        # keeps 32 MiB for each thread until the process ends.
+        stream = cast("torch.cuda.Stream", capture.capture_stream)
         current = torch.cuda.current_stream(self.device)
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
@@ -186,8 +200,7 @@ class FastestTrainer(ReferenceTrainer):
         current.wait_stream(stream)
         for tensor, value in zip(tensors, before, strict=True):
             tensor.data.copy_(value)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with capture:
             figures_F = self._computed(phase, inputs, uniforms_N)
         return _Captured(graph, inputs, uniforms_N, figures_F)
 

@@ -6,6 +6,7 @@ divided by the root of 1 - beta_2^t, which makes Keras' epsilon thirty times as 
 
 # ruff: noqa: SLF001 - PyTorch documents its foreach operations under these names
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch.optim import Optimizer
 from trainers.dialogue_gan.twin.model import Embedding
 from trainers.dialogue_gan.twin.weights import keras_names, to_keras, to_torch
 
-__all__ = ["ForeachAdam", "KerasAdam"]
+__all__ = ["ForeachAdam", "GuardedAdam", "KerasAdam"]
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7  # Keras' defaults
 
@@ -42,8 +43,11 @@ class KerasAdam(Optimizer):
         self._slots = [f"{name}_{key.replace('/', '_')}" for key in self._keys]
         super().__init__(self.weights, {"lr": learning_rate})
         self.clipnorm = clipnorm
-        embeddings = [module for module in network.modules() if isinstance(module, Embedding)]
-        self._squares_of_embeddings = {module.weight: module.squares for module in embeddings}
+        squares_of = {id(each.weight): each.squares for each in network.modules() if isinstance(each, Embedding)}
+        # By the weights' numbers: of a dictionary whose keys are tensors, torch.compile prints all their values.
+        self._squares_of_embeddings = {
+            number: squares_of[id(weight)] for number, weight in enumerate(self.weights) if id(weight) in squares_of
+        }
         self.momentums = [torch.zeros_like(weight) for weight in self.weights]
         self.velocities = [torch.zeros_like(weight) for weight in self.weights]
         # On the device, as all that an update depends on: a captured update finds them there.
@@ -65,10 +69,10 @@ class KerasAdam(Optimizer):
             ValueError: a closure is given, or a weight has no gradient.
 
         """
-        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
+        gradients = self._gradients()
         if closure is not None or len(gradients) < len(self.weights):
             raise ValueError("every weight needs a gradient before the step, which takes no closure")
-        self.iteration += 1
+        self.iteration.add_(1)  # not `+= 1`: compiled by PyTorch 2.11 that fails
         self._update(gradients, self._squares(gradients), self._alpha())
 
     def tensors(self) -> list[Tensor]:
@@ -104,11 +108,13 @@ class KerasAdam(Optimizer):
         powers = [torch.pow(torch.full_like(step, beta), step) for beta in (_BETA_1, _BETA_2)]
         return self.learning_rate * torch.sqrt(1 - powers[1]) / (1 - powers[0])
 
+    def _gradients(self) -> list[Tensor]:
+        return [weight.grad for weight in self.weights if weight.grad is not None]
+
     def _squares(self, gradients: list[Tensor]) -> list[Tensor]:
         """Squares of the gradients, as Keras takes them."""
         held = self._squares_of_embeddings
-        of_each = zip(self.weights, gradients, strict=True)
-        return [held[weight] if weight in held else gradient.square() for weight, gradient in of_each]
+        return [held[number] if number in held else each.square() for number, each in enumerate(gradients)]
 
     def _update(self, gradients: list[Tensor], squares: list[Tensor], alpha: Tensor) -> None:
         of_each = zip(self.weights, gradients, squares, self.momentums, self.velocities, strict=True)
@@ -136,3 +142,73 @@ class ForeachAdam(KerasAdam):
         steps = torch._foreach_div(self.momentums, divisors)
         torch._foreach_mul_(steps, alpha)
         torch._foreach_sub_(self.weights, steps)
+
+
+class GuardedAdam(KerasAdam):
+    """Adam with a limit of the norm of all gradients together, and a guard against gradients that are not finite.
+
+    Nothing of it waits for the device.
+
+    Args:
+        network: as of `KerasAdam`.
+        name: as of `KerasAdam`.
+        learning_rate: as of `KerasAdam`.
+        clipnorm: as of `KerasAdam`; it limits the gradients that the other limit leaves.
+        limit: largest norm of all gradients together to leave as it is; infinity leaves all gradients as they are.
+        is_guarded: whether an update is left out if that norm is not finite.
+
+    Attributes:
+        applied: whether the last update was applied, a boolean on the device.
+
+    """
+
+    def __init__(  # noqa: PLR0913 - the base's, and one for each of the two mechanisms
+        self,
+        network: nn.Module,
+        name: str,
+        learning_rate: float,
+        clipnorm: float,
+        *,
+        limit: float = math.inf,
+        is_guarded: bool = False,
+    ) -> None:
+        """Make the moments, on the device of the weights."""
+        super().__init__(network, name, learning_rate, clipnorm)
+        self._limit, self._is_guarded = limit, is_guarded
+        self.applied = torch.ones((), dtype=torch.bool, device=self.iteration.device)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Update every weight by its clipped gradient, or leave all of them, their moments and the count as they are.
+
+        Raises:
+            ValueError: as `KerasAdam.step`.
+
+        """
+        norm = self.clip()
+        if not self._is_guarded:
+            super().step(closure)
+            return
+        # With zeros for gradients Adam would still move: the whole update is taken back.
+        before = [tensor.clone() for tensor in self.tensors()]
+        super().step(closure)
+        self.applied.copy_(norm.isfinite())
+        for tensor, value in zip(self.tensors(), before, strict=True):
+            tensor.copy_(torch.where(self.applied, tensor, value))
+
+    @torch.no_grad()
+    def clip(self) -> Tensor:
+        """Scale all gradients by limit / max(norm, limit), the formula of `tf.clip_by_global_norm`; return the norm.
+
+        It is the norm that TensorFlow takes: an embedding's rows count one by one, see `Embedding`.
+        """
+        gradients = self._gradients()
+        norm = torch.stack([square.sum() for square in self._squares(gradients)]).sum().sqrt()
+        if not math.isinf(self._limit):
+            factor = self._limit / norm.clamp(min=self._limit)
+            factor = torch.where(norm.isfinite(), factor, math.nan)  # as TensorFlow: nothing is left of an infinity
+            for gradient in gradients:
+                gradient.mul_(factor)
+            for squares in self._squares_of_embeddings.values():
+                squares.mul_(factor.square())
+        return norm

@@ -1,6 +1,6 @@
 """The dialogue GAN's training as `trainers.dialogue_gan.reference` has it, in PyTorch as one writes it at first.
 
-Naive on purpose, a line per switch of the fastest tier:
+Naive on purpose, a line per switch of the fastest tier; for those of the optimized tier see that module:
 
 - `incremental_decoding`: every token of a fake sequence takes a forward pass over the whole prefix.
 - `joined_discriminator`: the discriminator sees real and fake sequences one after the other.
@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainers.compiling import compile_each_size
 from trainers.dialogue_gan.config import PHASES, DialogueConfig
 from trainers.dialogue_gan.data import Batch, DialogueData
 from trainers.dialogue_gan.phases import BATCHES_PER_LINE, PhasedTrainer, batch_line, num_updates
@@ -38,7 +39,7 @@ from trainers.dialogue_gan.twin.optimizer import KerasAdam
 from trainers.dialogue_gan.twin.weights import initial_values, keras_values, set_keras_values
 from trainers.seeds import derived_seed
 
-__all__ = ["Inputs", "ReferenceTrainer"]
+__all__ = ["Inputs", "ReferenceTrainer", "updated"]
 
 
 class Inputs(NamedTuple):
@@ -64,7 +65,7 @@ class ReferenceTrainer(PhasedTrainer):
 
     """
 
-    optimizer_kind: type[KerasAdam] = KerasAdam
+    optimizer_kind: Callable[..., KerasAdam] = KerasAdam
 
     def __init__(
         self,
@@ -88,6 +89,18 @@ class ReferenceTrainer(PhasedTrainer):
             self.discriminator, "discriminator", config.learning_rate_d, config.clipnorm
         )
         self._random = torch.Generator(device)
+        self.compile_steps()
+
+    def compile_steps(self) -> None:
+        """Compile the train steps, unless they run operation by operation."""
+        if self.config.eager:
+            self._pretrain_generator_step = self.pretrain_generator_step
+            self._discriminator_step = self.discriminator_step
+            self._generator_step = self.generator_step
+        else:
+            self._pretrain_generator_step = compile_each_size(self.pretrain_generator_step)
+            self._discriminator_step = compile_each_size(self.discriminator_step)
+            self._generator_step = compile_each_size(self.generator_step)
 
     def sample(self, character: int, scene: int, *, num: int, temperature: float, seed: int) -> list[str]:
         """See `PhasedTrainer.sample`."""
@@ -124,7 +137,7 @@ class ReferenceTrainer(PhasedTrainer):
         self.discriminator_optimizer.set_values(state["discriminator_optimizer"])
         self._load_progress(state["progress"])
 
-    # --- What the fastest tier does otherwise ---
+    # --- What the other tiers do otherwise ---
 
     def moved(self, batch: Batch) -> Inputs:
         """Bring a batch to the device."""
@@ -149,26 +162,24 @@ class ReferenceTrainer(PhasedTrainer):
         """Probabilities (B) that real and fake sequences are real."""
         return self.discriminator(real_BT, draws.real), self.discriminator(fake_BT, draws.fake)
 
-    # --- Updates; what they return stays on the device ---
+    # --- The train steps; what they return stays on the device ---
 
-    def pretrain_generator(self, inputs: Inputs, masks: GeneratorDraws) -> Tensor:
+    def pretrain_generator_step(self, inputs: Inputs, masks: GeneratorDraws) -> Tensor:
         """One update of the generator towards the sequences themselves; returns the loss before it."""
         loss = teacher_forcing_loss(self.logits(inputs, masks), inputs.tokens_BT[:, 1:])
-        return _updated(self.generator_optimizer, loss)
+        return updated(self.generator_optimizer, loss)
 
-    def train_discriminator(self, inputs: Inputs, draws: DiscriminatorDraws) -> tuple[Tensor, Tensor]:
-        """One update of the discriminator, with fakes made for it; returns loss and accuracy before it."""
-        temperature = self.config.sampler_temperature
-        fake_BT = self.fakes(inputs.characters_B, inputs.scenes_B, draws.sampling_TBV, temperature)
-        real_B, fake_B = self.judged(inputs.tokens_BT, fake_BT, draws)
+    def discriminator_step(self, real_BT: Tensor, fake_BT: Tensor, draws: DiscriminatorDraws) -> tuple[Tensor, Tensor]:
+        """One update of the discriminator; returns loss and accuracy before it."""
+        real_B, fake_B = self.judged(real_BT, fake_BT, draws)
         loss, accuracy = discriminator_loss(real_B, fake_B, self.config.label_smoothing)
-        return _updated(self.discriminator_optimizer, loss), accuracy
+        return updated(self.discriminator_optimizer, loss), accuracy
 
-    def train_generator(self, inputs: Inputs, masks: GeneratorDraws) -> tuple[Tensor, Tensor]:
+    def generator_step(self, inputs: Inputs, masks: GeneratorDraws) -> tuple[Tensor, Tensor]:
         """One update of the generator towards the discriminator's taste; returns loss and mean reward before it."""
         rewards_B = policy_rewards(self.discriminator, inputs.tokens_BT)
         loss = policy_loss(self.logits(inputs, masks), inputs.tokens_BT[:, 1:], rewards_B)
-        return _updated(self.generator_optimizer, loss), rewards_B.mean()
+        return updated(self.generator_optimizer, loss), rewards_B.mean()
 
     @torch.no_grad()
     def _target_log_probabilities(self, batch: Batch) -> NDArray[np.float32]:
@@ -192,7 +203,7 @@ class ReferenceTrainer(PhasedTrainer):
 
     def pretrain_generator_batch(self, inputs: Inputs, draws: Draws) -> None:
         """Pre-train the generator on one batch."""
-        loss = self.pretrain_generator(inputs, draws.of_generator[0])
+        loss = self._pretrain_generator_step(inputs, draws.of_generator[0])
         self._record("generator_losses", loss.item())
 
     def pretrain_discriminator_batch(self, inputs: Inputs, draws: Draws) -> None:
@@ -208,10 +219,16 @@ class ReferenceTrainer(PhasedTrainer):
         self._record("discriminator_losses", d_loss.item())
         self._record("discriminator_accuracies", accuracy.item())
         for masks in draws.of_generator:
-            g_loss, reward = self.train_generator(inputs, masks)
+            g_loss, reward = self._generator_step(inputs, masks)
         self._record("generator_losses", g_loss.item())
         self._record("rewards", reward.item())
         self._print_line(g_loss, d_loss, accuracy, reward)
+
+    def train_discriminator(self, inputs: Inputs, draws: DiscriminatorDraws) -> tuple[Tensor, Tensor]:
+        """Make fakes for a batch and update the discriminator; returns loss and accuracy before it."""
+        temperature = self.config.sampler_temperature
+        fake_BT = self.fakes(inputs.characters_B, inputs.scenes_B, draws.sampling_TBV, temperature)
+        return self._discriminator_step(inputs.tokens_BT, fake_BT, draws)
 
     def _print_line(self, *figures: Tensor) -> None:
         num_done = self.position("adversarial")[1] + 1
@@ -224,7 +241,8 @@ class ReferenceTrainer(PhasedTrainer):
         self._figures["num_discriminator_updates"] += of_discriminator
 
 
-def _updated(optimizer: KerasAdam, loss: Tensor) -> Tensor:
+def updated(optimizer: KerasAdam, loss: Tensor) -> Tensor:
+    """Update a network by the gradients of a loss; return the loss, without its graph."""
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
