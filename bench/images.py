@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,14 @@ class ImageSide(Side):
         """Build one more trainer of this side, of another seed for example."""
         return self.build(self.tier, self.switches, **overrides)
 
+    def held_batches(self, num_batches: int) -> AbstractContextManager[object]:
+        """Take the first batches from memory while the block runs, on a GPU, whose steps cost less than decoding does.
+
+        What checks the pixel cache reads it; it costs little.
+        """
+        reads_files = not self.is_held and not getattr(self.trainer, "switches", {}).get("cached_images", False)
+        return _holding(self.trainer, num_batches) if self.num_warm_steps and reads_files else nullcontext()
+
     def __call__(self) -> None:
         """Train on as many images as one call has."""
         if self.num_images is None:
@@ -91,6 +100,27 @@ class ImageSide(Side):
             num_left -= len(batch.texts_BE)
             if num_left <= 0:
                 return
+
+
+_FIRST_BATCHES: dict[tuple[object, ...], "list[Batch]"] = {}
+"""First batches of an epoch, by data, sizes and seed: decoded once in a run."""
+
+
+@contextmanager
+def _holding(trainer: Any, num_batches: int) -> Iterator[None]:
+    """Let a trainer take its first batches from memory while the block runs."""
+    key = (trainer.data.folder, trainer.config.batch_size, trainer.config.image_size, trainer.seed)
+    found = _FIRST_BATCHES.setdefault(key, [])
+    loader = trainer.train_loader
+    num_batches = min(num_batches, trainer.num_batches)
+    if len(found) < num_batches:
+        loader.sampler.seek(trainer.seed, 0, 0)
+        found[:] = itertools.islice(loader, num_batches)
+    trainer.train_loader = HeldLoader(found[:num_batches])
+    try:
+        yield
+    finally:
+        trainer.train_loader = loader
 
 
 @dataclass
@@ -130,6 +160,29 @@ class ImageBench(Bench):
             before, after, units=units, stages=stages if with_stages and not is_held else None, **options
         )
 
-    def held_epoch(self) -> HeldLoader:
-        """Return the batches of one epoch, in memory."""
-        return HeldLoader(list(self.restructured().trainer.make_loader("train")))
+    def held_epoch(self) -> "HeldEpoch":
+        """Return the batches of one epoch and of its validation, in memory; every image is decoded once."""
+        cached = self.fastest(cached_images=True).trainer
+        # As `decode_image` scales them, to the bit.
+        train = [
+            batch._replace(images_BCHW=batch.images_BCHW.float() / 127.5 - 1) for batch in cached.make_loader("train")
+        ]
+        return HeldEpoch(HeldLoader(train), list(cached.make_loader("val")))
+
+
+@dataclass(frozen=True)
+class HeldEpoch:
+    """The batches of one epoch and of its validation, in memory.
+
+    Attributes:
+        train: stands in for a trainer's loader.
+        val: the batches that a trainer validates with.
+    """
+
+    train: HeldLoader
+    val: "list[Batch]"
+
+    def give(self, trainer: Any) -> None:
+        """Let a trainer take its batches from here."""
+        trainer.train_loader = self.train
+        trainer.make_loader = {"train": self.train, "val": self.val}.__getitem__

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain
@@ -15,6 +16,9 @@ PARITY_STEPS = 20
 CLOSE, FLOAT32 = 1e-5, 1e-4
 """Relative tolerances on the loss of each step; see "parity" in the vocabulary of the design."""
 _LOSSES = ("discriminator_losses", "generator_losses")
+WARM_STEPS = 8
+"""Steps before a timed round's first one on a GPU: in float16 the first few only lower the loss scale and skip their
+updates, and the first update makes the optimizer's moments."""
 
 
 class Builder(Protocol):
@@ -54,6 +58,27 @@ def ablation(switches: "Sequence[Switch]") -> list[AblationRow]:
     ]
 
 
+class SkippedStepsError(RuntimeError):
+    """A timed call left out updates that it should have made."""
+
+
+@contextmanager
+def exact_arithmetic(device: str) -> Iterator[None]:
+    """Let a GPU add up in one order and in whole float32 while the block runs: for checks, never for timing.
+
+    Otherwise cuDNN may choose kernels that add up in any order, and convolutions round to TF32, by which two instances
+    of one trainer are apart by 1e-4 after three steps.
+    """
+    if not device.startswith("cuda"):
+        yield
+        return
+    import torch  # noqa: PLC0415 - a machine without it must still collect the benchmarks
+
+    cudnn: Any = torch.backends.cudnn
+    with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
+
+
 @dataclass
 class Side:
     """One side of a pair; calling it trains one epoch, or a number of steps.
@@ -65,6 +90,7 @@ class Side:
         phase: the training phase.
         build: builds the trainer.
         num_steps: steps of one call; None for an epoch.
+        num_warm_steps: steps that lie before the state in which timed rounds start.
     """
 
     label: str
@@ -73,6 +99,7 @@ class Side:
     phase: str
     build: Builder = field(repr=False)
     num_steps: int | None = None
+    num_warm_steps: int = 0
 
     @cached_property
     def trainer(self) -> "Trainer":
@@ -84,9 +111,46 @@ class Side:
         """The state before the first step."""
         return self.trainer.state()
 
+    @cached_property
+    def warm(self) -> Mapping[str, Any]:
+        """The state in which timed rounds start: of an epoch's beginning, some steps after the first."""
+        if not self.num_warm_steps:
+            return self.initial
+        self.reset()
+        with self.held_batches(self.num_warm_steps):
+            self.trainer.train_steps(self.num_warm_steps, self.phase)
+            self._refuse_skipped_steps(beyond=self.num_warm_steps - 1)
+        position = {name: self.initial[name] for name in ("progress", "random") if name in self.initial}
+        return {**self.trainer.state(), **position}
+
     def reset(self) -> None:
         """Put the trainer back to its state before the first step."""
         self.trainer.load_state(self.initial)
+
+    def restart(self) -> None:
+        """Put the trainer in the state in which timed rounds start.
+
+        Raises:
+            SkippedStepsError: the round before left updates out, so that what was timed is less than a step.
+
+        """
+        if "warm" in self.__dict__:  # else no round came before, and what the trainer did last was no timed call
+            self._refuse_skipped_steps()
+        self.trainer.load_state(self.warm)
+
+    def _refuse_skipped_steps(self, *, beyond: int = 0) -> None:
+        metrics = self.trainer.metrics
+        if metrics["num_skipped_steps"] > beyond:
+            message = (
+                f"{self.label}: {metrics['num_skipped_steps']} of {metrics['num_steps']} steps were skipped, their "
+                "gradients not finite: a step without its update is not timed"
+            )
+            raise SkippedStepsError(message)
+
+    def held_batches(self, num_batches: int) -> AbstractContextManager[object]:
+        """Take the first batches from memory while the block runs, where a loader would take most of the time."""
+        del num_batches
+        return nullcontext()
 
     def __call__(self) -> None:
         """Train one epoch, or as many steps as one call has."""
@@ -97,8 +161,9 @@ class Side:
 
     def first_losses(self, num_steps: int) -> list[tuple[float, ...]]:
         """Return the losses of the first steps, of each network where there are several, and go back to the start."""
-        self.reset()
-        losses = self.next_losses(num_steps)
+        with self.held_batches(num_steps):
+            self.reset()
+            losses = self.next_losses(num_steps)
         self.reset()
         return losses
 
@@ -123,6 +188,11 @@ class Side:
         # What only now is there, an optimizer's moments after its first step, is changed by every further one.
         changed = [array for path, array in new.items() if path not in old or bool((array != old[path]).any())]
         return 2.0 * num_steps * sum(int(array.nbytes) for array in changed)
+
+    def drop_graphs(self) -> None:
+        """Let the trainer forget the graphs that it captured, if it was built and captures any."""
+        if "trainer" in self.__dict__ and hasattr(self.trainer, "drop_graphs"):
+            self.trainer.drop_graphs()
 
     def close(self) -> None:
         """Close the trainer if it was built."""
@@ -234,16 +304,28 @@ class Bench:
         """Measure one epoch of each side, from the same state in every round."""
 
         def setup(name: str) -> None:
-            (before if name == "before" else after).reset()
+            (before if name == "before" else after).restart()
 
         return self.pair(
             before=before,
             after=after,
             setup=setup,
-            equivalent=options.pop("equivalent", self.same_losses(before, after)),
+            equivalent=self._exactly(options.pop("equivalent", self.same_losses(before, after))),
             least_bytes=before.least_bytes,
             **options,
         )
+
+    def _exactly(self, check: Callable[[], object]) -> Callable[[], object]:
+        """Return the check in exact arithmetic; graphs captured meanwhile hold its slow kernels, and are dropped."""
+
+        def checked() -> object:
+            with exact_arithmetic(self.device):
+                answer = check()
+            for side in self._made:
+                side.drop_graphs()
+            return answer
+
+        return checked
 
     def same_losses(self, before: Side, after: Side) -> Callable[[], list[str]]:
         """Return the check that both sides compute the same losses, step by step.
@@ -268,7 +350,7 @@ class Bench:
                 return details
             drifting_side = self._without(after, [switch for switch in loose if switch.work != "same"])
             drifting = drifting_side.first_losses(self.parity_steps)
-            worst = max(abs(b / a - 1) for a, b in zip(chain(*expected), chain(*drifting), strict=True))
+            worst = max(map(_relative_difference, chain(*expected), chain(*drifting)))
             return details + [
                 f"{switch.name} ({switch.description}): losses of the first {self.parity_steps} steps differ by up to "
                 f"{worst:.1%}; with it off they agree{_condition(switch)}"
@@ -287,14 +369,16 @@ class Bench:
 
     def _compare_steps(self, before: Side, after: Side, num_steps: int) -> None:
         """Compare the losses of a few steps at a time, each time from the state that `before` has come to."""
-        for side in (before, after):
-            side.reset()  # either keeps its own first state before it is given another
         rtol = max(self._tolerance(before), self._tolerance(after))
-        for number in range(math.ceil(self.parity_steps / num_steps)):
-            if number:  # the first steps start from either side's own state, whose hyperparameters would be replaced
-                after.trainer.load_state(before.trainer.state())
-            expected, found = (side.next_losses(num_steps) for side in (before, after))
-            assert_close(expected, found, rtol=rtol)
+        num_calls = math.ceil(self.parity_steps / num_steps)
+        with before.held_batches(num_calls * num_steps), after.held_batches(num_calls * num_steps):
+            for side in (before, after):
+                side.reset()  # either keeps its own first state before it is given another
+            for number in range(num_calls):
+                if number:  # the first steps start from either side's own state, whose hyperparameters stay
+                    after.trainer.load_state(before.trainer.state())
+                expected, found = (side.next_losses(num_steps) for side in (before, after))
+                assert_close(expected, found, rtol=rtol)
         before.reset()
         after.reset()
 
@@ -329,6 +413,7 @@ class Bench:
         return self._keep(self.kind(label, tier, switches, self.phase, self.build))
 
     def _keep(self, side: Side) -> Side:
+        side.num_warm_steps = WARM_STEPS if self.device.startswith("cuda") else 0
         self._made.append(side)
         return side
 
@@ -348,6 +433,13 @@ def _floats(state: Any, path: tuple[object, ...] = ()) -> Iterator[tuple[tuple[o
     elif isinstance(state, list | tuple):
         for number, value in enumerate(state):
             yield from _floats(value, (*path, number))
+
+
+def _relative_difference(before: float, after: float) -> float:
+    """Return by what fraction of the first number the second one differs from it."""
+    if before == 0:
+        return 0.0 if after == 0 else math.inf
+    return abs(after / before - 1)
 
 
 def _condition(switch: "Switch") -> str:

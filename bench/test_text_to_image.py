@@ -10,10 +10,42 @@ import pytest
 
 from bench.figures import called_at, paired_difference, variance_ratio
 from bench.images import IMAGES_IN_BATCHES_ALIKE
+from bench.sides import exact_arithmetic
 from trainers.contract import Interrupted
 
 IMAGES = {"tiny": 16, "smoke": 32, "default": 512}
 """Images of one call where the batch sizes differ: a multiple of both."""
+
+
+LOADER_BOUND, TWICE_THE_IMAGES = 3.6, 6.5
+"""Times `--speedup-max-time` that six double rounds take where decoding sets the pace, of 256 and of 512 images."""
+
+
+@pytest.fixture(autouse=True)
+def _rounds_enough(request, preset, device) -> None:
+    """Time enough for an interval at the original's sizes on a GPU, where a call takes what decoding takes."""
+    if (preset, device) == ("default", "cuda") and "in_memory" not in request.node.name:
+        times = TWICE_THE_IMAGES if "num_common" in request.fixturenames else LOADER_BOUND
+        request.applymarker(pytest.mark.long_pair(times))
+
+
+@pytest.fixture
+def on_a_gpu(device):
+    """Skip on a CPU, whose networks set the pace there: the pairs whose images are decoded answer for them too."""
+    if device == "cpu":
+        pytest.skip("needs a CUDA device: on a CPU decoding does not hide the networks")
+
+
+@pytest.fixture(params=["on", "off"])
+def tf32(request, on_a_gpu):
+    """Whether float32 convolutions round to TF32, as PyTorch lets them by default, or not."""
+    del on_a_gpu
+    import torch  # noqa: PLC0415 - a machine without it collects these tests
+
+    cudnn = torch.backends.cudnn
+    before, cudnn.allow_tf32 = cudnn.allow_tf32, request.param == "on"
+    yield request.param
+    cudnn.allow_tf32 = before
 
 
 @pytest.fixture
@@ -47,7 +79,7 @@ def test_document_003_as_a_whole_training(text_to_image, num_common, epochs):
     """All of document 003 against the training before it: larger batches of smaller images, and fewer epochs."""
     text_to_image.images(
         before=text_to_image.reference(), after=text_to_image.optimized(), num_images=num_common, work="less",
-        calls=epochs,
+        calls=epochs, rounds="document 003",
     )  # fmt: skip
 
 
@@ -55,8 +87,18 @@ def test_document_003_as_a_whole_training(text_to_image, num_common, epochs):
 def test_document_003_by_the_epoch(text_to_image, num_common):
     """An epoch of document 003's against one before it: as many images, but smaller ones in larger batches."""
     text_to_image.images(
-        before=text_to_image.reference(), after=text_to_image.optimized(), num_images=num_common, work="less"
-    )
+        before=text_to_image.reference(), after=text_to_image.optimized(), num_images=num_common, work="less",
+        rounds="document 003",
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+def test_document_003_by_the_epoch_in_memory(text_to_image, num_common):
+    """As many images, but smaller ones in larger batches, in memory already: the networks alone."""
+    text_to_image.images(
+        before=text_to_image.reference(), after=text_to_image.optimized(), num_images=num_common, is_held=True,
+        work="less",
+    )  # fmt: skip
 
 
 @pytest.mark.speedup_passes("syncs", "gpu", "profile")
@@ -68,6 +110,17 @@ def test_document_003_on_the_same_work(text_to_image, num_images):
         after=text_to_image.restructured(mixed_precision=True, sparse_logging=True),
         num_images=num_images,
     )
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+@pytest.mark.speedup_passes("gpu", "profile")
+def test_document_003_on_the_same_work_in_memory(text_to_image, num_images):
+    """The changes of document 003 that leave the work as it is, with images in memory: the networks alone."""
+    text_to_image.images(
+        before=text_to_image.reference(),
+        after=text_to_image.restructured(mixed_precision=True, sparse_logging=True),
+        num_images=num_images, is_held=True,
+    )  # fmt: skip
 
 
 def test_document_003_on_the_same_work_at_64x64(text_to_image, preset):
@@ -111,6 +164,15 @@ def test_larger_batches(text_to_image, num_common):
     )  # fmt: skip
 
 
+@pytest.mark.usefixtures("on_a_gpu")
+def test_larger_batches_in_memory(text_to_image, num_common):
+    """The same images in batches twice as large, in memory already: the networks alone."""
+    text_to_image.images(
+        before=text_to_image.restructured(), after=text_to_image.restructured(larger_batches=True),
+        num_images=num_common, is_held=True, work="different",
+    )  # fmt: skip
+
+
 @pytest.mark.claim("text-to-image.resolution-epoch")
 def test_smaller_images(text_to_image, num_images):
     """As many images at half the width and height, from the same JPEG files."""
@@ -130,12 +192,23 @@ def test_smaller_images_in_memory(text_to_image, num_images):
 
 
 @pytest.mark.speedup_passes("gpu")
-@pytest.mark.claim("text-to-image.amp-speed", "text-to-image.amp-memory", "text-to-image.tensor-cores")
+@pytest.mark.claim("text-to-image.amp-speed", "text-to-image.amp-memory")
 def test_mixed_precision(text_to_image, num_images):
     """Training in mixed precision against float32, nothing else changed."""
     text_to_image.images(
         before=text_to_image.restructured(), after=text_to_image.restructured(mixed_precision=True),
         num_images=num_images, passes=["time", "memory"],
+    )  # fmt: skip
+
+
+@pytest.mark.speedup_passes("gpu")
+@pytest.mark.claim("text-to-image.amp-speed", "text-to-image.tensor-cores")
+def test_mixed_precision_in_memory(text_to_image, num_images, tf32):
+    """Mixed precision against float32 with images in memory: the networks alone, with TF32 and without."""
+    del tf32  # it holds for the whole test
+    text_to_image.images(
+        before=text_to_image.restructured(), after=text_to_image.restructured(mixed_precision=True),
+        num_images=num_images, is_held=True,
     )  # fmt: skip
 
 
@@ -150,11 +223,16 @@ def test_sparse_logging(text_to_image, preset, config):
     )  # fmt: skip
 
 
-def test_loader_workers(text_to_image):
-    """An epoch whose images worker processes decode against one in which the training process does."""
+def test_loader_workers(text_to_image, preset, device):
+    """An epoch whose images worker processes decode against one in which the training process does.
+
+    On a GPU, where an epoch at the original's sizes would take minutes of decoding, 512 of its images.
+    """
+    is_long = (preset, device) == ("default", "cuda")
     text_to_image.images(
-        before=text_to_image.restructured(), after=text_to_image.restructured(loader_workers=True), num_images=None
-    )
+        before=text_to_image.restructured(), after=text_to_image.restructured(loader_workers=True),
+        num_images=IMAGES[preset] if is_long else None,
+    )  # fmt: skip
 
 
 @pytest.mark.ladder
@@ -188,7 +266,7 @@ def test_mixed_precision_keeps_the_validation_loss(text_to_image, figure, preset
 
     def reached(seed: int, *, mixed_precision: bool) -> float:
         trainer = text_to_image.restructured(mixed_precision=mixed_precision).built(seed=seed)
-        trainer.train_loader = held
+        held.give(trainer)
         for _ in range(EPOCHS_OF_QUALITY[preset]):
             trainer.train_epoch("train")
         trainer.close()
@@ -238,7 +316,7 @@ def ctrl_c_is_heard():
 
 @pytest.mark.usefixtures("ctrl_c_is_heard")
 @pytest.mark.claim("text-to-image.saved")
-def test_interruptions_and_errors_are_saved(text_to_image, figure, tmp_path):
+def test_interruptions_and_errors_are_saved(text_to_image, figure, tmp_path, device):
     """Trainings stopped by Ctrl-C or by an error at two moments each, and resumed to the same weights, to the bit."""
     del text_to_image  # it skips where PyTorch is missing
     from trainers import checkpoint  # noqa: PLC0415
@@ -249,16 +327,17 @@ def test_interruptions_and_errors_are_saved(text_to_image, figure, tmp_path):
     def final(name: str) -> bytes:
         return checkpoint.dumps(checkpoint.load(tmp_path / name / "dcgan_last.pth")["state"])
 
-    options = TrainOptions(preset="tiny", switches={"mixed_precision": True})
-    train(replace(options, out=tmp_path / "whole"))
+    options = TrainOptions(preset="tiny", switches={"mixed_precision": True}, device=device)
     stopped = {"interrupted": partial(signal.raise_signal, signal.SIGINT), "error": failing}
     same = []
-    for name, num_calls in itertools.product(stopped, (2, 7)):
-        out = tmp_path / f"{name}-{num_calls}"
-        with called_at(CaptionData, "note_damaged", num_calls, stopped[name]), suppress(Interrupted, InjectedError):
-            train(replace(options, out=out))
-        train(TrainOptions(resume=out / f"dcgan_{name}.pth"))
-        same += [f"{name} at batch {num_calls}"] if final(out.name) == final("whole") else []
+    with exact_arithmetic(device):
+        train(replace(options, out=tmp_path / "whole"))
+        for name, num_calls in itertools.product(stopped, (2, 7)):
+            out = tmp_path / f"{name}-{num_calls}"
+            with called_at(CaptionData, "note_damaged", num_calls, stopped[name]), suppress(Interrupted, InjectedError):
+                train(replace(options, out=out))
+            train(TrainOptions(resume=out / f"dcgan_{name}.pth", device=device))
+            same += [f"{name} at batch {num_calls}"] if final(out.name) == final("whole") else []
     details = [f"preset tiny; went on to the bit: {', '.join(same) or 'none'}"]
     figure(len(same), exact=True, unit="of 4 stops", details=details)
 
