@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.gpu.plan import COSTS, LEAST_SHARE, UNKNOWN, Budget, Cost
-from bench.gpu.runner import GRACE_S, RESERVE_S
+from bench.gpu.runner import RESERVE_S
 from speedclaims import record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -177,8 +177,8 @@ def test_when_the_time_is_up_the_record_is_written_all_the_same(tmp_path):
     command = Command(tmp_path, dying="time.sleep(100)", seconds=seconds, file=file, dies=dies)
     started = time.monotonic()
     _, printed = command.run()
-    assert "the time is up" in printed
-    assert time.monotonic() - started < seconds + GRACE_S
+    assert "the run's time was up while it was measured" in printed
+    assert time.monotonic() - started < seconds
     section = command.section()
     assert section["pairs"] == []
     assert f"{file}::test_first" in section["not_run"]

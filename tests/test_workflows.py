@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.gpu.__main__ import _parser
+
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
 ROOT = Path(__file__).parents[1]
@@ -85,7 +87,8 @@ def test_what_a_job_calls_exists(name, job):
 @pytest.mark.parametrize(("name", "job"), jobs())
 def test_the_options_that_a_job_gives_exist(name, job, pytestconfig):
     given = {option for command in commands(job) for option in re.findall(r"(?<=\s|\()(--[a-z-]+)", command)}
-    known = {option for action in pytestconfig._parser.optparser._actions for option in action.option_strings}
+    parsers = (pytestconfig._parser.optparser, _parser())
+    known = {option for parser in parsers for action in parser._actions for option in action.option_strings}
     assert given <= known, name
 
 

@@ -6,6 +6,7 @@ See `docs/gpu.md`: what to copy, what it costs in time, and how the record gets 
 import argparse
 import importlib.util
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,11 +14,28 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 from bench.gpu import pack  # noqa: E402 - the path is set first: nothing of ours is installed
+from speedclaims.record import RecordError  # noqa: E402 - likewise
 
-NEEDED = {"torch": "PyTorch", "pytest": "pytest", "pytest_benchmark": "pytest-benchmark", "attr": "attrs"}
+NEEDED = {
+    "torch": "PyTorch",
+    "numpy": "NumPy",
+    "scipy": "SciPy",
+    "h5py": "h5py",
+    "PIL": "Pillow",
+    "pytest": "pytest",
+    "pytest_benchmark": "pytest-benchmark",
+    "attr": "attrs",
+}
+"""What the command cannot do without, by the module that it imports."""
+
 FAMILIES = ("text_to_image", "tabular_regressor", "dialogue_twin")
 CARRIED = ROOT / ".gpu"
-_MINUTES = 9.0
+KEPT = ROOT / "reports" / "recorded"
+_MINUTES, _LEAST_MINUTES, _MOST_MINUTES = 9.0, 1.0, 600.0
+_OURS = ("record.json", "record.partial.json", "index.html", "speedups.md")
+_EPILOG = (
+    "TensorFlow's family is measured by tox -e bench-tf-gpu; dialogue_twin is its twin in PyTorch. See docs/gpu.md."
+)
 
 
 class UnusableError(Exception):
@@ -25,75 +43,101 @@ class UnusableError(Exception):
 
 
 def _minutes(text: str) -> float:
-    value = float(text)
-    if not 0.5 <= value <= 600:
-        raise ValueError
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not _LEAST_MINUTES <= value <= _MOST_MINUTES:
+        msg = f"{text!r}: give minutes from {_LEAST_MINUTES:g} to {_MOST_MINUTES:g}"
+        raise argparse.ArgumentTypeError(msg)
     return value
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--minutes", type=_minutes, default=_MINUTES, help="minutes it may take (default: %(default)g)")
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / "reports" / "latest", help="folder for the record and its report"
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.gpu", description=(__doc__ or "").partition("\n")[0], epilog=_EPILOG
     )
-    parser.add_argument(
-        "--family", action="append", choices=FAMILIES, default=[], help="measure this family only; repeatable"
+    add = parser.add_argument
+    add("--minutes", type=_minutes, default=_MINUTES, help="minutes it may take, from 1 on (default: %(default)g)")
+    add("--out", type=Path, metavar="DIR", help="new folder for what it leaves (default: runs/gpu-DATE-TIME)")
+    add("--family", action="append", choices=FAMILIES, default=[], help="measure this family only; repeatable")
+    add("--preset", choices=("tiny", "smoke", "default"), default="default", help="sizes (default: %(default)s)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--probe", action="store_true", help="run every CUDA path once and say what fails")
+    what.add_argument("--pack", action="store_true", help="at home: put what a GPU machine may lack into .gpu/")
+    what.add_argument(
+        "--keep", type=Path, metavar="RECORD", help="at home: file a record and its tables under reports/recorded"
     )
-    parser.add_argument(
-        "--preset", choices=("tiny", "smoke", "default"), default="default", help="sizes (default: default)"
-    )
-    parser.add_argument(
-        "--probe", action="store_true", help="run every CUDA path once, time nothing for a record, and say what fails"
-    )
-    parser.add_argument("--pack", action="store_true", help="at home: put what a GPU machine may lack into .gpu/")
     return parser
 
 
-def _check(out: Path) -> None:
+def _check() -> None:
     """Refuse what would make a run useless, before anything long begins.
 
     Raises:
-        UnusableError: a package or the GPU is missing, or the folder cannot be written.
+        UnusableError: a package or the GPU is missing.
     """
     missing = [name for module, name in NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing:
-        raise UnusableError(
-            f"{', '.join(missing)} missing: run python -m bench.gpu --pack at home, and copy .gpu/ along"
-        )
+        carried = "; small ones come with .gpu/ (python -m bench.gpu --pack at home)" if not CARRIED.exists() else ""
+        raise UnusableError(f"{sys.executable} lacks {', '.join(missing)}: use the Python that has PyTorch{carried}")
     import torch  # noqa: PLC0415 - it may be missing
 
     if not torch.cuda.is_available():
-        raise UnusableError("PyTorch finds no CUDA device here: run this on a machine with an NVIDIA GPU")
+        raise UnusableError(
+            f"PyTorch {torch.__version__} finds no CUDA device here: run this on a machine with an NVIDIA GPU"
+        )
+
+
+def _folder(out: Path | None) -> Path:
+    """Return the folder for what a run leaves, made.
+
+    Raises:
+        UnusableError: it cannot be made, or holds a record already.
+    """
+    folder = (out or ROOT / "runs" / time.strftime("gpu-%Y%m%d-%H%M%S")).resolve()
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.log").touch()
     except OSError as error:
-        raise UnusableError(f"--out {out}: not a folder that can be written ({error.strerror}): name another") from None
-    if (out / "record.json").exists() and out != ROOT / "reports" / "latest":
-        raise UnusableError(f"--out {out}: there is a record.json already: name another folder, or move it away")
+        raise UnusableError(f"--out {folder}: cannot be written ({error.strerror}): name another folder") from None
+    there = [name for name in _OURS if (folder / name).exists()]
+    if there:
+        raise UnusableError(f"--out {folder}: there is a {there[0]} already: name another folder")
+    return folder
+
+
+def _keep(path: Path) -> None:
+    from speedclaims import filing, record  # noqa: PLC0415 - the path is set by now
+    from speedclaims.report.render import render_markdown  # noqa: PLC0415 - likewise
+
+    found = record.read(path)
+    print(filing.file(found, render_markdown([found]), KEPT))  # noqa: T201 - a command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     chosen = _parser().parse_args(arguments)
-    out = chosen.out.resolve()
     try:
         if chosen.pack:
             pack.pack(CARRIED)
             return 0
+        if chosen.keep is not None:
+            _keep(chosen.keep)
+            return 0
         carried = pack.unpack(CARRIED)
-        _check(out)
-    except (UnusableError, pack.PackError) as error:
+        _check()
+        out = _folder(chosen.out)
+    except (UnusableError, pack.PackError, RecordError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the one line that bad input gets
         return 2
+    print(f"to {out}", flush=True)  # noqa: T201 - a command
     if chosen.probe:
         from bench.gpu.probe import probe  # noqa: PLC0415 - it imports PyTorch
 
         return 1 if probe(out, chosen.preset) else 0
-    from bench.gpu.runner import Run  # noqa: PLC0415
+    from bench.gpu.runner import Run  # noqa: PLC0415 - as late
 
-    for name in ("record.json", "record.partial.json", "run.log", "warm-up.log"):
-        (out / name).unlink(missing_ok=True)
     paths = [] if carried is None else [carried]
     return Run(out, 60 * chosen.minutes, chosen.preset, chosen.family or FAMILIES, paths).measure()
 

@@ -191,7 +191,7 @@ def _synchronizations(look: Look) -> Figures:
     if set(counted.own) != set(warned):
         only_counted, only_warned = sorted(set(counted.own) - set(warned)), sorted(set(warned) - set(counted.own))
         raise FailedCheckError(f"counted only: {only_counted}; of CUDA's check only: {only_warned}")
-    return {"waits": counted.own.total(), "of_cudas_check": warned.total()}
+    return {"waits": counted.own.total(), "cuda_counts": warned.total()}
 
 
 @check("operations")

@@ -7,6 +7,7 @@ with the seconds that it needs. After each test the record is complete; one line
 import faulthandler
 import json
 import os
+import signal
 import sys
 import textwrap
 import time
@@ -21,6 +22,8 @@ from bench.gpu.pack import commit_info
 from bench.gpu.runner import GPU_LOST, ROOT, end_with_parent
 from speedclaims import processes, record
 from speedclaims.session import KEY, SpeedSession, measures
+
+_WIDTH = 80
 
 LEAST_SHARE = 0.6
 """A pair is begun when at least this share of its measuring time is left: fewer rounds give no interval."""
@@ -210,6 +213,7 @@ class Plan:
             from speedclaims import filing  # noqa: PLC0415 - the plugin is loaded by now
 
             record.write_text(folder / filing.SO_FAR, record.dumps(self._session.record()))
+        self._print("  left  result                 test")
         return (yield)
 
     @pytest.hookimpl(tryfirst=True)
@@ -226,21 +230,24 @@ class Plan:
             self._needed[item.nodeid] = cost.other_s + cost.measure_s
             pytest.skip(f"not_measured: {_NO_TIME}")
         self._session.budgets[item.nodeid] = seconds
+        signal.signal(signal.SIGALRM, _end_test)
+        signal.setitimer(signal.ITIMER_REAL, max(0.1, left))
         hung_after = min(left + _HUNG_SPARE_S, _HUNG_AFTER * (cost.other_s + cost.measure_s) + _HUNG_SPARE_S)
         faulthandler.dump_traceback_later(hung_after, exit=True)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """Print no dot: `pytest_runtest_logreport` prints a line."""
-        return (report.outcome, "", "") if report.when == "call" or report.skipped else None
+        """Print no letter: `pytest_runtest_logreport` prints a line."""
+        return ("error" if report.failed and report.when != "call" else report.outcome, "", "")
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Say in one line what came of a test, and learn what it took."""
+        if report.when == "call":
+            signal.setitimer(signal.ITIMER_REAL, 0)
         if report.when == "teardown":
             faulthandler.cancel_dump_traceback_later()
-            return
-        if report.when != "call" and not report.skipped and not report.failed:
+        if report.when != "call" and not (report.skipped or report.failed):
             return
         row = self._session.rows.get(report.nodeid)
         took = time.perf_counter() - self._began.get(report.nodeid, time.perf_counter())
@@ -248,17 +255,21 @@ class Plan:
             self._budget.note(report.nodeid, took, self._session.budgets.get(report.nodeid, 0.0))
         name = report.nodeid.rpartition("::")[2].removeprefix("test_")
         if report.nodeid not in self._needed:
-            self._print(f"{max(0, self._session.seconds_left):4.0f} s  {_outcome(report, row):<22} {name}"[:80])
+            self._print(f"{max(0, self._session.seconds_left):4.0f} s  {_outcome(report, row):<22} {name}"[:_WIDTH])
+        if report.nodeid not in self._needed and (report.failed or (report.skipped and row is None)):
+            self._print(f"        {_why(report)}"[:_WIDTH])
         if report.failed:
-            self._print(f"        {_last_line(report)}")
+            print(f"\n{report.nodeid}\n{report.longreprtext}", file=sys.__stderr__, flush=True)
         if report.failed and _gpu_is_lost():
             sys.stdout.flush()
             os._exit(GPU_LOST)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
-        """Remember how the run ended."""
+        """Remember how the run ended, and that it came to its end."""
         self._exit_status = int(exitstatus)
+        if self._notes is not None:
+            record.write_text(self._notes, json.dumps({"running": None, "reasons": {}, "ended": True}))
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
@@ -295,11 +306,18 @@ def _outcome(report: pytest.TestReport, row: Mapping[str, Any] | None) -> str:
     return "too few rounds" if row["low"] is None else str(format_estimate(row["speedup"], row["low"], row["high"]))
 
 
-def _last_line(report: pytest.TestReport) -> str:
-    """Return the error of a failed test in one line."""
+def _why(report: pytest.TestReport) -> str:
+    """Return the error of a failed test, or the reason of a skipped one, in one line."""
     crash = getattr(report.longrepr, "reprcrash", None)
     text = crash.message if crash is not None else str(report.longrepr)
-    return " ".join(text.split())[:160]
+    if isinstance(report.longrepr, tuple):
+        text = str(report.longrepr[2]).removeprefix("Skipped: ").removeprefix("not_measured: ")
+    return " ".join(text.split())
+
+
+def _end_test(*_: object) -> None:
+    """End the test that runs, as its run's time is up: the record must still be written."""
+    pytest.skip("not_measured: the run's time was up while it was measured (--minutes)")
 
 
 def _gpu_is_lost() -> bool:

@@ -10,6 +10,7 @@ import math
 import os
 import subprocess
 import sys
+import textwrap
 import time
 import traceback
 import warnings
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 NO_GPU = 2
 PRESETS = ("tiny", "smoke", "default")
 _WIDTH = 79
+_MOST_ERROR_LINES = 4
 _NAME_WIDTH = 22
 _CORES_TO_COMPILE_AHEAD = 8
 _MOST_WAIT_S = 40.0
@@ -32,7 +34,7 @@ _LEAST_SHOWN_S = 0.5
 NOT_JUDGED = "not judged"
 """Outcome of a check that found values wrong on a device that computes none."""
 
-_WORDS = {"ok": "ok", "failed": "FAILED", NOT_JUDGED: "-"}
+_WORDS = {"ok": "ok", "failed": "FAILED", NOT_JUDGED: "not judged"}
 
 Log = Callable[[str], object]
 
@@ -74,7 +76,7 @@ def probe(
     waiting = list(CHECKS)
     computes = device_computes()
     if not computes:
-        log("the device computes nothing (1 + 1 is not 2): what a check finds wrong in values is not judged")
+        log("The device computes nothing (1 + 1 is not 2): wrong values are not judged.")
     if compile_ahead is None:
         compile_ahead = len(os.sched_getaffinity(0)) >= _CORES_TO_COMPILE_AHEAD
     ahead = _Ahead(out / "compiling.log", preset)
@@ -102,7 +104,7 @@ def probe(
     num_run = len(CHECKS) - len(names)
     unjudged = f", {num_unjudged} not judged" if num_unjudged else ""
     passed = f"{num_run - num_failed - num_unjudged} of {num_run} checks passed{unjudged}"
-    log(f"{passed} in {time.perf_counter() - began:.0f} s: {file}")
+    log(f"{passed} in {time.perf_counter() - began:.0f} s; details: {file.name}")
     return num_failed
 
 
@@ -128,10 +130,19 @@ def lines(name: str, row: Mapping[str, Any]) -> list[str]:
     """Return the terminal's lines of a check, no wider than the terminal: its figures, and its error."""
     has_error = row["outcome"] != "ok"
     figures = ((key, value) for key, value in row.get("figures", {}).items() if isinstance(value, int | float | str))
-    text = ", ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in figures)
-    first = f"{name:<{_NAME_WIDTH}}{_WORDS[row['outcome']]:<7}{row['seconds']:5.1f} s  {text}"
-    found = [first, f"    {row['error']}"] if has_error else [first]
-    return [each[:_WIDTH].rstrip(" ,") for each in found]
+    line = f"{name:<{_NAME_WIDTH}}{_WORDS[row['outcome']]:<11}{row['seconds']:5.1f} s"
+    for number, (key, value) in enumerate(figures):
+        longer = f"{line}{', ' if number else '  '}{_named(key)} {_short(value)}"
+        if len(longer) > _WIDTH:  # whole figures only: half a number is another number
+            break
+        line = longer
+    indented = {"initial_indent": "    ", "subsequent_indent": "    "}
+    return [line, *(textwrap.wrap(row["error"], _WIDTH, **indented)[:_MOST_ERROR_LINES] if has_error else [])]
+
+
+def _named(key: str) -> str:
+    """Return a figure's name for people: words, and units as they are written."""
+    return " ".join("MB" if word == "mb" else word for word in key.split("_"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
-RESERVE_S = 15.0
+RESERVE_S = 20.0
 """Seconds at the end of the time for writing the record and its report."""
 
 GPU_LOST = 70
@@ -37,7 +37,8 @@ _PR_SET_PDEATHSIG = 1
 PYTEST_ARGUMENTS = (
     *("bench", "-m", "not ladder and not peers and not growth and not quality", "--device=cuda"),
     *("-p", "benchmark", "-p", "speedclaims.plugin", "-p", "bench.gpu.plan", "-p", "no:cacheprovider"),
-    *("-p", "no:logging", "--show-capture=no", "-q", "--no-header", "--disable-warnings", "-rf", "--tb=short"),
+    *("-p", "no:logging", "--show-capture=no", "-q", "--no-header", "--disable-warnings", "-rN", "--tb=no"),
+    *("-o", "console_output_style=classic"),
     *("--benchmark-disable-gc", "--benchmark-quiet", "--speedup-passes-last"),
 )
 """What every measuring process is started with. Plugins are named: nothing of ours is installed."""
@@ -102,7 +103,7 @@ class Run:
             code, arguments = 3, []
             while self.seconds_left - RESERVE_S > LEAST_S or not arguments:
                 code = self._measure_once([f"--gpu-notes={notes}", *arguments])
-                if (self.out / RECORD).exists() or code in _ENDED:
+                if (self.out / RECORD).exists() or code in _ENDED or _read(notes).get("ended"):
                     break
                 self._keep_for_the_next(notes, continued, code)
                 arguments = [f"--gpu-continue={continued}"]
@@ -119,11 +120,11 @@ class Run:
             f"--speedup-report={self.out}",
             *arguments,
         ]
-        process = subprocess.Popen(  # noqa: S603 - our own tests
-            command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="replace",
-        )  # fmt: skip
         with (self.out / "run.log").open("a", encoding="utf-8") as log:
+            # What libraries say of themselves, and tracebacks, are for the log alone.
+            process = subprocess.Popen(  # noqa: S603 - our own tests
+                command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=log, text=True, errors="replace"
+            )
             copying = threading.Thread(target=_copy, args=(process.stdout, log), daemon=True)
             copying.start()
             code = self._wait(process)
@@ -148,10 +149,9 @@ class Run:
 
     def _keep_for_the_next(self, notes: Path, continued: Path, code: int) -> None:
         """Leave what was measured and what ended the process for the next one."""
-        noted = json.loads(notes.read_text(encoding="utf-8")) if notes.exists() else {"running": None, "reasons": {}}
-        earlier = json.loads(continued.read_text(encoding="utf-8")) if continued.exists() else {"reasons": {}}
-        reasons = earlier["reasons"] | noted["reasons"]
-        running = noted["running"]
+        noted = _read(notes)
+        reasons = _read(continued).get("reasons", {}) | noted.get("reasons", {})
+        running = noted.get("running")
         if running is None:  # it died before its first test, and so would the next
             self.seconds = 0.0
             return
@@ -172,6 +172,8 @@ class Run:
             so_far.replace(self.out / RECORD)
         if (self.out / RECORD).exists():
             self.say(f"record: {self.out / RECORD}")
+            if not (self.out / "index.html").exists():
+                self.say(f"its report, at home: speedclaims report record.json -o {self.out.name}")
         else:
             self.say("nothing was measured; run.log says why")
 
@@ -215,6 +217,11 @@ class Run:
 _INTERRUPTED = 130
 _ENDED = frozenset({0, 2, 4, 5, _INTERRUPTED})
 """Exit codes with which no fresh process would do better; 1 without a record is a process that hung."""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
 
 
 def _copy(source: IO[str] | None, log: IO[str]) -> None:
