@@ -1,6 +1,6 @@
 """The documents' own arithmetic: one function for each arithmetic claim of claims.toml.
 
-Every figure below stands in a document (000 to 004, by the beginning of its file's name); comments say where a figure
+Every figure below is from a document (000 to 004, by the beginning of its file's name); comments say where a figure
 is of another document than the claim. What the figures give is computed here, the rule that compares it with the claim
 is in ``speedclaims.audit``.
 """
@@ -258,7 +258,7 @@ def _epochs_with_unchanged_logits() -> int:
 
 
 def algorithmically_equivalent() -> Recomputed:
-    """What must hold for the new step to be the old one."""
+    """Count how many of the conditions hold under which the new step equals the old one."""
     holds = {
         "the temperature is 1": _epochs_with_unchanged_logits() == EPOCHS,
         "gradients are not clipped": "clip_by_global_norm" not in STEP_AFTER,
@@ -537,7 +537,7 @@ def signatures_preserved() -> Recomputed:
 
 
 def backward_compatible() -> Recomputed:
-    """What the unchanged call leaves behind that it did not before."""
+    """Count the files that an unchanged call writes now and did not write before."""
     return counted(
         claimed=0,
         recomputed=len(ADDITIONAL_FILES),
@@ -547,7 +547,7 @@ def backward_compatible() -> Recomputed:
 
 
 def defaults_unchanged() -> Recomputed:
-    """What happens without being asked for, by the document's own words."""
+    """Count the features that are active without opting in, by the document's own words."""
     return counted(
         claimed=0,
         recomputed=len(UNASKED),

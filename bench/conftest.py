@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.dialogue import twin_side
-from bench.images import ImageBench, ImageSide
-from bench.sides import PARITY_STEPS, Bench, Builder
+from bench.harness.bench import Bench
+from bench.harness.dialogue import twin_side
+from bench.harness.images import ImageBench, ImageSide
+from bench.harness.side import PARITY_STEPS, Builder
 
 if TYPE_CHECKING:
     from trainers.contract import Trainer
@@ -63,7 +64,7 @@ def device(request: pytest.FixtureRequest) -> str:
 def tensorflow_device(request: pytest.FixtureRequest) -> str:
     """Where TensorFlow's trainers run."""
     from trainers.contract import BadInput  # noqa: PLC0415 - only this family's benchmarks need it
-    from trainers.tensorflow_runtime import find_device  # noqa: PLC0415 - the same
+    from trainers.tensorflow.runtime import find_device  # noqa: PLC0415 - the same
 
     try:
         place = find_device(request.config.getoption("--device"))
@@ -74,7 +75,7 @@ def tensorflow_device(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def pair_labels(request: pytest.FixtureRequest, preset: str) -> Mapping[str, str | None]:
-    """What the rows of this project's pairs carry."""
+    """Return the labels of the rows of this project's pairs: family, preset and device."""
     family = next((name for name in FAMILIES if name in request.fixturenames), None)
     device = request.getfixturevalue("tensorflow_device" if family == "dialogue_gan" else "device")
     return {"family": family, "preset": preset, "device": device}
@@ -88,7 +89,7 @@ def tabular_regressor(pair: object, preset: str, device: str) -> Iterator[Bench]
 
     bench = Bench(
         pair=pair, build=_builder(family, preset, device), switches=_switches(family), device=device,
-        steps_from_one_state=2,
+        resync_every=2,
     )  # fmt: skip
     yield bench
     bench.close()
@@ -112,7 +113,7 @@ def text_to_image(pair: object, preset: str, device: str, log: Log) -> Iterator[
         pair=pair, build=build, switches=_switches(family), device=device, kind=ImageSide,
         # At full size twenty steps take minutes; the tests compare as many at the small ones.
         parity_steps=3 if preset == "default" else PARITY_STEPS,
-        steps_from_one_state=2,
+        resync_every=2,
     )  # fmt: skip
     yield bench
     bench.close()
@@ -136,13 +137,13 @@ def dialogue_gan(tensorflow_device: str, preset: str, pair: object, log: Log) ->
 def dialogue_twin(device: str, preset: str, pair: object, log: Log) -> Iterator[Bench]:
     """Pairs of the dialogue GAN's twin in PyTorch, in the adversarial phase; they judge no claim."""
     pytest.importorskip("torch", reason="torch is not installed")
-    from trainers.dialogue_gan import torch_twin as family  # noqa: PLC0415
+    from trainers.dialogue_gan.pytorch import build as family  # noqa: PLC0415
 
     build = partial(_builder(family, preset, device), log=log)
     bench = Bench(
         pair=pair, build=build, device=device, phase="adversarial", kind=twin_side, parity_steps=5,
         switches={"optimized": family.TWIN_OPTIMIZED_SWITCHES, "fastest": family.TWIN_SWITCHES},
-        steps_from_one_state=1,
+        resync_every=1,
     )  # fmt: skip
     yield bench
     bench.close()

@@ -11,11 +11,11 @@ from statistics import mean
 
 import pytest
 
-from bench.dialogue import PhasesSide, poisoned_steps, weights_are_finite
-from bench.figures import paired_difference
+from bench.harness.dialogue import PhasesSide, poisoned_steps, weights_are_finite
+from bench.harness.estimates import paired_difference
 from speedclaims.recorders.memory import peak_bytes
-from speedclaims.recorders.nvml import gpu_environment
-from speedclaims.recorders.syncs_tf import counting_syncs
+from speedclaims.recorders.nvml.devices import gpu_environment
+from speedclaims.recorders.syncs.tensorflow import counting_syncs
 
 PRETRAINING_STEPS = 8
 QUICK = {"tiny": {"sequence_length": 3}, "smoke": {"sequence_length": 8}, "default": {}}
@@ -42,9 +42,9 @@ def short(dialogue_gan, preset):
 # --- The whole, as the documents have it ---
 
 
-@pytest.mark.long_pair(3)
+@pytest.mark.speedup_long(3)
 @pytest.mark.speedup_passes("syncs", "gpu", "profile")
-@pytest.mark.claim(
+@pytest.mark.speedup_claim(
     "dialogue-gan.batch", "dialogue-gan.overall", "dialogue-gan.utilization-before", "dialogue-gan.utilization"
 )
 def test_adversarial_batch(dialogue_gan):
@@ -52,14 +52,14 @@ def test_adversarial_batch(dialogue_gan):
     dialogue_gan.steps(before=dialogue_gan.reference(), after=dialogue_gan.optimized(), num_steps=1)
 
 
-@pytest.mark.long_pair(3)
+@pytest.mark.speedup_long(3)
 @pytest.mark.speedup_passes("cold", "profile")
 def test_fastest_adversarial_batch(dialogue_gan):
     """An adversarial batch with the reference's work and mathematics in the fastest tier, against the reference's."""
     dialogue_gan.steps(before=dialogue_gan.reference(), after=dialogue_gan.fastest(), num_steps=1)
 
 
-@pytest.mark.long_pair(3)
+@pytest.mark.speedup_long(3)
 def test_adversarial_batch_by_the_clock_of_the_host(dialogue_gan):
     """The same batch timed as document 000 times it: by the host's clock, without waiting for the device."""
     dialogue_gan.steps(
@@ -67,15 +67,15 @@ def test_adversarial_batch_by_the_clock_of_the_host(dialogue_gan):
     )
 
 
-@pytest.mark.long_pair(3)
-@pytest.mark.claim("dialogue-gan.epoch")
+@pytest.mark.speedup_long(3)
+@pytest.mark.speedup_claim("dialogue-gan.epoch")
 def test_adversarial_epoch(short):
     """An adversarial epoch with all six changes, validation and summary in it, against one before them."""
     short.epochs(before=short.reference(), after=short.optimized())
 
 
-@pytest.mark.long_pair(4)
-@pytest.mark.claim("dialogue-gan.total", "dialogue-gan.total-of-three-to-four")
+@pytest.mark.speedup_long(4)
+@pytest.mark.speedup_claim("dialogue-gan.total", "dialogue-gan.total-of-three-to-four")
 def test_whole_training(quick, preset):
     """Batches of all three phases in the proportion of a whole training, 5 to 3 to 20 epochs (rounded: 1 to 1 to 5)."""
     proportion = (5, 3, 20) if preset == "default" else (1, 1, 5)
@@ -98,7 +98,7 @@ def test_discriminator_pretraining(quick):
 # --- Each change on its own, where its effect is largest: without the sampler, most of an adversarial batch ---
 
 
-@pytest.mark.claim("dialogue-gan.deferred-metrics")
+@pytest.mark.speedup_claim("dialogue-gan.deferred-metrics")
 def test_deferred_metrics(dialogue_gan):
     """Losses that stay on the device against `.numpy()` after every batch, nothing else changed."""
     bench = dialogue_gan.of_phase("generator_pretraining")
@@ -121,7 +121,7 @@ def test_graph_steps_of_an_adversarial_batch(quick):
 
 @pytest.mark.parametrize("interval", [1, 2, 4])
 def test_discriminator_interval(quick, interval):
-    """The discriminator trained every so many batches, against every batch."""
+    """The discriminator trained at an interval of batches, against every batch."""
     bench = quick.built_with(d_train_interval=interval)
     bench.steps(
         before=bench.restructured(**GRAPHS), after=bench.restructured(**GRAPHS, discriminator_interval=True),
@@ -156,7 +156,7 @@ def test_temperature_schedule(quick):
     )  # fmt: skip
 
 
-@pytest.mark.long_pair(3)
+@pytest.mark.speedup_long(3)
 def test_temperature_as_a_tensor(short, pair):
     """Epochs at falling temperatures: passed as a tensor, against the documents' Python number, traced every epoch."""
     on = {**GRAPHS, "temperature_schedule": True}
@@ -184,7 +184,7 @@ def test_restructured(quick):
     quick.steps(before=quick.reference(), after=quick.restructured(**GRAPHS), num_steps=1)
 
 
-@pytest.mark.control_pair
+@pytest.mark.speedup_control
 def test_control(quick):
     """Two separately built reference trainers: what identical code differs by on this machine."""
     quick.steps(before=quick.reference(), after=quick.reference(), num_steps=1)
@@ -230,7 +230,7 @@ def test_synchronizations(quick, figure, tier):
     figure(value, exact=True, unit="a batch", details=details)
 
 
-@pytest.mark.claim("dialogue-gan.gpu-memory")
+@pytest.mark.speedup_claim("dialogue-gan.gpu-memory")
 def test_peak_memory_as_a_share_of_the_gpus(dialogue_gan, tensorflow_device, figure):
     """The memory at the peak of an adversarial batch with all six changes, as a share of the GPU's."""
     if tensorflow_device == "cpu":
@@ -248,7 +248,7 @@ def test_peak_memory_as_a_share_of_the_gpus(dialogue_gan, tensorflow_device, fig
     figure(100 * peak / gpus[0]["memory_bytes"], exact=True, unit="% of the GPU's memory", details=details)
 
 
-@pytest.mark.claim("dialogue-gan.syncs")
+@pytest.mark.speedup_claim("dialogue-gan.syncs")
 def test_fewer_synchronizations(quick, figure):
     """How many times fewer values the loop over the batches asks the device for."""
     before, after = (syncs_a_batch(side)[0] for side in (quick.reference(), quick.optimized()))
@@ -258,7 +258,9 @@ def test_fewer_synchronizations(quick, figure):
         figure(before / after, exact=True, details=[f"{before:g} a batch before, {after:g} after"])
 
 
-@pytest.mark.parametrize("tier", ["reference", pytest.param("optimized", marks=pytest.mark.claim("dialogue-gan.nan"))])
+@pytest.mark.parametrize(
+    "tier", ["reference", pytest.param("optimized", marks=pytest.mark.speedup_claim("dialogue-gan.nan"))]
+)
 def test_gradients_that_are_not_finite(quick, figure, tier):
     """Trainings whose weights are spoilt by a NaN or an infinity in the gradients of one step."""
     spoilt = []
@@ -271,7 +273,7 @@ def test_gradients_that_are_not_finite(quick, figure, tier):
     figure(len(spoilt), exact=True, unit="of 4 faults", details=[f"spoilt by: {', '.join(spoilt) or 'none'}"])
 
 
-@pytest.mark.claim("dialogue-gan.convergence")
+@pytest.mark.speedup_claim("dialogue-gan.convergence")
 def test_annealing_and_the_validation_loss(short, figure):
     """Validation loss of the generator after an adversarial epoch at temperature 2, against none, over paired seeds."""
 
@@ -289,7 +291,7 @@ def test_annealing_and_the_validation_loss(short, figure):
     figure(**found, work="different")
 
 
-@pytest.mark.claim("dialogue-gan.same-losses")
+@pytest.mark.speedup_claim("dialogue-gan.same-losses")
 def test_all_changes_as_documented_compute_the_same(quick, figure):
     """Losses of the first steps that differ from the reference's by more than 1e-5, all six changes as documented."""
     steps = quick.parity_steps

@@ -1,7 +1,7 @@
 """The PyTorch twin of the dialogue GAN: its reference against its other tiers, where TensorFlow has no GPU.
 
-Beside, and not instead of, the pairs of `test_dialogue_gan`: no claim about the TensorFlow program is judged here. The
-pairs that answer a claim's question for PyTorch are evidence next to it.
+These pairs add to those of `test_dialogue_gan`: no claim about the TensorFlow program is judged here. The pairs that
+answer a claim's question for PyTorch are evidence next to it.
 """
 
 from dataclasses import replace
@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from bench.dialogue import PhasesSide, twin_side
+from bench.harness.dialogue import PhasesSide, twin_side
 
 PRETRAINING_STEPS = 8
 SHORT = {"tiny": {}, "smoke": {"num_lines": 4}, "default": {"num_lines": 60}}
@@ -23,7 +23,7 @@ WITH_PASSES = {"test_adversarial_batch", "test_fastest_adversarial_batches_of_th
 def _whole_measurement(request, preset) -> None:
     """More time at the original's sizes, and all passes for whole batches; the smaller sizes take seconds."""
     if preset == "default":
-        request.applymarker(pytest.mark.long_pair(3))
+        request.applymarker(pytest.mark.speedup_long(3))
         if request.node.originalname in WITH_PASSES:
             request.applymarker(pytest.mark.speedup_passes("syncs", "gpu", "profile", "cold"))
 
@@ -104,7 +104,7 @@ def test_compiled_steps_of_adversarial_batches(twin, num_steps):
 
 @pytest.mark.parametrize("interval", [1, 2, 4])
 def test_discriminator_interval(twin, interval):
-    """The discriminator of the PyTorch twin trained every so many batches, against every batch."""
+    """The discriminator of the PyTorch twin trained at an interval of batches, against every batch."""
     bench = twin.built_with(d_train_interval=interval)
     bench.steps(
         before=bench.restructured(**COMPILED), after=bench.restructured(**COMPILED, discriminator_interval=True),

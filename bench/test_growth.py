@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from bench.dialogue import decoder
-from bench.growth import Growth
-from bench.sides import Side
+from bench.harness.dialogue import decoder
+from bench.harness.growth import Growth
+from bench.harness.side import Side
 
 pytestmark = pytest.mark.growth
 
@@ -70,7 +70,7 @@ def test_regressor_over_rows(tabular_regressor, growth, preset, tier):
 
 @TIERS
 def test_memory_of_regressor_over_rows(tabular_regressor, growth, preset, tier):
-    """What the tabular regressor takes from reading its data to the end of its first step, over rows of the table."""
+    """Memory of the tabular regressor from reading its data to the end of its first step, over rows of the table."""
     sizes = {"smoke": (4_000, 8_000, 16_000, 32_000)}.get(preset, REGRESSOR_ROWS[preset])
     calls = [first_step(tabular_regressor, tier, "num_rows", size) for size in sizes]
     growth.record("rows", sizes, calls, "memory")

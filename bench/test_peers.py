@@ -1,7 +1,7 @@
 """The fastest tier of each family against what a user would pick instead: Lightning's Trainer and Keras' `fit`.
 
 Either side trains the same networks from the same weights on the same batches, with the same losses, optimizers and
-random numbers, in float32. The peers are used as their documentation has it: a whole fit, nothing beside the training
+random numbers, in float32. The peers are used as their documentation has it: a whole fit, nothing but the training
 (no bar, no logger, no checkpoints), losses fetched when it is over. What starting a fit costs is in its time, and a fit
 is long enough for that to be little of it.
 """
@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from bench.peers.sides import EpochsSide, FitEpochsSide, FitStepsSide, assert_same_epochs
+from bench.harness.peers.sides import EpochsSide, FitEpochsSide, FitStepsSide, assert_same_epochs
 
 pytestmark = pytest.mark.peers
 
@@ -36,7 +36,7 @@ def lightning_fit():
         pytest.skip("torch is not installed")
     if find_spec("lightning") is None:
         pytest.skip("lightning is not installed: pip install lightning, of the dependency group peers")
-    from bench.peers import lightning_fit  # noqa: PLC0415 - a machine without it must still collect these tests
+    from bench.harness.peers import lightning_fit  # noqa: PLC0415 - a machine without it must still collect these tests
 
     return lightning_fit
 
@@ -57,7 +57,7 @@ def test_tabular_regressor_against_lightning(lightning_fit, tabular_regressor, p
     tabular_regressor.epochs(before, after, units=EPOCHS[preset], equivalent=same_training)
 
 
-@pytest.mark.long_pair(3)
+@pytest.mark.speedup_long(3)
 @pytest.mark.parametrize("has_workers", [False, True], ids=["no workers", "workers"])
 def test_text_to_image_against_lightning(lightning_fit, text_to_image, preset, device, has_workers):
     """Batches from JPEG files, against Lightning's Trainer under manual optimization, with and without workers."""
@@ -71,7 +71,7 @@ def test_text_to_image_against_lightning(lightning_fit, text_to_image, preset, d
 @pytest.fixture
 def against_keras(dialogue_gan, preset, tensorflow_device):
     """Measures a phase's batches against Keras' `fit`."""
-    from bench.peers import keras_fit  # noqa: PLC0415 - a machine without TensorFlow must still collect these tests
+    from bench.harness.peers import keras_fit  # noqa: PLC0415 - a machine without TensorFlow must still collect these tests
 
     def sides(phase, build, label, **overrides: object) -> tuple:
         bench = replace(dialogue_gan.built_with(**overrides), phase=phase)
@@ -84,7 +84,7 @@ def against_keras(dialogue_gan, preset, tensorflow_device):
         def same_but_for_the_draws() -> str:
             plain, *both = sides(*peer, **PLAIN)
             # Of two tokens almost as likely, rounding chooses: from where both stand, it does so seldom.
-            replace(plain, steps_from_one_state=1).same_losses(*both)()
+            replace(plain, resync_every=1).same_losses(*both)()
             for side in (before, after):  # compiles, which can take longer than the pair may
                 side()
                 side.reset()
@@ -100,14 +100,14 @@ def against_keras(dialogue_gan, preset, tensorflow_device):
     return measure
 
 
-@pytest.mark.long_pair(2)
+@pytest.mark.speedup_long(2)
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit_compile"])
 def test_generator_pretraining_against_keras(against_keras, jit_compile):
     """Batches of the generator's pre-training, against Keras' fit with steps_per_execution."""
     against_keras("generator_pretraining", jit_compile=jit_compile)
 
 
-@pytest.mark.long_pair(3)
+@pytest.mark.speedup_long(3)
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit_compile"])
 def test_adversarial_batches_against_keras(against_keras, jit_compile):
     """Adversarial batches, against Keras' fit over a train step with a sampler that carries the cells' states along."""

@@ -1,7 +1,7 @@
-"""What the fastest tiers come to: trained to the end from the same seeds, are they as good as the reference?
+"""Compare the quality of the fastest tiers with the reference's, trained to the end from the same seeds.
 
-A figure is the mean difference, fastest - reference, in standard deviations of the reference over its seeds; where its
-interval lies within one of them, the tiers agree.
+A figure is the mean difference, fastest - reference, in standard deviations of the reference over its seeds. Where its
+interval lies within one standard deviation, the tiers agree.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.images import ImageBench
-from bench.quality import Trainings, frozen_features, kernel_distance
+from bench.harness.images import ImageBench
+from bench.harness.quality import Trainings, frozen_features, kernel_distance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

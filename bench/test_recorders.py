@@ -1,12 +1,12 @@
-"""What recording costs: the same training with its GPU watched and unwatched."""
+"""Measure the cost of recording: the same training with its GPU watched and unwatched."""
 
 from dataclasses import dataclass, replace
 
 import pytest
 
-from bench.sides import Side
-from speedclaims.recorders.nvml import describe
-from speedclaims.recorders.nvml_window import watch
+from bench.harness.side import Side
+from speedclaims.recorders.nvml.devices import describe
+from speedclaims.recorders.nvml.window import watch
 
 
 @dataclass

@@ -5,12 +5,12 @@ from functools import partial
 
 import pytest
 
-from bench.figures import paired_difference, raising_once, relative_growth
+from bench.harness.estimates import paired_difference, raising_once, relative_growth
 from speedclaims.recorders.memory import current_bytes
 
 
 @pytest.mark.speedup_passes("syncs", "gpu", "profile")
-@pytest.mark.claim("tabular-regressor.whole")
+@pytest.mark.speedup_claim("tabular-regressor.whole")
 def test_document_004_as_a_whole(tabular_regressor):
     """An epoch as document 004 has it, mixed precision and four loader workers on, against the one before it."""
     tabular_regressor.epochs(before=tabular_regressor.reference(), after=tabular_regressor.optimized())
@@ -22,7 +22,7 @@ def test_fastest(tabular_regressor):
     tabular_regressor.epochs(before=tabular_regressor.reference(), after=tabular_regressor.fastest())
 
 
-@pytest.mark.claim("tabular-regressor.amp-speed", "tabular-regressor.amp-memory")
+@pytest.mark.speedup_claim("tabular-regressor.amp-speed", "tabular-regressor.amp-memory")
 def test_mixed_precision(tabular_regressor):
     """An epoch in mixed precision against the same in float32, nothing else changed."""
     tabular_regressor.epochs(
@@ -32,7 +32,7 @@ def test_mixed_precision(tabular_regressor):
     )
 
 
-@pytest.mark.claim("tabular-regressor.loader-workers")
+@pytest.mark.speedup_claim("tabular-regressor.loader-workers")
 def test_loader_workers(tabular_regressor):
     """An epoch whose batches four persistent workers assemble against one that assembles its own."""
     tabular_regressor.epochs(
@@ -46,7 +46,7 @@ def test_restructured(tabular_regressor):
     tabular_regressor.epochs(before=tabular_regressor.reference(), after=tabular_regressor.restructured())
 
 
-@pytest.mark.control_pair
+@pytest.mark.speedup_control
 def test_control(tabular_regressor):
     """Two separately built reference trainers: what identical code differs by on this machine."""
     tabular_regressor.epochs(before=tabular_regressor.reference(), after=tabular_regressor.reference())
@@ -59,7 +59,7 @@ MOST_SKIPPED = 20
 """Halvings after which the loss scale, 65,536 at first, is below 1."""
 
 
-@pytest.mark.claim("tabular-regressor.amp-stability")
+@pytest.mark.speedup_claim("tabular-regressor.amp-stability")
 def test_mixed_precision_keeps_the_validation_loss(tabular_regressor, figure, preset):
     """Validation loss in mixed precision against float32, over paired seeds, in standard deviations of float32's."""
 
@@ -75,7 +75,7 @@ def test_mixed_precision_keeps_the_validation_loss(tabular_regressor, figure, pr
 
 
 @pytest.mark.parametrize(
-    "tier", ["reference", pytest.param("optimized", marks=pytest.mark.claim("tabular-regressor.no-leak"))]
+    "tier", ["reference", pytest.param("optimized", marks=pytest.mark.speedup_claim("tabular-regressor.no-leak"))]
 )
 def test_memory_over_epochs(tabular_regressor, figure, preset, device, tier):
     """Growth of the memory in use from epoch to epoch: a leak is a slope."""
@@ -91,7 +91,7 @@ def test_memory_over_epochs(tabular_regressor, figure, preset, device, tier):
         figure(**relative_growth(levels[WARM_EPOCHS:]))
 
 
-@pytest.mark.claim("tabular-regressor.oom")
+@pytest.mark.speedup_claim("tabular-regressor.oom")
 def test_running_out_of_memory(tabular_regressor, figure):
     """Steps taken all the same when memory runs out in the forward pass, backward, unscaling or the update."""
     torch = pytest.importorskip("torch")
@@ -143,8 +143,10 @@ def old_program(module, path, folder, num_epochs=2):
 def old_programs(tabular_regressor, preset, tmp_path):
     """The same old program on the functions before and after document 004."""
     del tabular_regressor  # it skips where PyTorch is missing
-    from trainers.tabular_regressor import RegressorConfig, documented, original  # noqa: PLC0415
+    from trainers.tabular_regressor import RegressorConfig  # noqa: PLC0415
     from trainers.tabular_regressor.data import offline_data_path  # noqa: PLC0415
+    from trainers.tabular_regressor.document_004 import api as documented  # noqa: PLC0415
+    from trainers.tabular_regressor.document_004 import original  # noqa: PLC0415 - likewise
 
     path = offline_data_path(RegressorConfig.preset(preset))
     sides = []
@@ -167,7 +169,7 @@ def test_an_old_program(pair, old_programs):
     pair(before=before, after=after, equivalent=same_losses)
 
 
-@pytest.mark.claim("tabular-regressor.old-calls")
+@pytest.mark.speedup_claim("tabular-regressor.old-calls")
 def test_an_old_program_computes_the_same(figure, old_programs):
     """Losses of an old program that are not the same, to the bit, on document 004's functions."""
     before, after = old_programs

@@ -8,9 +8,9 @@ from functools import partial
 
 import pytest
 
-from bench.figures import called_at, paired_difference, variance_ratio
-from bench.images import IMAGES_IN_BATCHES_ALIKE
-from bench.sides import exact_arithmetic
+from bench.harness.estimates import called_at, paired_difference, variance_ratio
+from bench.harness.images import IMAGES_IN_BATCHES_ALIKE
+from bench.harness.side import exact_arithmetic
 from trainers.contract import Interrupted
 
 IMAGES = {"tiny": 16, "smoke": 32, "default": 512}
@@ -26,7 +26,7 @@ def _rounds_enough(request, preset, device) -> None:
     """Time enough for an interval at the original's sizes on a GPU, where a call takes what decoding takes."""
     if (preset, device) == ("default", "cuda") and "in_memory" not in request.node.name:
         times = TWICE_THE_IMAGES if "num_common" in request.fixturenames else LOADER_BOUND
-        request.applymarker(pytest.mark.long_pair(times))
+        request.applymarker(pytest.mark.speedup_long(times))
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def epochs(config):
     return config.num_epochs, config.few_epochs
 
 
-@pytest.mark.claim("text-to-image.whole-training")
+@pytest.mark.speedup_claim("text-to-image.whole-training")
 def test_document_003_as_a_whole_training(text_to_image, num_common, epochs):
     """All of document 003 against the training before it: larger batches of smaller images, and fewer epochs."""
     text_to_image.images(
@@ -83,7 +83,7 @@ def test_document_003_as_a_whole_training(text_to_image, num_common, epochs):
     )  # fmt: skip
 
 
-@pytest.mark.claim("text-to-image.whole-epoch")
+@pytest.mark.speedup_claim("text-to-image.whole-epoch")
 def test_document_003_by_the_epoch(text_to_image, num_common):
     """An epoch of document 003's against one before it: as many images, but smaller ones in larger batches."""
     text_to_image.images(
@@ -102,7 +102,7 @@ def test_document_003_by_the_epoch_in_memory(text_to_image, num_common):
 
 
 @pytest.mark.speedup_passes("syncs", "gpu", "profile")
-@pytest.mark.claim("text-to-image.whole-same-work")
+@pytest.mark.speedup_claim("text-to-image.whole-same-work")
 def test_document_003_on_the_same_work(text_to_image, num_images):
     """The changes of document 003 that leave the work as it is: mixed precision and fewer log lines."""
     text_to_image.images(
@@ -146,7 +146,7 @@ def test_fastest_on_the_same_work_at_64x64(text_to_image, preset):
     bench.images(before=bench.reference(), after=bench.fastest(), num_images=8)
 
 
-@pytest.mark.claim("text-to-image.epochs")
+@pytest.mark.speedup_claim("text-to-image.epochs")
 def test_fewer_epochs(text_to_image, num_images, epochs):
     """100 epochs against 250, nothing else changed: what is left out is saved, to the epoch."""
     text_to_image.images(
@@ -155,7 +155,7 @@ def test_fewer_epochs(text_to_image, num_images, epochs):
     )  # fmt: skip
 
 
-@pytest.mark.claim("text-to-image.batch")
+@pytest.mark.speedup_claim("text-to-image.batch")
 def test_larger_batches(text_to_image, num_common):
     """The same images in batches twice as large, which are half as many updates."""
     text_to_image.images(
@@ -173,7 +173,7 @@ def test_larger_batches_in_memory(text_to_image, num_common):
     )  # fmt: skip
 
 
-@pytest.mark.claim("text-to-image.resolution-epoch")
+@pytest.mark.speedup_claim("text-to-image.resolution-epoch")
 def test_smaller_images(text_to_image, num_images):
     """As many images at half the width and height, from the same JPEG files."""
     text_to_image.images(
@@ -182,7 +182,7 @@ def test_smaller_images(text_to_image, num_images):
     )  # fmt: skip
 
 
-@pytest.mark.claim("text-to-image.resolution")
+@pytest.mark.speedup_claim("text-to-image.resolution")
 def test_smaller_images_in_memory(text_to_image, num_images):
     """As many images at half the width and height, in memory already: the networks alone."""
     text_to_image.images(
@@ -192,7 +192,7 @@ def test_smaller_images_in_memory(text_to_image, num_images):
 
 
 @pytest.mark.speedup_passes("gpu")
-@pytest.mark.claim("text-to-image.amp-speed", "text-to-image.amp-memory")
+@pytest.mark.speedup_claim("text-to-image.amp-speed", "text-to-image.amp-memory")
 def test_mixed_precision(text_to_image, num_images):
     """Training in mixed precision against float32, nothing else changed."""
     text_to_image.images(
@@ -202,7 +202,7 @@ def test_mixed_precision(text_to_image, num_images):
 
 
 @pytest.mark.speedup_passes("gpu")
-@pytest.mark.claim("text-to-image.amp-speed", "text-to-image.tensor-cores")
+@pytest.mark.speedup_claim("text-to-image.amp-speed", "text-to-image.tensor-cores")
 def test_mixed_precision_in_memory(text_to_image, num_images, tf32):
     """Mixed precision against float32 with images in memory: the networks alone, with TF32 and without."""
     del tf32  # it holds for the whole test
@@ -212,7 +212,7 @@ def test_mixed_precision_in_memory(text_to_image, num_images, tf32):
     )  # fmt: skip
 
 
-@pytest.mark.claim("text-to-image.logging")
+@pytest.mark.speedup_claim("text-to-image.logging")
 def test_sparse_logging(text_to_image, preset, config):
     """As many batches as lie between lines, with one line and with none; small ones, in memory: lines weigh most."""
     small = {} if preset == "default" else {"batch_size": 2}
@@ -249,7 +249,7 @@ def test_restructured(text_to_image, num_images):
     text_to_image.images(before=text_to_image.reference(), after=text_to_image.restructured(), num_images=num_images)
 
 
-@pytest.mark.control_pair
+@pytest.mark.speedup_control
 def test_control(text_to_image, num_images):
     """Two separately built reference trainers: what identical code differs by on this machine."""
     text_to_image.images(before=text_to_image.reference(), after=text_to_image.reference(), num_images=num_images)
@@ -259,7 +259,7 @@ EPOCHS_OF_QUALITY = {"tiny": 2, "smoke": 1, "default": 1}
 NUM_GRADIENTS = 16
 
 
-@pytest.mark.claim("text-to-image.amp-quality")
+@pytest.mark.speedup_claim("text-to-image.amp-quality")
 def test_mixed_precision_keeps_the_validation_loss(text_to_image, figure, preset):
     """Validation loss in mixed precision against float32, over paired seeds, in standard deviations of float32's."""
     held = text_to_image.held_epoch()
@@ -275,7 +275,7 @@ def test_mixed_precision_keeps_the_validation_loss(text_to_image, figure, preset
     figure(**paired_difference(partial(reached, mixed_precision=False), partial(reached, mixed_precision=True)))
 
 
-@pytest.mark.claim("text-to-image.gradients")
+@pytest.mark.speedup_claim("text-to-image.gradients")
 def test_larger_batches_estimate_gradients_better(text_to_image, figure):
     """Variance of the generator's gradient over batches of the first size, over that of batches twice as large."""
     small, large = text_to_image.restructured(), text_to_image.restructured(larger_batches=True)
@@ -295,7 +295,7 @@ def gradients(side):
     return torch.stack(rows).numpy()
 
 
-@pytest.mark.claim("text-to-image.enough-epochs")
+@pytest.mark.speedup_claim("text-to-image.enough-epochs")
 def test_100_epochs_are_enough(text_to_image, figure):
     """How much better the pictures are after 250 epochs than after 100."""
     del text_to_image
@@ -315,14 +315,14 @@ def ctrl_c_is_heard():
 
 
 @pytest.mark.usefixtures("ctrl_c_is_heard")
-@pytest.mark.claim("text-to-image.saved")
+@pytest.mark.speedup_claim("text-to-image.saved")
 def test_interruptions_and_errors_are_saved(text_to_image, figure, tmp_path, device):
     """Trainings stopped by Ctrl-C or by an error at two moments each, and resumed to the same weights, to the bit."""
     del text_to_image  # it skips where PyTorch is missing
-    from trainers import checkpoint  # noqa: PLC0415
-    from trainers.options import TrainOptions  # noqa: PLC0415
+    from trainers.common import checkpoint  # noqa: PLC0415
+    from trainers.common.options import TrainOptions  # noqa: PLC0415
     from trainers.text_to_image.commands import train  # noqa: PLC0415
-    from trainers.text_to_image.data import CaptionData  # noqa: PLC0415
+    from trainers.text_to_image.data.items import CaptionData  # noqa: PLC0415
 
     def final(name: str) -> bytes:
         return checkpoint.dumps(checkpoint.load(tmp_path / name / "dcgan_last.pth")["state"])
@@ -343,7 +343,7 @@ def test_interruptions_and_errors_are_saved(text_to_image, figure, tmp_path, dev
 
 
 class InjectedError(Exception):
-    """What goes wrong in a training because a test wants it to."""
+    """Fail a training on purpose, for a test."""
 
 
 def failing() -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from trainers import checkpoint
+from trainers.common import checkpoint
 
 
 def is_tensor(value):

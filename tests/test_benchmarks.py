@@ -13,11 +13,19 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
 
-from bench.figures import NUM_SEEDS, called_at, paired_difference, raising_once, relative_growth, variance_ratio
-from bench.images import HeldLoader, ImageBench, ImageSide
-from bench.quality import NUM_SEEDS as TRAINED_SEEDS
-from bench.quality import Trainings, frozen_features, kernel_distance
-from bench.sides import Bench, ablation
+from bench.harness.ablation import ablation
+from bench.harness.bench import Bench
+from bench.harness.estimates import (
+    NUM_SEEDS,
+    called_at,
+    paired_difference,
+    raising_once,
+    relative_growth,
+    variance_ratio,
+)
+from bench.harness.images import HeldLoader, ImageBench, ImageSide
+from bench.harness.quality import NUM_SEEDS as TRAINED_SEEDS
+from bench.harness.quality import Trainings, frozen_features, kernel_distance
 from speedclaims.recorders.memory import current_bytes
 from trainers import tabular_regressor, text_to_image
 
@@ -90,7 +98,7 @@ def test_after_the_check_from_one_state_both_sides_begin_at_the_beginning(is_res
         return tabular_regressor.build(tier, preset="tiny", device="cpu", switches=switches)
 
     switches = {"fastest": tabular_regressor.FASTEST_SWITCHES}
-    bench = Bench(pair=None, build=build, switches=switches, device="cpu", steps_from_one_state=2, parity_steps=6)
+    bench = Bench(pair=None, build=build, switches=switches, device="cpu", resync_every=2, parity_steps=6)
     restructured = ablation(tabular_regressor.FASTEST_SWITCHES)[0]
     after = bench.ablated("fastest", restructured, {})["after"] if is_restructured else bench.fastest()
     before = bench.reference()
@@ -113,28 +121,28 @@ def test_a_side_is_built_when_it_first_runs(bench):
     assert "trainer" in side.__dict__
 
 
-def test_the_least_bytes_are_those_of_weights_and_moments_there_and_back_in_each_step(bench):
+def test_the_min_bytes_are_those_of_weights_and_moments_there_and_back_in_each_step(bench):
     side = bench.reference()
     weights = sum(weight.nbytes for weight in side.trainer.model.parameters())
     for num_steps in (1, 3):
         side.num_steps = num_steps
         # Weights and both moments of Adam; a counter for each weight is next to nothing.
-        assert 1 <= side.least_bytes() / (2 * 3 * weights * num_steps) < 1.05
+        assert 1 <= side.min_bytes() / (2 * 3 * weights * num_steps) < 1.05
     assert side.trainer.metrics["step"] == 0
     side.num_steps = None
     side()
     num_batches = side.trainer.metrics["num_steps"]
     assert num_batches > 3
-    assert 1 <= side.least_bytes() / (2 * 3 * weights * num_batches) < 1.05
+    assert 1 <= side.min_bytes() / (2 * 3 * weights * num_batches) < 1.05
 
 
-def test_what_a_call_leaves_as_it_was_is_not_among_the_least_bytes(bench):
+def test_what_a_call_leaves_as_it_was_is_not_among_the_min_bytes(bench):
     side = bench.reference()
     side.num_steps = 1
-    every = side.least_bytes()
+    every = side.min_bytes()
     frozen = next(iter(side.trainer.model.parameters()))
     frozen.requires_grad_(requires_grad=False)
-    assert every - side.least_bytes() >= 2 * 3 * frozen.nbytes
+    assert every - side.min_bytes() >= 2 * 3 * frozen.nbytes
 
 
 def test_a_leak_would_be_seen():

@@ -12,7 +12,7 @@ import pytest
 
 from bench.gpu.plan import COSTS, LEAST_SHARE, UNKNOWN, Budget, Cost
 from bench.gpu.runner import RESERVE_S
-from speedclaims import record
+from speedclaims.record import io as record
 
 ROOT = Path(__file__).resolve().parents[1]
 CHEAP = "bench/test_text_to_image.py::test_100_epochs_are_enough"
@@ -63,7 +63,7 @@ runner.PYTEST_ARGUMENTS = (
     {folder!r}, "-p", "benchmark", "-p", "speedclaims.plugin", "-p", "bench.gpu.plan", "-p", "no:cacheprovider",
     "-q", "--speedup-passes-last", "--speedup-max-time=0.3",
 )
-here = [Path({root!r}) / "bench", Path({root!r})]
+here = [Path({root!r}) / "src", Path({root!r})]
 out = Path({project!r}) / "out"
 out.mkdir(exist_ok=True)
 sys.exit(runner.Run(out, {seconds}, "tiny", ["toys"], here).measure())
@@ -84,7 +84,7 @@ class Command:
 
     def start(self):
         environment = {key: value for key, value in os.environ.items() if "XDIST" not in key}
-        environment["PYTHONPATH"] = os.pathsep.join(map(str, (ROOT / "bench", ROOT)))
+        environment["PYTHONPATH"] = os.pathsep.join(map(str, (ROOT / "src", ROOT)))
         return subprocess.Popen(
             [sys.executable, str(self.script)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True,

@@ -10,11 +10,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from bench import images  # noqa: E402 - only with PyTorch
-from bench.images import ImageBench, ImageSide  # noqa: E402 - likewise
-from bench.sides import WARM_STEPS, Bench, Side, SkippedStepsError, _relative_difference  # noqa: E402 - likewise
+from bench.harness import images  # noqa: E402 - only with PyTorch
+from bench.harness.bench import Bench  # noqa: E402 - likewise
+from bench.harness.images import ImageBench, ImageSide  # noqa: E402 - likewise
+from bench.harness.side import WARM_STEPS, Side, SkippedStepsError, _relative_difference  # noqa: E402 - likewise
 from trainers import tabular_regressor, text_to_image  # noqa: E402 - likewise
-from trainers.text_to_image import data  # noqa: E402 - likewise
+from trainers.text_to_image.data import items as data  # noqa: E402 - likewise
 
 
 @pytest.fixture

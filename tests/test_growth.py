@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bench import growth
-from bench.growth import Growth, NotMeasuredError, bytes_of, details_of, growth_exponent, sweep
+from bench.harness import growth
+from bench.harness.growth import Growth, NotMeasuredError, bytes_of, details_of, growth_exponent, sweep
 
 SIZES = (8, 16, 32, 64)
 

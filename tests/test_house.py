@@ -1,6 +1,7 @@
 """The rules of the house that code can hold: who may import whom."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def against_family_order(name: str, imported: set[str]) -> set[str]:
     return imported & set(later)
 
 
-@pytest.mark.parametrize("path", modules("bench/speedclaims"), ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", modules("src/speedclaims"), ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_plugin_imports_nothing_of_the_trainers_or_the_benchmarks(path):
     assert not tops(path) & {"trainers", "bench", "tests"}
 
@@ -60,7 +61,7 @@ def test_no_module_imports_both_frameworks(path):
     assert not tops(path) >= FRAMEWORKS
 
 
-@pytest.mark.parametrize("path", modules("bench/speedclaims"), ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", modules("src/speedclaims"), ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_plugin_imports_no_framework_at_all(path):
     """What it needs of one it takes from the process that has imported it already."""
     assert not FRAMEWORKS & tops(path)
@@ -100,3 +101,123 @@ def test_no_text_of_ours_names_a_machine_or_a_registry():
     for path in kept:
         text = path.read_text(encoding="utf-8")
         assert not [word for word in words if word in text], path
+
+
+# --- The floors: imports run one way ---
+
+FLOORS = (
+    ("errors",),
+    ("record",),
+    ("recorders", "claims", "report.model"),
+    ("measure", "gate", "audit", "report.html", "report.markdown", "report.terminal"),
+    ("markers", "session"),
+    ("fixtures", "options"),
+    ("export", "doctor", "plugin"),
+    ("cli",),
+    ("__main__",),
+)
+"""Parts of the plugin from the lowest to the highest: one imports from its own and from lower ones."""
+
+DRAWING = {"matplotlib", "jinja2", "markupsafe", "rich"}
+BANNED = ("told", "stands", "brings", "goes on", "beside", "anew", "so many", "of one's own", "shall", "mend", "reckon")
+BANNED += ("doors", "deaf")
+"""Words that the first line of a docstring does not use: they say less than a standard term."""
+
+
+def dotted(path: Path) -> str:
+    """Return a module's name."""
+    folder = ROOT / "src" if path.is_relative_to(ROOT / "src") else ROOT
+    return ".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
+
+
+def part(module: str) -> str:
+    """Return the part of the plugin that a module belongs to."""
+    words = module.split(".")[1:]
+    return ".".join(words[:2]) if words[0] == "report" and len(words) > 1 else words[0]
+
+
+def graph(folder: str) -> dict[str, set[str]]:
+    """Return which modules of a folder a module imports, whenever it does."""
+    names = {dotted(path): path for path in modules(folder)}
+    found = {}
+    for name, path in names.items():
+        imported = {each for each, _ in imports(path)}
+        found[name] = {
+            other
+            for each in imported
+            for other in (each, each.rpartition(".")[0])
+            if other in names and "." in other and other != name  # a package itself only names what is public
+        }
+    return found
+
+
+def against_the_floors(found: dict[str, set[str]]) -> list[tuple[str, str]]:
+    """Return the imports that run up."""
+    floor = {name: number for number, names in enumerate(FLOORS) for name in names}
+    return [
+        (module, other)
+        for module, imported in found.items()
+        for other in imported
+        if "." in module and "." in other and part(module) != "report" and part(other) != "report"
+        if floor[part(module)] < floor[part(other)]
+    ]
+
+
+def circles(found: dict[str, set[str]]) -> set[str]:
+    """Return the modules that import themselves by way of others."""
+
+    def reached(module: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = list(found[module])
+        while waiting:
+            one = waiting.pop()
+            if one not in seen:
+                seen.add(one)
+                waiting += found[one]
+        return seen
+
+    return {module for module in found if module in reached(module)}
+
+
+def test_nothing_in_the_plugin_imports_upward():
+    assert against_the_floors(graph("src/speedclaims")) == []
+
+
+@pytest.mark.parametrize("folder", ["src/speedclaims", "trainers", "bench"])
+def test_there_is_no_circle_of_imports(folder):
+    assert circles(graph(folder)) == set()
+
+
+def test_a_circle_and_an_import_upward_would_be_seen():
+    found = {"speedclaims.record.io": {"speedclaims.cli"}, "speedclaims.cli": {"speedclaims.record.io"}}
+    assert against_the_floors(found) == [("speedclaims.record.io", "speedclaims.cli")]
+    assert circles(found) == set(found)
+
+
+@pytest.mark.parametrize("path", modules("src/speedclaims/report/model"), ids=lambda p: p.stem)
+def test_the_report_s_model_draws_nothing(path):
+    assert not tops(path) & DRAWING
+
+
+def first_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the first line of every docstring of a module with its line number."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text:
+                yield getattr(node, "lineno", 1), text.splitlines()[0]
+
+
+def is_plain(line: str) -> bool:
+    """Whether the first line of a docstring uses none of the words that are ruled out."""
+    return not line.startswith("What ") and not re.search(rf"\b({'|'.join(BANNED)})", line.lower())
+
+
+@pytest.mark.parametrize("path", modules("src/speedclaims"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_first_line_of_a_docstring_is_plain(path):
+    assert [(number, line) for number, line in first_lines(path) if not is_plain(line)] == []
+
+
+@pytest.mark.parametrize("line", ["What a pair is.", "Put it beside the other.", "Reckon the ratio.", "It shall end."])
+def test_words_that_are_ruled_out_would_be_seen(line):
+    assert not is_plain(line)

@@ -6,8 +6,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from bench.peers.sides import EpochsSide, FitEpochsSide, FitStepsSide, assert_same_epochs
-from bench.sides import Bench
+from bench.harness.bench import Bench
+from bench.harness.peers.sides import EpochsSide, FitEpochsSide, FitStepsSide, assert_same_epochs
 
 needs_lightning = pytest.mark.skipif(
     find_spec("torch") is None or find_spec("lightning") is None,
@@ -28,10 +28,10 @@ def bench_of(family, **options):
 
 def regressors(**fault):
     """Return the bench with Lightning's side, which may have a fault, and ours."""
-    from bench.peers import lightning_fit
+    from bench.harness.peers import lightning_fit
     from trainers import tabular_regressor
 
-    bench = bench_of(tabular_regressor, steps_from_one_state=2)
+    bench = bench_of(tabular_regressor, resync_every=2)
     build = partial(lightning_fit.build_regressor, preset="tiny", device="cpu", **fault)
     before, after = (
         replace(bench, kind=FitEpochsSide).peer("Lightning", build),
@@ -99,10 +99,10 @@ def test_a_fit_begins_with_an_epoch():
 @needs_lightning
 @pytest.mark.parametrize("fault", [{}, {"learning_rate": 4e-4}, {"l1_weight": 49.0}])
 def test_a_gan_of_lightning_is_checked_over_the_end_of_an_epoch(fault, private_cache):
-    from bench.peers import lightning_fit
+    from bench.harness.peers import lightning_fit
     from trainers import text_to_image
 
-    bench = bench_of(text_to_image, steps_from_one_state=2).built_with(log=lambda _: None)
+    bench = bench_of(text_to_image, resync_every=2).built_with(log=lambda _: None)
     build = partial(lightning_fit.build_gan, preset="tiny", device="cpu", has_workers=False, log=lambda _: None)
     before, after = bench.peer("Lightning", partial(build, **fault)), bench.fastest(bfloat16=False)
     if fault:
@@ -116,7 +116,7 @@ def test_a_gan_of_lightning_is_checked_over_the_end_of_an_epoch(fault, private_c
 
 def test_a_fit_of_keras_with_another_learning_rate_is_found():
     pytest.importorskip("tensorflow", reason="tensorflow is not installed")
-    from bench.peers import keras_fit
+    from bench.harness.peers import keras_fit
     from trainers import dialogue_gan
 
     bench = bench_of(dialogue_gan, phase="generator_pretraining", parity_steps=3, is_bitwise=False)

@@ -1,6 +1,6 @@
 """Command line of the trainers: `python -m trainers FAMILY make-data|train|sample|predict`.
 
-Exit codes: 0 fine, 2 bad usage or bad input, with one line on stderr that says what, where and what would mend it; 130
+Exit codes: 0 fine, 2 bad usage or bad input, with one line on stderr that says what, where and how to fix it; 130
 after a Ctrl-C and 143 after a SIGTERM, with one line that says how to continue.
 """
 
@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from trainers import families, family
+from trainers.common.options import TrainOptions
 from trainers.contract import BadInput, Interrupted
-from trainers.options import TrainOptions
 
 __all__ = ["main"]
 

@@ -1,4 +1,4 @@
-"""What every trainer offers to whoever drives it: a command line, a test or a stopwatch."""
+"""Define the interface of every trainer, for a command line, a test or a stopwatch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ __all__ = ["BadInput", "Interrupted", "Trainer"]
 
 
 class BadInput(Exception):  # noqa: N818 - it is the user's input that is bad; the name is what the message says
-    """Something the user gave cannot be used. Its text is one line: where, what, and what would mend it.
+    """Signal that something the user gave cannot be used, in one line: where, what, and how to fix it.
 
     Args:
         what: what is wrong, without a full stop.

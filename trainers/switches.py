@@ -27,7 +27,7 @@ class Switch:
         description: one line for help texts and tables.
         parity: how closely a trainer agrees with itself without the switch.
         work: whether both do the same work.
-        default: whether its tier has it on unless told otherwise, as its document has.
+        default: whether its tier has it on by default, as its document has.
         neutral_when: settings under which it computes what it would when off, to the bit or, in TensorFlow, to 1e-5,
             though it does not elsewhere; empty where there are none, or where it never computes anything else.
         rtol: what `close` means for it: by how much, relatively, the loss of a step may differ. 1e-4 is what float32
@@ -47,7 +47,7 @@ class Switch:
         """Refuse what tables and command lines could not spell.
 
         Raises:
-            ValueError: a name that is no identifier, or a parity or work that is not in the vocabulary.
+            ValueError: a name that is no identifier, or a parity or work that docs/vocabulary.md does not list.
 
         """
         if not self.name.isidentifier():

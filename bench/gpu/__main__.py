@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from bench.gpu import pack  # noqa: E402 - the path is set first: nothing of ours is installed
-from speedclaims.record import RecordError  # noqa: E402 - likewise
+from speedclaims.record.io import RecordError  # noqa: E402 - likewise
 
 NEEDED = {
     "torch": "PyTorch",
@@ -108,11 +108,12 @@ def _folder(out: Path | None) -> Path:
 
 
 def _keep(path: Path) -> None:
-    from speedclaims import filing, record  # noqa: PLC0415 - the path is set by now
-    from speedclaims.report.render import render_markdown  # noqa: PLC0415 - likewise
+    from speedclaims.record import io as record  # noqa: PLC0415 - likewise
+    from speedclaims.record import paths as record_paths  # noqa: PLC0415 - the path is set by now
+    from speedclaims.report.html.page import render_markdown  # noqa: PLC0415 - likewise
 
     found = record.read(path)
-    print(filing.file(found, render_markdown([found]), KEPT))  # noqa: T201 - a command
+    print(record_paths.file(found, render_markdown([found]), KEPT))  # noqa: T201 - a command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

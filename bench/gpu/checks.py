@@ -21,18 +21,24 @@ from typing import Any
 
 import torch
 
-from bench.figures import raising_once
-from bench.images import HeldLoader
-from bench.sides import exact_arithmetic
-from speedclaims.recorders import ceilings, flops, memory, nvml, nvml_window, profile, syncs_torch
-from trainers import checkpoint
+from bench.harness.estimates import raising_once
+from bench.harness.images import HeldLoader
+from bench.harness.side import exact_arithmetic
+from speedclaims.recorders import ceilings, memory
+from speedclaims.recorders.flops import count as flops
+from speedclaims.recorders.nvml import devices as nvml
+from speedclaims.recorders.nvml import window as nvml_window
+from speedclaims.recorders.phases import record as phases_record
+from speedclaims.recorders.phases import stopwatch as profile
+from speedclaims.recorders.syncs import torch as syncs_torch
+from trainers.common import checkpoint
 from trainers.dialogue_gan.config import TWIN_TIERS
 
 Figures = dict[str, Any]
 
 DEVICE = "cuda"
 _FAMILIES = {
-    "twin": "trainers.dialogue_gan.torch_twin",
+    "twin": "trainers.dialogue_gan.pytorch.build",
     "tabular": "trainers.tabular_regressor",
     "image": "trainers.text_to_image",
 }
@@ -41,7 +47,7 @@ _MEGABYTE = 1e6
 _NUM_HELD = 3
 _MOST_GROWTH_MB = 16.0
 _FIRST_STEPS = 8
-"""In float16 the first steps only lower the loss scale; so many are looked at."""
+"""In float16 the first steps only lower the loss scale; this number of steps is checked."""
 
 
 class FailedCheckError(AssertionError):
@@ -82,7 +88,7 @@ def check(name: str, *, compiles: bool = False) -> Callable[[Callable[["Look"], 
 
 @dataclass
 class Look:
-    """What the checks share: trainers that are built, and the images of a few batches.
+    """Share between checks the trainers that are built, and the images of a few batches.
 
     Attributes:
         preset: sizes of the trainers.
@@ -246,7 +252,7 @@ def _busy(look: Look) -> Figures:
         torch.cuda.synchronize()
 
     call()
-    return _required(profile.profile_side(_ignore, call, DEVICE)["busy"], "busy_percent")
+    return _required(phases_record.profile_side(_ignore, call, DEVICE)["busy"], "busy_percent")
 
 
 @check("ceilings")
@@ -601,7 +607,7 @@ def _required(figure: Mapping[str, Any], name: str) -> Figures:
 
 
 def _profiled(call: Callable[[], object]) -> Figures:
-    found = profile.profile_side(_ignore, call, DEVICE)
+    found = phases_record.profile_side(_ignore, call, DEVICE)
     phases = {phase["name"]: phase["seconds"] for phase in found["phases"]}
     return {"wall_s": found["wall_s"]["value"], "busy": found["busy"]["value"], "phases": phases}
 

@@ -1,4 +1,4 @@
-"""What a GPU machine without a network may lack, in one small folder: a few wheels, and which commit the files are of.
+"""Pack what a GPU machine without a network may lack into one small folder: a few wheels, and the commit's name.
 
 ``python -m bench.gpu --pack`` makes the folder at home. On the other machine, `unpack` puts the packages that are
 missing on Python's path, and `commit_info` says which commit a copy of the tree without ``.git`` is, and whether a file

@@ -20,8 +20,11 @@ import pytest
 
 from bench.gpu.pack import commit_info
 from bench.gpu.runner import GPU_LOST, ROOT, end_with_parent
-from speedclaims import processes, record
-from speedclaims.session import KEY, SpeedSession, measures
+from speedclaims.markers import measures
+from speedclaims.measure import child_process
+from speedclaims.record import files as record_files
+from speedclaims.record import io as record
+from speedclaims.session import KEY, SpeedSession
 
 _WIDTH = 80
 
@@ -35,10 +38,10 @@ _HUNG_SPARE_S = 90
 
 @dataclass(frozen=True)
 class Cost:
-    """What a test takes at preset `default` on an H100 or H200.
+    """Hold the seconds that a test takes at preset `default` on an H100 or H200.
 
     Attributes:
-        other_s: seconds beside measuring: building, checking, warming up, passes that judge its claims.
+        other_s: seconds other than measuring: building, checking, warming up, passes that judge its claims.
         measure_s: seconds of measuring that an interval of useful width takes.
         rounds_of: a test whose rounds it takes instead of measuring, where that one was measured.
     """
@@ -71,7 +74,7 @@ COSTS: Mapping[str, Cost] = {
     f"{_TABULAR}test_memory_over_epochs[optimized]": Cost(20),
     f"{_TABULAR}test_loader_workers": Cost(8, 24),
     f"{_TABULAR}test_fastest": Cost(15, 10),
-    # Documents 000 to 002 on the PyTorch twin: evidence beside claims about a TensorFlow program.
+    # Documents 000 to 002 on the PyTorch twin: evidence next to claims about a TensorFlow program.
     f"{_TWIN}test_fastest_adversarial_batches_of_the_pytorch_twin": Cost(12, 10),
     f"{_TWIN}test_adversarial_batch[eager]": Cost(12, 8),
     f"{_TWIN}test_adversarial_batch[compiled]": Cost(25, 8),
@@ -87,7 +90,7 @@ COSTS: Mapping[str, Cost] = {
     f"{_IMAGE}test_smaller_images": Cost(8, 36),
     f"{_IMAGE}test_sparse_logging": Cost(15, 10),
     f"{_IMAGE}test_100_epochs_are_enough": Cost(1),
-    # Beside the claims: the networks alone, and the noise.
+    # In addition to the claims: the networks alone, and the noise.
     f"{_IMAGE}test_document_003_on_the_same_work_in_memory": Cost(5, 6),
     f"{_IMAGE}test_larger_batches_in_memory": Cost(5, 6),
     f"{_IMAGE}test_document_003_by_the_epoch_in_memory": Cost(5, 6),
@@ -110,7 +113,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Order and fit the tests of this process, unless it measures a single side for another one."""
     end_with_parent()
-    if processes.job_of(config) is None:
+    if child_process.job_of(config) is None:
         config.pluginmanager.register(Plan(config), "bench-gpu-plan")
 
 
@@ -128,7 +131,7 @@ class Budget:
 
     @property
     def factor(self) -> float:
-        """How many times the seconds of the table the tests so far took, beside measuring."""
+        """Return the ratio of the seconds taken so far to those in the table, without measuring."""
         return self._took / self._expected if self._expected else 1.0
 
     def cost(self, nodeid: str, measured: Container[str] = ()) -> Cost:
@@ -138,7 +141,7 @@ class Budget:
 
     @staticmethod
     def seconds_for(cost: Cost, left_s: float) -> float | None:
-        """Return the seconds that a test may measure when so many are left, None where it does not fit."""
+        """Return the seconds that a test may measure when `left_s` are left; None where it does not fit."""
         spare_s = left_s - cost.other_s
         return None if spare_s < LEAST_SHARE * cost.measure_s or spare_s <= 0 else min(cost.measure_s, spare_s)
 
@@ -210,9 +213,9 @@ class Plan:
         del session
         folder: Path | None = self._config.getoption("speedup_report")
         if folder is not None:
-            from speedclaims import filing  # noqa: PLC0415 - the plugin is loaded by now
+            from speedclaims.record import paths as record_paths  # noqa: PLC0415 - the plugin is loaded by now
 
-            record.write_text(folder / filing.SO_FAR, record.dumps(self._session.record()))
+            record_files.write_text(folder / record_paths.SO_FAR, record.dumps(self._session.record()))
         self._print("  left  result                 test")
         return (yield)
 
@@ -221,7 +224,7 @@ class Plan:
         """Skip a test that does not fit; give one that does its seconds."""
         self._began[item.nodeid] = time.perf_counter()
         if self._notes is not None:
-            record.write_text(self._notes, json.dumps({"running": item.nodeid, "reasons": self._session.reasons}))
+            record_files.write_text(self._notes, json.dumps({"running": item.nodeid, "reasons": self._session.reasons}))
         if not measures(item):
             return
         left, cost = self._session.seconds_left, self._budget.cost(item.nodeid, self._session.pairs)
@@ -238,6 +241,8 @@ class Plan:
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """Print no letter: `pytest_runtest_logreport` prints a line."""
+        if report.when != "call" and report.passed:
+            return "", "", ""
         return ("error" if report.failed and report.when != "call" else report.outcome, "", "")
 
     @pytest.hookimpl(trylast=True)
@@ -269,7 +274,7 @@ class Plan:
         """Remember how the run ended, and that it came to its end."""
         self._exit_status = int(exitstatus)
         if self._notes is not None:
-            record.write_text(self._notes, json.dumps({"running": None, "reasons": {}, "ended": True}))
+            record_files.write_text(self._notes, json.dumps({"running": None, "reasons": {}, "ended": True}))
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
@@ -295,7 +300,7 @@ class Plan:
 
 def _outcome(report: pytest.TestReport, row: Mapping[str, Any] | None) -> str:
     """Return the speedup of a pair, the value of a figure, or why there is none, in a few words."""
-    from speedclaims.report.formatting import format_estimate  # noqa: PLC0415
+    from speedclaims.report.model.formatting import format_estimate  # noqa: PLC0415
 
     if report.failed:
         return "FAILED"

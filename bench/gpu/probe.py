@@ -260,7 +260,7 @@ def _plain(value: Any) -> Any:
 def _find_plugin() -> None:
     """Let the plugin be imported from here where it is not installed."""
     if find_spec("speedclaims") is None:
-        sys.path.insert(0, str(ROOT / "bench"))
+        sys.path.insert(0, str(ROOT / "src"))
 
 
 if __name__ == "__main__":

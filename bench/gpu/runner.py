@@ -1,6 +1,6 @@
 """Run the benchmarks on a GPU within some minutes, and leave a record whatever happens.
 
-One process measures all tests in the order of `plan.COSTS`. When it dies, hangs or loses its GPU, a fresh one goes on
+One process measures all tests in the order of `plan.COSTS`. When it dies, hangs or loses its GPU, a fresh one continues
 with the tests that are left; the test that ended it gets that as its reason.
 """
 
@@ -87,7 +87,7 @@ class Run:
     @property
     def environment(self) -> dict[str, str]:
         """Variables of the processes that it starts."""
-        paths = [*map(str, self.paths), str(ROOT / "bench"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+        paths = [*map(str, self.paths), str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
         return {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
@@ -136,16 +136,23 @@ class Run:
         try:
             return process.wait(timeout=max(1.0, self.seconds_left))
         except subprocess.TimeoutExpired:
+            if (self.out / RECORD).exists():  # it is about to end
+                return self._end(process)
             self.say("the time is up: ending the measuring process")
         except KeyboardInterrupt:
             self.say("interrupted: the record is being written")
         process.send_signal(signal.SIGINT)
+        self._end(process)
+        return _INTERRUPTED
+
+    @staticmethod
+    def _end(process: subprocess.Popen[str]) -> int:
+        """Wait some seconds for a process that ends by itself, then kill it; return its exit code."""
         try:
-            process.wait(timeout=GRACE_S)
+            return process.wait(timeout=GRACE_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
-        return _INTERRUPTED
+            return process.wait()
 
     def _keep_for_the_next(self, notes: Path, continued: Path, code: int) -> None:
         """Leave what was measured and what ended the process for the next one."""
@@ -254,7 +261,7 @@ def build(family: str, tier: str, preset: str, switches: dict[str, bool] | None)
     import importlib  # noqa: PLC0415
 
     module = importlib.import_module(
-        "trainers.dialogue_gan.torch_twin" if family == "dialogue_twin" else f"trainers.{family}"
+        "trainers.dialogue_gan.pytorch.build" if family == "dialogue_twin" else f"trainers.{family}"
     )
     quiet = {} if family == "tabular_regressor" else {"log": lambda _: None}
     return module.build(tier, preset=preset, device="cuda", switches=switches, **quiet)

@@ -88,7 +88,7 @@ def test_the_runner_tells_what_is_caught_from_what_is_not():
         dataclasses.replace(
             KNOWN,
             name="elsewhere",
-            target="trainers.clipping:clip_by_global_norm",
+            target="trainers.pytorch.clipping:clip_by_global_norm",
             old="math.isinf",
             new="not math.isfinite",
         ),
@@ -104,7 +104,7 @@ def test_the_runner_tells_what_is_caught_from_what_is_not():
     assert "AttributeError" in broken.pop("raising")
     assert "(no_python, line" in broken.pop("no_python")
     assert "stands 0 times" in broken.pop("gone")
-    assert broken.pop("elsewhere") == "no test imports trainers.clipping"
+    assert broken.pop("elsewhere") == "no test imports trainers.pytorch.clipping"
     assert "pytest ended with" in broken.pop("untested")
     # The tests without a mutant: of those named here, one is not there.
     assert set(broken) == {"tests/trainers/test_switches.py"}

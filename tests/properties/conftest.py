@@ -1,4 +1,7 @@
-"""The devices that the properties of the PyTorch families are tested on."""
+"""The devices that the properties of the PyTorch families are tested on.
+
+The numbers in the names of these tests are those of docs/properties.md.
+"""
 
 import functools
 import os

@@ -14,7 +14,7 @@ from tests.properties.controls import fails, holds
 
 tf = pytest.importorskip("tensorflow")
 
-from trainers.clipping_tensorflow import Clipped, clip_by_global_norm, dense_norm  # noqa: E402 - only with TensorFlow
+from trainers.tensorflow.clipping import Clipped, clip_by_global_norm, dense_norm  # noqa: E402 - only with TensorFlow
 
 INFINITY = float("inf")
 

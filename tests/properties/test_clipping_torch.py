@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from tests import strategies
 from tests.properties.controls import fails, holds
-from trainers.clipping import Clipped, clip_by_global_norm, clipping_divisor
+from trainers.pytorch.clipping import Clipped, clip_by_global_norm, clipping_divisor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

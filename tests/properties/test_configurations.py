@@ -7,7 +7,7 @@ import pytest
 
 from tests import strategies
 from tests.properties.controls import fails, holds
-from trainers.configuration import INFINITE, read_settings
+from trainers.common.configuration import INFINITE, read_settings
 from trainers.contract import BadInput
 from trainers.dialogue_gan import DialogueConfig
 from trainers.text_to_image import TextToImageConfig

@@ -12,7 +12,7 @@ import pytest
 from tests import strategies
 from tests.properties.controls import fails, holds
 from tests.states import assert_same_tree, put_back
-from trainers import checkpoint
+from trainers.common import checkpoint
 from trainers.contract import BadInput
 
 pytest.importorskip("tensorflow")

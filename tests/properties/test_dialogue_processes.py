@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import trainers
-from trainers import checkpoint
+from trainers.common import checkpoint
 
 pytest.importorskip("tensorflow")
 

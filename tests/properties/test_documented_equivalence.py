@@ -13,8 +13,8 @@ import pytest
 
 import trainers
 from bench import audits
-from bench.sides import Bench
-from speedclaims.claims import load_ledger
+from bench.harness.bench import Bench
+from speedclaims.claims.ledger import load_ledger
 from tests import strategies
 from tests.properties.controls import fails, holds
 

@@ -10,8 +10,9 @@ import torch
 from tests import strategies
 from tests.properties.controls import fails, holds
 from tests.states import assert_same_tree, leaves, same
-from trainers import checkpoint, tabular_regressor, text_to_image
-from trainers.devices import compiles_for
+from trainers import tabular_regressor, text_to_image
+from trainers.common import checkpoint
+from trainers.pytorch.devices import compiles_for
 from trainers.tabular_regressor import fastest as tabular
 from trainers.text_to_image import fastest as image
 
@@ -27,7 +28,7 @@ LOSSES = ("train_losses", "discriminator_losses", "generator_losses")
 NETWORKS = ("model", "generator", "discriminator")
 OPTIMIZERS = ("optimizer", "generator_optimizer", "discriminator_optimizer")
 STEPS_FROM_ONE_STATE = 2
-"""See `Bench.steps_from_one_state`: training magnifies any rounding."""
+"""See `Bench.resync_every`: training magnifies any rounding."""
 
 both_families = pytest.mark.parametrize("name", FAMILIES)
 

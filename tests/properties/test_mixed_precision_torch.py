@@ -11,7 +11,7 @@ import torch
 
 from tests import strategies
 from tests.properties.controls import fails, holds
-from trainers.clipping import clip_by_global_norm
+from trainers.pytorch.clipping import clip_by_global_norm
 from trainers.tabular_regressor import SWITCHES, build
 from trainers.tabular_regressor.model import regression_loss
 from trainers.tabular_regressor.optimized import OptimizedTrainer

@@ -9,7 +9,7 @@ import torch
 from tests import strategies
 from tests.properties.controls import error_at, fails, holds
 from tests.states import same
-from trainers import checkpoint
+from trainers.common import checkpoint
 from trainers.text_to_image import FASTEST_SWITCHES, SWITCHES, TIERS, build
 from trainers.text_to_image.optimized import OptimizedTrainer
 

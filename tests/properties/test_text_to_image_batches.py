@@ -11,7 +11,7 @@ from tests import strategies
 from tests.properties.controls import fails, holds
 from tests.states import same
 from trainers.text_to_image import SWITCHES, build
-from trainers.text_to_image.data import join_items
+from trainers.text_to_image.data.items import join_items
 from trainers.text_to_image.model import discriminator_loss, entropy_of_probabilities
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")

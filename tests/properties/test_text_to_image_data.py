@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader, RandomSampler
 
 from tests import strategies
 from tests.properties.controls import fails, holds
-from trainers.loading import prepare_worker, stop_workers
+from trainers.pytorch.loading import prepare_worker, stop_workers
 from trainers.text_to_image import TextToImageConfig
-from trainers.text_to_image.data import CaptionData, PairItems, TrainSampler, join_items, load_data
-from trainers.text_to_image.renderer import offline_data
+from trainers.text_to_image.data.items import CaptionData, PairItems, TrainSampler, join_items, load_data
+from trainers.text_to_image.data.synthetic import offline_data
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 

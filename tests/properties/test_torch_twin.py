@@ -11,15 +11,15 @@ import pytest
 from tests import strategies
 from tests.properties.controls import fails, holds
 from tests.states import assert_same_tree, same
-from trainers.dialogue_gan.torch_twin import TWIN_SWITCHES, TWIN_TIERS, build
+from trainers.dialogue_gan.pytorch.build import TWIN_SWITCHES, TWIN_TIERS, build
 
 torch = pytest.importorskip("torch")
 
-from trainers.dialogue_gan.twin import model, optimizer  # noqa: E402 - only with PyTorch
-from trainers.dialogue_gan.twin.fastest import FastestTrainer  # noqa: E402 - likewise
-from trainers.dialogue_gan.twin.model import incremental_sequences, sample_sequences  # noqa: E402 - likewise
-from trainers.dialogue_gan.twin.optimizer import ForeachAdam, KerasAdam  # noqa: E402 - likewise
-from trainers.dialogue_gan.twin.weights import keras_names  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch import model, optimizer  # noqa: E402 - only with PyTorch
+from trainers.dialogue_gan.pytorch.fastest import FastestTrainer  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.model import incremental_sequences, sample_sequences  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.optimizer import ForeachAdam, KerasAdam  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.weights import keras_names  # noqa: E402 - likewise
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 

@@ -15,19 +15,19 @@ from tests.states import assert_same_tree
 tf = pytest.importorskip("tensorflow")
 torch = pytest.importorskip("torch")
 
-from trainers.clipping_tensorflow import clip_by_global_norm  # noqa: E402 - only with both frameworks
 from trainers.dialogue_gan import build as build_tensorflow  # noqa: E402 - likewise
 from trainers.dialogue_gan.config import PHASES  # noqa: E402 - likewise
 from trainers.dialogue_gan.model import dropped, num_parameters, sample_sequences, seed_words  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch import model, optimizer, weights  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.build import build as build_twin  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.draws import HEAD_SIZES, num_updates, split  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.model import incremental_sequences  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.model import num_parameters as num_parameters_of_twin  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.model import sample_sequences as sample_of_twin  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.optimized import OptimizedTrainer  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.optimizer import GuardedAdam  # noqa: E402 - likewise
 from trainers.dialogue_gan.reference import DISCRIMINATOR_DROPOUT, GENERATOR_DROPOUT, SAMPLING  # noqa: E402 - likewise
-from trainers.dialogue_gan.torch_twin import build as build_twin  # noqa: E402 - likewise
-from trainers.dialogue_gan.twin import model, optimizer, weights  # noqa: E402 - likewise
-from trainers.dialogue_gan.twin.draws import HEAD_SIZES, num_updates, split  # noqa: E402 - likewise
-from trainers.dialogue_gan.twin.model import incremental_sequences  # noqa: E402 - likewise
-from trainers.dialogue_gan.twin.model import num_parameters as num_parameters_of_twin  # noqa: E402 - likewise
-from trainers.dialogue_gan.twin.model import sample_sequences as sample_of_twin  # noqa: E402 - likewise
-from trainers.dialogue_gan.twin.optimized import OptimizedTrainer  # noqa: E402 - likewise
-from trainers.dialogue_gan.twin.optimizer import GuardedAdam  # noqa: E402 - likewise
+from trainers.tensorflow.clipping import clip_by_global_norm  # noqa: E402 - only with both frameworks
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 
@@ -286,7 +286,7 @@ def without_baseline(patch):
     def biased(*arguments):
         return real(*arguments).square()
 
-    patch.setattr("trainers.dialogue_gan.twin.reference.policy_rewards", biased)
+    patch.setattr("trainers.dialogue_gan.pytorch.reference.policy_rewards", biased)
 
 
 @pytest.mark.parametrize(

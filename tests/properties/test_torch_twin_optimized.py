@@ -11,16 +11,16 @@ import pytest
 from tests import strategies
 from tests.properties.controls import fails, holds
 from tests.states import same
-from trainers.dialogue_gan.torch_twin import TWIN_OPTIMIZED_SWITCHES, build
+from trainers.dialogue_gan.pytorch.build import TWIN_OPTIMIZED_SWITCHES, build
 
 torch = pytest.importorskip("torch")
 
 from torch._dynamo.utils import counters  # noqa: E402 - only with PyTorch
 
-from trainers.devices import compiles_for  # noqa: E402 - likewise
 from trainers.dialogue_gan.documented_loop import TooManySkips  # noqa: E402 - likewise
-from trainers.dialogue_gan.twin.optimized import OptimizedTrainer  # noqa: E402 - likewise
-from trainers.dialogue_gan.twin.optimizer import GuardedAdam, KerasAdam  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.optimized import OptimizedTrainer  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.optimizer import GuardedAdam, KerasAdam  # noqa: E402 - likewise
+from trainers.pytorch.devices import compiles_for  # noqa: E402 - likewise
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 

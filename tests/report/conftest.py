@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from .sample import (
+from tests.report.sample import (
     Row,
     empty_record,
     figures_alone,
@@ -75,4 +75,4 @@ def poison(record: Row) -> Row:
 @pytest.fixture
 def report_schema() -> Path:
     """Return the path of the record's published schema."""
-    return Path(__file__).parents[2] / "bench" / "speedclaims" / "record.schema.json"
+    return Path(__file__).parents[2] / "src" / "speedclaims" / "record" / "record.schema.json"

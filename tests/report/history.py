@@ -4,8 +4,8 @@ import copy
 import math
 from collections.abc import Sequence
 
-from .conftest import HOSTILE, poison
-from .sample import Row, gpu_record, sample_record
+from tests.report.conftest import HOSTILE, poison
+from tests.report.sample import Row, gpu_record, sample_record
 
 EPYC, XEON, H200 = "AMD EPYC 7763, 2 cores", "Intel Xeon 8488C, 8 cores", "NVIDIA H200 (AMD EPYC 9654, 16 cores)"
 

@@ -234,7 +234,7 @@ def _pairs() -> dict[str, Row]:
             reached_precision=False,
             correlation_factor=None,
             status="too_few_rounds",
-            reason="3 double rounds, 6 needed for 95 %",
+            reason="3 double rounds, 6 needed for 95%",
         ),
         unmeasured("test_cuda_graph", "A captured graph against single launches.", "not_measured", NO_GPU),
         pair(
@@ -342,8 +342,8 @@ def _audit() -> list[Row]:
             "id": "tabular-regressor.epochs",
             "source": SOURCE,
             "text": "250 -> 100 epochs: 60% less time",
-            "claimed": "60 %",
-            "recomputed": "60 %",
+            "claimed": "60%",
+            "recomputed": "60%",
             "formula": "1 - 100 / 250",
             "verdict": "consistent",
         },
@@ -514,7 +514,7 @@ def figures_alone() -> Row:
 
 
 def rung(name: str, kind: str, on: tuple[bool, ...], speedup: float | None, **changes: Any) -> Row:
-    """Return a row of an ablation of the switches cached, fused and graphs, its interval 2 % to each side."""
+    """Return a row of an ablation of the switches cached, fused and graphs, its interval 2% to each side."""
     if kind == "added_last":
         changes = {"before": f"fastest: {name}", "after": "fastest: all on"} | changes
     switches = [{"name": switch, "on": value} for switch, value in zip(("cached", "fused", "graphs"), on, strict=True)]

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from speedclaims.report.render import write_report
-
-from .conftest import poison
-from .history import history, hostile_history
-from .sample import Row, add_inconsistent, gpu_record, ladder_record, sample_record
+from speedclaims.report.html.page import write_report
+from tests.report.conftest import poison
+from tests.report.history import history, hostile_history
+from tests.report.sample import Row, add_inconsistent, gpu_record, ladder_record, sample_record
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

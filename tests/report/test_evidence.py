@@ -6,13 +6,12 @@ import sys
 
 import pytest
 
-from speedclaims.report.markdown import escape_markdown
-from speedclaims.report.render import render_html, render_markdown
-from speedclaims.report.terminal import claims_summary
-from speedclaims.report.view import view_record
-
-from .conftest import HOSTILE, poison
-from .sample import Row, sample_record, with_evidence
+from speedclaims.report.html.page import render_html, render_markdown
+from speedclaims.report.markdown.report import escape_markdown
+from speedclaims.report.model.view import view_record
+from speedclaims.report.terminal.summary import claims_summary
+from tests.report.conftest import HOSTILE, poison
+from tests.report.sample import Row, sample_record, with_evidence
 
 TWIN = "PyTorch twin: reference against PyTorch twin: optimized, 1.23x [1.20, 1.26] on NVIDIA H200"
 FEWER = "250 epochs against 100 epochs, 2.503x [2.497, 2.509] (less work) on NVIDIA H200"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speedclaims.report.formatting import (
+from speedclaims.report.model.formatting import (
     clean,
     format_bytes,
     format_estimate,
@@ -17,9 +17,8 @@ from speedclaims.report.formatting import (
     format_seconds,
     shorten,
 )
-from speedclaims.report.sentences import count_verdicts
-
-from .sample import claim, figure
+from speedclaims.report.model.sentences import count_verdicts
+from tests.report.sample import claim, figure
 
 RATIOS = st.floats(min_value=0.01, max_value=1000)
 
@@ -34,6 +33,7 @@ RATIOS = st.floats(min_value=0.01, max_value=1000)
         (1.0011, 0.9972, 1.0049, "1.001x [0.997, 1.005]"),
         (1.29, None, None, "1.29x"),
         (1.875, 1.875, 1.875, "1.88x"),
+        (2.0, 2.0, 2.0, "2.00x"),
         (None, None, None, "not measured"),
         (math.nan, None, None, "not measured"),
     ],
@@ -42,6 +42,26 @@ def test_a_ratio_has_the_digits_that_its_interval_carries(
     value: float | None, low: float | None, high: float | None, expected: str
 ) -> None:
     assert format_ratio(value, low, high) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "unit", "expected"),
+    [
+        (4.0, 4.0, 4.0, "of 4 faults", "4 of 4 faults"),
+        (5.0, 5.0, 5.0, "losses", "5 losses"),
+        (640.0, 640.0, 640.0, "", "640"),
+        (2.5, 2.5, 2.5, "calls", "2.50 calls"),
+        (4.0, 3.0, 5.0, "losses", "4.0 losses [3.0, 5.0]"),
+        (4.0, None, None, "losses", "4.00 losses"),
+        (2.0, 2.0, 2.0, "sd", "2.00 sd"),
+        (2.0, 2.0, 2.0, "percent", "2.00%"),
+        (2.0, 2.0, 2.0, "% per epoch", "2.00% per epoch"),
+    ],
+)
+def test_an_exact_count_has_no_decimals(
+    value: float, low: float | None, high: float | None, unit: str, expected: str
+) -> None:
+    assert str(format_estimate(value, low, high, unit=unit)) == expected
 
 
 def test_rounding_does_not_move_an_end_across_a_claimed_bound() -> None:
@@ -64,7 +84,7 @@ def test_a_shown_interval_never_contradicts_the_bound(a: float, b: float, c: flo
         (1.5, 2.0, "1", "1.5-2x"),
         (3.0, None, "1", ">= 3x"),
         (None, 0.5, "1", "<= 0.5x"),
-        (80, 95, "percent", "80-95 %"),
+        (80, 95, "percent", "80-95%"),
         (4.0, 4.0, "1", "4x"),
         (0.03, 0.05, "s", "30.0 ms - 50.0 ms"),
         (None, None, "1", ""),
@@ -102,8 +122,8 @@ def test_a_size_is_scaled() -> None:
     ]
 
 
-def test_a_share_is_written_as_per_cent() -> None:
-    assert [format_percent(share) for share in (0.006, 0.12, None)] == ["0.6 %", "12 %", "not measured"]
+def test_a_share_is_written_as_percent() -> None:
+    assert [format_percent(share) for share in (0.006, 0.12, None)] == ["0.6%", "12%", "not measured"]
 
 
 def test_a_figure_that_is_missing_tells_why_and_a_measured_zero_is_zero() -> None:

@@ -3,11 +3,10 @@
 import re
 from html.parser import HTMLParser
 
-from speedclaims.report.formatting import EQUIVALENCES, VERDICTS, clean
-from speedclaims.report.render import render_html
-
-from .conftest import HOSTILE
-from .sample import Row, gpu_record, sample_record, without_claims, without_claims_asked
+from speedclaims.report.html.page import render_html
+from speedclaims.report.model.formatting import EQUIVALENCES, VERDICTS, clean
+from tests.report.conftest import HOSTILE
+from tests.report.sample import Row, gpu_record, sample_record, without_claims, without_claims_asked
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 LOADING = {"src", "srcset", "poster", "data", "action", "formaction", "background", "cite", "manifest", "ping"}
@@ -227,6 +226,6 @@ def test_an_arithmetic_claim_that_nobody_recomputed_stays_among_the_claims(recor
 def test_a_figure_that_is_no_time_shows_its_value_and_interval_or_its_reason() -> None:
     """A value stands with its interval and how it was had, a missing one with its reason."""
     page = Page(render_html([sample_record()]))
-    assert "0.003 % per epoch [-0.001, 0.007]" in page.text
+    assert "0.003% per epoch [-0.001, 0.007]" in page.text
     assert "60 epochs, median 412.3 MiB" in page.text
     assert "not measured: the data set is not installed" in page.text

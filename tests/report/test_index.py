@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from speedclaims.report.index import index, main
-from speedclaims.report.results import BEGIN, END, put, results
-
-from .sample import gpu_record, sample_record
+from speedclaims.report.markdown.index import index, main
+from speedclaims.report.markdown.results import BEGIN, END, put, results
+from tests.report.sample import gpu_record, sample_record
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speedclaims.report.ladder import FASTER, SLOWER, UNSEEN, Factor, ladders, quotient
-from speedclaims.report.ladderplot import waterfall_svg
-from speedclaims.report.render import render_html, render_markdown
-from speedclaims.report.terminal import claims_summary
-
-from .conftest import HOSTILE, poison
-from .sample import Row, ladder_record, rung, sample_record
+from speedclaims.report.html.page import render_html, render_markdown
+from speedclaims.report.html.svg_ladder import waterfall_svg
+from speedclaims.report.model.ladder import FASTER, SLOWER, UNSEEN, Factor, ladders, quotient
+from speedclaims.report.terminal.summary import claims_summary
+from tests.report.conftest import HOSTILE, poison
+from tests.report.sample import Row, ladder_record, rung, sample_record
 
 NOISE = 0.006
 POSITIVE = st.floats(0.01, 100)
@@ -125,7 +124,7 @@ def test_a_step_is_by_the_row_above_and_what_is_added_last_by_all_but_it() -> No
 
 def test_a_verdict_says_where_a_switch_is_seen() -> None:
     off, cached, fused, graphs = the_ladder().rungs
-    # the noise floor is 0.6 %, the interval of restructured 2 % to each side
+    # the noise floor is 0.6%, the interval of restructured 2% to each side
     assert off.verdict == UNSEEN
     assert cached.verdict == FASTER
     assert fused.verdict == UNSEEN
@@ -270,7 +269,7 @@ def test_the_page_draws_the_ladder_links_its_pairs_and_names_what_does_nothing_h
     names = [pair["name"] for pair in ladder_record()["speedclaims"]["pairs"]]
     assert (str(names.index("test_switches[+cached]")), "1.96x [1.92, 2.00]") in links
     assert "streams: for GPUs" in section
-    assert "Of 4 intervals of what switches bring, chance alone would make 0.2 miss." in section
+    assert "Expected wrong intervals of switches by chance: 0.2 of 4." in section
     assert "too few rounds" in section
 
 

@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from speedclaims.report.formatting import VERDICTS, clean
-from speedclaims.report.markdown import escape_markdown
-from speedclaims.report.render import render_markdown
-
-from .sample import Row, figures_alone, sample_record, without_claims_asked
+from speedclaims.report.html.page import render_markdown
+from speedclaims.report.markdown.report import escape_markdown
+from speedclaims.report.model.formatting import VERDICTS, clean
+from tests.report.sample import Row, figures_alone, sample_record, without_claims_asked
 
 PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 OWN_HTML = "<br>"

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speedclaims.recorders.profile import PHASES as RECORDED
-from speedclaims.report.formatting import format_scaled
-from speedclaims.report.phases import PHASES, format_share, phases_svg, profiled_pairs
-from speedclaims.report.render import render_html, render_markdown
-from speedclaims.report.terminal import claims_summary
-
-from .conftest import HOSTILE
-from .sample import Row, figure, gpu_record, pair, profiled, sample_record, without_claims
+from speedclaims.recorders.phases.stopwatch import PHASES as RECORDED
+from speedclaims.report.html.page import render_html, render_markdown
+from speedclaims.report.html.svg_phases import phases_svg
+from speedclaims.report.model.formatting import format_scaled
+from speedclaims.report.model.phases import PHASES, format_share, profiled_pairs
+from speedclaims.report.terminal.summary import claims_summary
+from tests.report.conftest import HOSTILE
+from tests.report.sample import Row, figure, gpu_record, pair, profiled, sample_record, without_claims
 
 
 def drawn(svg: str) -> ET.Element:
@@ -69,7 +69,7 @@ def test_a_hostile_label_stays_text() -> None:
 
 def test_a_small_share_is_not_called_zero() -> None:
     assert [format_share(share) for share in (0.0001, 0.0099, 0.01, 0.126, 1.0)] == [
-        "under 1 %", "under 1 %", "1 %", "13 %", "100 %",
+        "under 1%", "under 1%", "1%", "13%", "100%",
     ]  # fmt: skip
 
 
@@ -96,18 +96,18 @@ def test_every_phase_has_a_colour_in_the_style_sheet() -> None:
 def test_markdown_has_a_row_for_each_side_and_the_shares() -> None:
     text = render_markdown([sample_record()])
     assert "## Where the time goes" in text
-    assert "data wait 54 %, 110 ms" in text
+    assert "data wait 54%, 110 ms" in text
     assert "| 184 MFLOP | 184 MFLOP |" in text
-    assert "| 1.70 % | 2.07 % |" in text
+    assert "| 1.70% | 2.07% |" in text
     assert "GPU busy: the busy fraction is of a GPU: this ran on the CPU" in text
-    assert "| 41.5 % | 88.0 % |" in render_markdown([gpu_record()])
+    assert "| 41.5% | 88.0% |" in render_markdown([gpu_record()])
 
 
 def test_the_terminal_has_a_line_only_when_the_pass_ran() -> None:
     told = claims_summary(without_claims(), 400, color=False)
     line = next(line for line in told.splitlines() if line.startswith("Where the time"))
     assert "test_loader_workers" in line
-    assert "data wait 54 %" in line
+    assert "data wait 54%" in line
     record = without_claims()
     for row in record["speedclaims"]["pairs"]:
         row.pop("profile", None)

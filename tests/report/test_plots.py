@@ -9,21 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speedclaims.report.plots import (
-    ForestRow,
+from speedclaims.report.html.svg import (
     Strip,
     axis_limits,
     axis_ticks,
     drift_svg,
-    forest_svg,
     spread_text,
     strip_limits,
     strip_svg,
     thin,
 )
-
-from .conftest import HOSTILE
-from .sample import log_ratios
+from speedclaims.report.html.svg_forest import ForestRow, forest_svg
+from tests.report.conftest import HOSTILE
+from tests.report.sample import log_ratios
 
 RATIOS = st.floats(min_value=1e-4, max_value=1e5)
 
@@ -92,7 +90,7 @@ def test_thousands_of_rounds_stay_a_small_drawing_and_keep_their_drift() -> None
 
 
 def test_the_spread_is_told_as_per_cent_of_the_median() -> None:
-    assert spread_text([math.log(0.98), 0.0, math.log(1.05)]) == "−2.0 % to +5.0 %"  # noqa: RUF001 - as it is shown
+    assert spread_text([math.log(0.98), 0.0, math.log(1.05)]) == "−2.0% to +5.0%"  # noqa: RUF001 - as it is shown
 
 
 @pytest.mark.parametrize("bounds", [(None, None), (1.5, None), (None, 2.0), (1.5, 2.0), (0.0, 2.0)])
@@ -107,7 +105,7 @@ def test_a_strip_stays_inside_its_axis(bounds: tuple[float | None, float | None]
 def test_importing_the_report_imports_nothing_heavy() -> None:
     heavy = ["matplotlib", "jinja2", "rich", "numpy", "torch", "tensorflow"]
     code = (
-        "import sys; import speedclaims.report.render, speedclaims.report.terminal;"
+        "import sys; import speedclaims.report.html.page, speedclaims.report.terminal.summary;"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import fastjsonschema
 
-from .conftest import poison
-from .sample import Row, ladder_record, sample_record
+from tests.report.conftest import poison
+from tests.report.sample import Row, ladder_record, sample_record
 
 
 def test_every_sample_record_is_valid_against_the_schema(any_record: Row, report_schema: Path) -> None:

@@ -5,10 +5,9 @@ import re
 import pytest
 from rich.cells import cell_len
 
-from speedclaims.report.formatting import VERDICTS
-from speedclaims.report.terminal import claims_summary
-
-from .sample import Row, add_inconsistent, claim, empty_record, figures_alone, sample_record, without_claims
+from speedclaims.report.model.formatting import VERDICTS
+from speedclaims.report.terminal.summary import claims_summary
+from tests.report.sample import Row, add_inconsistent, claim, empty_record, figures_alone, sample_record, without_claims
 
 WIDTHS = [80, 100, 140]
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -49,9 +48,9 @@ def test_a_stranger_finds_claim_result_machine_and_certainty(record: Row, width:
     assert "1.42x [1.38, 1.46]" in text
     assert "AMD EPYC 7763, 2 cores" in text
     assert "commit abc1234" in text
-    assert "Intervals at 95 %." in text
-    assert "differed by up to 0.6 %" in text
-    assert "chance alone would get 0.15 wrong" in text
+    assert "Intervals at 95%." in text
+    assert "Noise floor 0.6%." in text
+    assert "Expected wrong verdicts by chance: 0.15 of 3." in text
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -166,7 +165,7 @@ def test_a_run_of_figures_tells_them_and_where_they_were_measured(width: int) ->
     assert "preset smoke" in told
     # where a name is cut, its end stays
     assert "[optimized]" in told
-    assert "0.003 % per epoch [-0.001, 0.007]" in told
+    assert "0.003% per epoch [-0.001, 0.007]" in told
     assert "not measured: the data set is not installed" in told
     assert max(map(len, text.splitlines())) <= width
 

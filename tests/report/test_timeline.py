@@ -4,11 +4,11 @@ import copy
 
 import pytest
 
-from speedclaims.report.render import render_html, render_markdown
-from speedclaims.report.timeline import timeline_svg, timelines
-from speedclaims.report.view import view_record
-
-from .sample import gpu_record, sides, timeline
+from speedclaims.report.html.page import render_html, render_markdown
+from speedclaims.report.html.svg_timeline import timeline_svg
+from speedclaims.report.model.timeline import timelines
+from speedclaims.report.model.view import view_record
+from tests.report.sample import gpu_record, sides, timeline
 
 
 def pairs_of(record):

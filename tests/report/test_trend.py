@@ -11,18 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speedclaims import cli
-from speedclaims.report.formatting import clean
-from speedclaims.report.gathering import gather
-from speedclaims.report.machines import machines
-from speedclaims.report.render import render_html, render_markdown, write_report
-from speedclaims.report.trend import runs, trends
-from speedclaims.report.view import view_record
-
-from .conftest import HOSTILE
-from .history import EPYC, H200, XEON, history, hostile_history, only, pair_of, run_of, skip
-from .sample import sample_record
-from .test_html import FORBIDDEN, Page
-from .test_markdown import num_columns, tables
+from speedclaims.report.html.page import render_html, render_markdown, write_report
+from speedclaims.report.model.formatting import clean
+from speedclaims.report.model.gathering import gather
+from speedclaims.report.model.machines import machines
+from speedclaims.report.model.trend import runs, trends
+from speedclaims.report.model.view import view_record
+from tests.report.conftest import HOSTILE
+from tests.report.history import EPYC, H200, XEON, history, hostile_history, only, pair_of, run_of, skip
+from tests.report.sample import sample_record
+from tests.report.test_html import FORBIDDEN, Page
+from tests.report.test_markdown import num_columns, tables
 
 LOADER, PERSISTENT = "test_loader_workers", "test_persistent_workers"
 
@@ -171,10 +170,10 @@ def changes(*of_runs):
 
 def test_the_change_is_from_the_one_before_and_says_whether_the_intervals_overlap():
     assert changes((2.0, 1.9, 2.1), (1.0, 0.9, 1.1), (1.5, 1.4, 1.6)) == (
-        "+50 % from 1.0x [0.9, 1.1] (2026-11-02): the intervals do not overlap"
+        "+50% from 1.0x [0.9, 1.1] (2026-11-02): the intervals do not overlap"
     )
     assert changes((2.0, 1.9, 2.1), (1.9, 1.8, 2.0)).endswith("(2026-11-01): the intervals overlap")
-    assert changes((2.0, 1.9, 2.1), (1.9, 1.8, 2.0)).startswith("\u22125.0 % from 2.0x")
+    assert changes((2.0, 1.9, 2.1), (1.9, 1.8, 2.0)).startswith("\u22125.0% from 2.0x")
 
 
 def test_intervals_that_touch_overlap():
@@ -326,7 +325,7 @@ def test_markdown_has_the_trend_newest_last():
     lines = markdown_section(render_markdown(history()), "Over runs").splitlines()
     (row,) = [line for line in lines if f"| {XEON} |" in line and escaped(LOADER) in line]
     assert "| 1.13x, 1.18x, 1.164x\\*, 1.225x |" in row
-    assert "+5.2 % from 1.164x" in row
+    assert "+5.2% from 1.164x" in row
 
 
 def escaped(name):

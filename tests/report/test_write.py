@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from speedclaims.report.render import ReportError, write_report
-
-from .sample import Row, gpu_record, sample_record
+from speedclaims.report.html.page import ReportError, write_report
+from tests.report.sample import Row, gpu_record, sample_record
 
 NAMES = ["index.html", "speedups.md", "record.json"]
 

@@ -2,10 +2,9 @@
 
 import pytest
 
-from speedclaims import record
-from speedclaims.ablation import check_ablation, recorded
-
-from .conftest import record_of
+from speedclaims.record import io as record
+from speedclaims.record.ablation import check_ablation, recorded
+from tests.speedclaims.conftest import record_of
 
 ROW = {"of": "fast", "kind": "ladder", "switches": {"cached": True, "fused": False}}
 

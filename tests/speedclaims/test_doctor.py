@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from speedclaims import doctor
-from speedclaims.passes import PASSES
+from speedclaims.measure.passes import PASSES
 
 ROOT = Path(__file__).parents[2]
 
@@ -144,7 +144,7 @@ def test_trainers_in_the_working_directory_are_asked_for_their_families():
     )
     families = json.loads(done.stdout)["trainers"]["families"]
     assert families
-    assert families == sorted(path.parent.name for path in (ROOT / "trainers").glob("*/__init__.py"))
+    assert families == sorted(path.parent.name for path in (ROOT / "trainers").glob("*/config.py"))
 
 
 def test_where_torch_is_not_installed_the_reason_is_that(tmp_path):

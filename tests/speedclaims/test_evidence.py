@@ -2,7 +2,7 @@
 
 import pytest
 
-from speedclaims import record
+from speedclaims.record import io as record
 
 USAGE = 4
 
@@ -27,11 +27,11 @@ import pytest
 
 SLOW, FAST = (lambda: sum(range(50_000))), (lambda: sum(range(500)))
 
-@pytest.mark.claim("loop.unjudged")
+@pytest.mark.speedup_claim("loop.unjudged")
 def test_unjudged(pair):
     pytest.skip("no GPU here")
 
-@pytest.mark.claim("loop.judged")
+@pytest.mark.speedup_claim("loop.judged")
 def test_judged(pair):
     pair(before=SLOW, after=FAST)
 
@@ -89,7 +89,7 @@ def usage_line(project):
 
 
 def test_evidence_judges_nothing(project):
-    alone = TEST.replace('claim("loop.judged")', 'speedup_evidence("loop.judged")')
+    alone = TEST.replace('speedup_claim("loop.judged")', 'speedup_evidence("loop.judged")')
     project.write(test_loop_py=alone, claims_toml=LEDGER)
     assert "no test judges the claim 'loop.judged'" in usage_line(project)
 

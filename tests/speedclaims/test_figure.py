@@ -16,7 +16,7 @@ high = 1.0
 TEST = """
 import pytest
 
-@pytest.mark.claim("net.quality")
+@pytest.mark.speedup_claim("net.quality")
 def test_quality(figure):
     '''The difference of the validation losses, in standard deviations.'''
     result = figure(0.1, low=-0.2, high=0.4, details=["five paired seeds"])

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from speedclaims import filing, record
-
-from .conftest import LIGHT
+from speedclaims.record import io as record
+from speedclaims.record import paths as record_paths
+from tests.speedclaims.conftest import LIGHT
 
 THREE = """
 import time
@@ -49,11 +49,11 @@ def test_a_run_that_is_killed_leaves_the_record_of_what_had_ended(project):
     finally:
         run.send_signal(signal.SIGKILL)
         run.wait()
-    found = record.read(project.path / "out" / filing.SO_FAR)["speedclaims"]
+    found = record.read(project.path / "out" / record_paths.SO_FAR)["speedclaims"]
     assert [row["name"] for row in found["pairs"]] == ["test_first"]
     assert [row["value"] for row in found["figures"]] == [3.0]
     assert found["not_run"] == ["test_t.py::test_third"]
-    drawn = [sys.executable, "-m", "speedclaims", "report", f"out/{filing.SO_FAR}", "-o", "drawn"]
+    drawn = [sys.executable, "-m", "speedclaims", "report", f"out/{record_paths.SO_FAR}", "-o", "drawn"]
     assert subprocess.run(drawn, cwd=project.path, check=False).returncode == 0
     assert "The run was cut off: 1 test never ran" in (project.path / "drawn" / "speedups.md").read_text()
 
@@ -75,7 +75,7 @@ def test_early(figure, request):
     figure(3.0, exact=True, unit="items")
     request.config.stash[KEY]._began -= 1000
 
-@pytest.mark.claim("late")
+@pytest.mark.speedup_claim("late")
 def test_late(pair):
     pair(before=sum, after=sum)
 """
@@ -118,8 +118,8 @@ def test_records_are_kept_by_machine_date_and_commit_and_never_overwritten(proje
     assert [run.ret for run in runs] == [0, 0]
     (folder,) = (project.path / "kept").iterdir()
     written = project.record()
-    name = filing.stem(written)
-    assert folder.name == filing.machine(written["speedclaims"]["environment"])
+    name = record_paths.stem(written)
+    assert folder.name == record_paths.machine(written["speedclaims"]["environment"])
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         f"{name}{number}.{ending}" for number in ("", "-2") for ending in ("json", "md")
     )
@@ -143,7 +143,7 @@ def environment(**other):
     ],
 )
 def test_a_machine_names_its_folder(found, name):
-    assert filing.machine(found) == name
+    assert record_paths.machine(found) == name
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_machine_names_its_folder(found, name):
 )
 def test_a_record_is_named_by_date_and_commit(commit, name):
     data = {"datetime": "2026-11-21T10:00:00", "speedclaims": {"environment": {"commit": commit}}}
-    assert filing.stem(data) == name
+    assert record_paths.stem(data) == name
 
 
 def test_a_folder_for_records_that_cannot_be_one_is_refused_before_measuring(project):

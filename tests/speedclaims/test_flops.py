@@ -5,8 +5,10 @@ import sys
 
 import pytest
 
-from speedclaims.record import figure
-from speedclaims.recorders import ceilings, flops, flops_tf
+from speedclaims.record.figure import figure
+from speedclaims.recorders import ceilings
+from speedclaims.recorders.flops import count as flops
+from speedclaims.recorders.flops import tensorflow as flops_tf
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 needs_tensorflow = pytest.mark.skipif(

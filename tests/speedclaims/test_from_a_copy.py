@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from speedclaims import __version__, record
+from speedclaims import __version__
+from speedclaims.record import io as record
 from speedclaims.recorders import environment
+from tests.speedclaims.conftest import KNOWN_CPU, QUICK, knowing_the_cpu
 
-from .conftest import KNOWN_CPU, QUICK, knowing_the_cpu
-
-SOURCES = Path(__file__).parents[2] / "bench" / "speedclaims"
+SOURCES = Path(__file__).parents[2] / "src" / "speedclaims"
 
 ALWAYS_MISSING = ("pydantic", "fastjsonschema", "hatchling")
 
@@ -42,7 +42,7 @@ import pytest
 import speedclaims
 
 
-@pytest.mark.claim("loop.thrice")
+@pytest.mark.speedup_claim("loop.thrice")
 @pytest.mark.speedup_passes("memory")
 def test_loop(pair):
     pair(before=lambda: sum(range(50_000)), after=lambda: sum(range(500)))

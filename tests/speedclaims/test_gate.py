@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from scipy import stats
 
-from speedclaims.gate import Loss, compare, verdict
-from speedclaims.losses import FAMILY_ERROR, combine, holm_tails, is_regression, losses
-from speedclaims.record import RecordError, validate
+from speedclaims.gate.compare import Loss, compare, verdict
+from speedclaims.gate.slowdown import FAMILY_ERROR, combine, holm_tails, is_regression, losses
+from speedclaims.record.io import RecordError, validate
 from tests.comparing import gone, judged, measured, record, slowed
 from tests.strategies import noises, p_values, percents, process_values, slowdowns
 

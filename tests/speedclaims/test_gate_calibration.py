@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from speedclaims import calibration, gate_calibration
-from speedclaims.gate_calibration import (
+from bench.calibration import __main__ as calibration
+from bench.calibration import gate as gate_calibration
+from bench.calibration.gate import (
     NOISE,
     SAME,
     SLOW,
@@ -16,7 +17,7 @@ from speedclaims.gate_calibration import (
     run_sessions,
     simulate,
 )
-from speedclaims.record import RecordError
+from speedclaims.record.io import RecordError
 
 REALISTIC = ("quiet machine", "two instances as measured", "the same, sessions differ by 0.3 %")
 SESSIONS = 3000
@@ -147,7 +148,7 @@ def test_a_process_that_fails_ends_the_run_in_one_line(tmp_path, monkeypatch):
 
 
 def test_too_few_rounds_for_an_error_are_told(monkeypatch):
-    from speedclaims.pairing import Settings
+    from speedclaims.measure.interleave import Settings
 
     monkeypatch.setattr(gate_calibration, "_SETTINGS", Settings(max_time=0.001))
     with pytest.raises(RecordError, match="too few double rounds"):

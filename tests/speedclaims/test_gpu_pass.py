@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch  # here, and not in a test of a project's: those forget what they imported, and it cannot come twice
 
-from speedclaims.pairing import Work, setup_for
-from speedclaims.passes import Alone, measure_passes
-from speedclaims.recorders import nvml_window
-from speedclaims.recorders.nvml_window import Reading
+from speedclaims.measure.interleave import Work, setup_for
+from speedclaims.measure.passes import Alone, measure_passes
+from speedclaims.recorders.nvml import window as nvml_window
+from speedclaims.recorders.nvml.window import Reading
 
 TEST = """
 import pytest

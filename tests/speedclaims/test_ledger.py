@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speedclaims.claims import Claim, LedgerError, judge, load_ledger, verdict
+from speedclaims.claims.ledger import Claim, LedgerError, load_ledger
+from speedclaims.claims.verdict import judge, verdict
 
 USAGE = 4
 
@@ -23,7 +24,7 @@ high = 1e6
 TEST = """
 import pytest
 
-@pytest.mark.claim("loop.thrice")
+@pytest.mark.speedup_claim("loop.thrice")
 def test_loop(pair):
     result = pair(before=lambda: sum(range(50_000)), after=lambda: sum(range(500)))
     print("VERDICT", result.verdict)
@@ -234,8 +235,8 @@ def test_a_marker_without_a_ledger_is_an_error(project):
 
 
 def test_a_marker_without_a_name_is_an_error(project):
-    project.write(test_loop_py=TEST.replace('claim("loop.thrice")', "claim"), claims_toml=GOOD)
-    assert "the claim marker takes claim ids" in usage_line(project.run())
+    project.write(test_loop_py=TEST.replace('speedup_claim("loop.thrice")', "speedup_claim"), claims_toml=GOOD)
+    assert "the speedup_claim marker takes claim ids" in usage_line(project.run())
 
 
 def test_a_claim_without_a_test_is_an_error(project):
@@ -245,7 +246,7 @@ def test_a_claim_without_a_test_is_an_error(project):
 
 def test_a_claim_whose_test_is_deselected_is_not_an_error_but_not_measured(project):
     other = GOOD.replace("thrice", "other")
-    more = TEST + '\n@pytest.mark.claim("loop.other")\ndef test_other(pair):\n    raise AssertionError\n'
+    more = TEST + '\n@pytest.mark.speedup_claim("loop.other")\ndef test_other(pair):\n    raise AssertionError\n'
     project.write(test_loop_py=more, claims_toml=GOOD + other)
     assert project.run("-k", "test_loop and not other", "--speedup-report=out").ret == 0
     verdicts = {c["id"]: (c["verdict"], c["reason"]) for c in project.record()["speedclaims"]["claims"]}

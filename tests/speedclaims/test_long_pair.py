@@ -8,7 +8,7 @@ import time, pytest
 def side():
     time.sleep(0.1)
 
-@pytest.mark.long_pair({times})
+@pytest.mark.speedup_long({times})
 def test_side(pair):
     pair(before=side, after=side)
 """
@@ -37,8 +37,8 @@ def test_a_number_that_makes_no_sense_is_refused_by_the_tests_name(project, time
     project.write(test_t_py=TEST.replace("{times}", times))
     result = project.run()
     assert result.ret != 0
-    result.stdout.fnmatch_lines(["*test_t.py::test_side: long_pair takes one positive number*"])
+    result.stdout.fnmatch_lines(["*test_t.py::test_side: speedup_long takes one positive number*"])
 
 
 def test_the_markers_help_says_what_it_is_for(project):
-    project.run("--markers").stdout.fnmatch_lines(["*long_pair(times): one round of this pair takes long*"])
+    project.run("--markers").stdout.fnmatch_lines(["*speedup_long(times): one round of this pair takes long*"])

@@ -290,8 +290,8 @@ def test_light():
 def test_markers_and_fixtures_explain_themselves(pairs):
     pairs.run("--markers").stdout.fnmatch_lines(
         [
-            "*@pytest.mark.claim(*ids): *",
-            "*@pytest.mark.control_pair: *",
+            "*@pytest.mark.speedup_claim(*ids): *",
+            "*@pytest.mark.speedup_control: *",
             "*@pytest.mark.speedup_fail(percent): *",
         ]
     )

@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 
 from speedclaims.recorders import environment
-from speedclaims.recorders import nvml as recorder
-from speedclaims.recorders import nvml_window as window
+from speedclaims.recorders.nvml import devices as recorder
+from speedclaims.recorders.nvml import window
 
 pynvml = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
 
@@ -696,7 +696,7 @@ def test_without_pynvml_the_extra_is_named(monkeypatch, side):
 
 
 def test_loading_the_plugin_and_the_recorder_loads_no_pynvml():
-    code = "import sys, speedclaims.plugin, speedclaims.recorders.nvml; print('pynvml' in sys.modules)"
+    code = "import sys, speedclaims.plugin, speedclaims.recorders.nvml.devices; print('pynvml' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], env=with_bench(), capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -772,8 +772,8 @@ int nvmlDeviceGetTotalEnergyConsumption(device one, unsigned long long *millijou
 """
 ASKS = """
 import json, time
-from speedclaims.recorders.nvml import gpu_environment
-from speedclaims.recorders.nvml_window import watch
+from speedclaims.recorders.nvml.devices import gpu_environment
+from speedclaims.recorders.nvml.window import watch
 print(json.dumps([watch(lambda: time.sleep(0.25), min_seconds=2.1).figures, gpu_environment()]))
 """
 

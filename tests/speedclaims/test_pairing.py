@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from speedclaims import pairing
-from speedclaims.pairing import Settings, Work, default_synchronize, measure, setup_for, time_side, warm_up
+from speedclaims.measure import interleave
+from speedclaims.measure.interleave import Settings, Work, default_synchronize, measure, setup_for, time_side, warm_up
 
 
 class Clock:
@@ -27,7 +27,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(pairing, "time", clock)
+    monkeypatch.setattr(interleave, "time", clock)
     return clock
 
 

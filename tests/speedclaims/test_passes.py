@@ -2,8 +2,8 @@
 
 import pytest
 
-from speedclaims.passes import PASSES, measure_passes
-from speedclaims.processes import ChildError
+from speedclaims.measure.child_process import ChildError
+from speedclaims.measure.passes import PASSES, measure_passes
 
 
 def known(value, unit="bytes"):
@@ -123,7 +123,7 @@ import pytest
 def broken(monkeypatch):
     def fail(*arguments, **options):
         raise RuntimeError("planted in a pass")
-    import speedclaims.passes as passes
+    import speedclaims.measure.passes as passes
     for name in ("_cold", "_memory", "_syncs", "_profile", "_stages"):
         monkeypatch.setattr(passes.Alone, name, fail)
 
@@ -161,7 +161,7 @@ def note(text):
 
 @pytest.fixture(autouse=True)
 def noting(request):
-    import speedclaims.processes as processes
+    import speedclaims.measure.child_process as processes
     if processes.job_of(request.config) is not None:
         return
     note(f"pair {request.node.name.rpartition('_')[2]}")
@@ -172,7 +172,7 @@ def noting(request):
     run.real = real
     processes.run = run
 
-@pytest.mark.claim("less-memory")
+@pytest.mark.speedup_claim("less-memory")
 @pytest.mark.speedup_passes("memory", "syncs", "cold")
 def test_a(pair):
     pair(before=lambda: bytearray(9_000_000), after=lambda: None, stages={"part": (lambda: None, lambda: None)})

@@ -115,7 +115,7 @@ def test_peak_memory_is_of_a_process_that_ran_that_side_alone(project):
 CONTROL = """
 import pytest
 
-@pytest.mark.control_pair
+@pytest.mark.speedup_control
 def test_same(pair):
     pair(before=lambda: sum(range(50_000)), after=lambda: sum(range(50_000)))
 """
@@ -133,7 +133,7 @@ def test_a_control_pair_gives_the_noise_floor_from_three_fresh_processes(project
 
 
 def test_without_a_control_pair_the_noise_floor_is_not_measured(project):
-    project.write(test_c_py=CONTROL.replace("@pytest.mark.control_pair", ""))
+    project.write(test_c_py=CONTROL.replace("@pytest.mark.speedup_control", ""))
     assert project.run("--speedup-report=out").ret == 0
     floor = project.record()["speedclaims"]["noise_floor"]
     assert floor["value"] is None

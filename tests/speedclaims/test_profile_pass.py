@@ -6,9 +6,8 @@ import json
 import fastjsonschema  # noqa: F401 - before pytester notes what is imported, or its errors would be of two classes
 import pytest
 
-from speedclaims import record
-
-from .conftest import record_of
+from speedclaims.record import io as record
+from tests.speedclaims.conftest import record_of
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 
@@ -42,7 +41,7 @@ def after():
         NET(torch.ones(32, 16)).sum().item()
 
 def test_profiled(pair):
-    pair(before=before, after=after, setup=lambda: NET.weight.tolist(), least_bytes=lambda: 4 * 2 * 16 * 16 * 4)
+    pair(before=before, after=after, setup=lambda: NET.weight.tolist(), min_bytes=lambda: 4 * 2 * 16 * 16 * 4)
 
 def test_profiled_too(pair):
     pair(before=after, after=after, work="less")
@@ -102,20 +101,40 @@ def test_each_side_is_profiled_in_a_process_of_its_own(project):
     assert "of the ceiling, at least" in markdown
 
 
-LEAST = """
+MIN_BYTES = """
 import pytest
 
 @pytest.mark.parametrize("number", [0, -1.0, float("nan"), float("inf"), "many", None])
-def test_least(pair, number):
-    pair(before=lambda: None, after=lambda: None, passes=["time", "profile"], least_bytes=lambda: number)
+def test_min_bytes(pair, number):
+    pair(before=lambda: None, after=lambda: None, passes=["time", "profile"], min_bytes=lambda: number)
 """
 
 
 def test_bytes_that_are_no_number_of_bytes_are_refused(project):
-    project.write(test_l_py=LEAST)
+    project.write(test_l_py=MIN_BYTES)
     result = project.run()
     result.assert_outcomes(failed=6)
-    result.stdout.fnmatch_lines(["*ValueError: least_bytes returned nan: it is the positive number of bytes*"])
+    result.stdout.fnmatch_lines(["*ValueError: min_bytes returned nan: it is the positive number of bytes*"])
+
+
+OLD_NAME = r"""
+import pytest
+
+def test_old(pair):
+    with pytest.warns(DeprecationWarning, match=r"pair\(least_bytes=...\) is deprecated: use min_bytes") as found:
+        with pytest.raises(ValueError, match="min_bytes returned 0: "):
+            pair(before=lambda: None, after=lambda: None, passes=["time", "profile"], least_bytes=lambda: 0)
+    assert found[0].filename == __file__
+
+def test_both(pair):
+    with pytest.raises(ValueError, match="two names of one argument: give min_bytes alone"):
+        pair(before=lambda: None, after=lambda: None, min_bytes=lambda: 1, least_bytes=lambda: 1)
+"""
+
+
+def test_the_old_name_of_min_bytes_still_works_with_a_warning(project):
+    project.write(test_l_py=OLD_NAME)
+    project.run().assert_outcomes(passed=2)
 
 
 PLAIN = """
@@ -154,7 +173,7 @@ def test_without_the_pass_the_row_says_so_and_there_are_no_ceilings(saved):
 
 
 def test_a_record_that_is_older_than_the_pass_is_read(saved, tmp_path):
-    from speedclaims.report.render import render_html, render_markdown
+    from speedclaims.report.html.page import render_html, render_markdown
 
     older = json.loads(saved)
     del older["speedclaims"]["pairs"][0]["profile"], older["speedclaims"]["pairs"][0]["flops"]

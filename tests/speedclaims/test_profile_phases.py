@@ -6,7 +6,9 @@ from collections import Counter
 import pytest
 from hypothesis import given
 
-from speedclaims.recorders.profile import (
+from speedclaims.recorders.phases import record as phases_record
+from speedclaims.recorders.phases.record import profile_side
+from speedclaims.recorders.phases.stopwatch import (
     COMPILED,
     DATA_WAIT,
     FORWARD,
@@ -16,9 +18,8 @@ from speedclaims.recorders.profile import (
     PHASES,
     TRANSFER,
     Phases,
-    owners,
-    profile_side,
-    replaced,
+    defining_classes,
+    patched,
     union_length,
 )
 from tests import strategies
@@ -133,12 +134,12 @@ def test_a_phase_that_turns_out_not_to_be_one_belongs_to_what_is_around_it():
         clock.work(7)
         return has_moved
 
-    door = phases.timed_if(move, TRANSFER, happened=lambda result, *_: result)
+    timed = phases.timed_if(move, TRANSFER, happened=lambda result, *_: result)
 
     def call():
-        phases.timed(lambda: (door(True), door(False)), FORWARD)()  # noqa: FBT003 - what comes back
+        phases.timed(lambda: (timed(True), timed(False)), FORWARD)()  # noqa: FBT003 - what comes back
         with pytest.raises(TypeError):
-            door()
+            timed()
 
     phases.run(call)
     assert (phases.ns[TRANSFER], phases.ns[FORWARD]) == (7, 7)
@@ -147,24 +148,24 @@ def test_a_phase_that_turns_out_not_to_be_one_belongs_to_what_is_around_it():
 def test_other_threads_and_calls_outside_the_run_take_no_phase():
     clock = Clock()
     phases = Phases(clock)
-    door = phases.timed(clock.work, FORWARD)
-    door(100)
+    timed = phases.timed(clock.work, FORWARD)
+    timed(100)
 
     def call():
-        thread = threading.Thread(target=door, args=(30,))
+        thread = threading.Thread(target=timed, args=(30,))
         thread.start()
         thread.join()
 
     phases.run(call)
-    door(1000)
+    timed(1000)
     assert {name: ns for name, ns in phases.ns.items() if ns} == {OTHER: 30}
 
 
 def test_what_asks_nothing_is_no_phase():
     clock = Clock()
     phases = Phases(clock)
-    door = phases.timed(clock.work, HOST_SYNC, when=lambda ns: ns > 10)
-    phases.run(lambda: (door(5), door(20)))
+    timed = phases.timed(clock.work, HOST_SYNC, when=lambda ns: ns > 10)
+    phases.run(lambda: (timed(5), timed(20)))
     assert (phases.ns[HOST_SYNC], phases.ns[OTHER]) == (20, 5)
 
 
@@ -183,21 +184,21 @@ class _Own(_Plain):
 
 
 def test_every_class_that_defines_a_method_is_found_once():
-    assert owners(_Base, "act") == [_Base, _Own]
-    assert owners(_Plain, "act") == [_Base, _Own]
-    assert owners(_Plain, "missing") == []
+    assert defining_classes(_Base, "act") == [_Base, _Own]
+    assert defining_classes(_Plain, "act") == [_Base, _Own]
+    assert defining_classes(_Plain, "missing") == []
 
 
 def test_what_was_replaced_is_put_back_also_after_an_exception():
     before = [dict(vars(kind)) for kind in (_Base, _Plain, _Own)]
-    with pytest.raises(KeyError), replaced((kind, "act", lambda _: "door") for kind in (_Base, _Plain, _Own)):  # noqa: PT012
-        assert [_Base().act(), _Plain().act(), _Own().act()] == ["door"] * 3
+    with pytest.raises(KeyError), patched((kind, "act", lambda _: "patch") for kind in (_Base, _Plain, _Own)):  # noqa: PT012
+        assert [_Base().act(), _Plain().act(), _Own().act()] == ["patch"] * 3
         raise KeyError
     assert [dict(vars(kind)) for kind in (_Base, _Plain, _Own)] == before
 
 
 def test_without_a_framework_there_are_no_phases_but_a_reason(monkeypatch):
-    monkeypatch.setattr("speedclaims.recorders.profile.imported_frameworks", list)
+    monkeypatch.setattr("speedclaims.recorders.phases.record.imported_frameworks", list)
     found = profile_side(lambda: None, lambda: pytest.fail("nothing is to be called"), "cpu")
     reason = "neither PyTorch nor TensorFlow is imported: there are no phases to tell apart"
     assert found["phases"] == []
@@ -218,19 +219,18 @@ class _Gpu:
 
 
 def test_the_busy_fraction_is_the_union_of_kernels_over_the_wall_time(monkeypatch):
-    from speedclaims.recorders import profile
+    from speedclaims.recorders.phases import stopwatch as profile
 
     times = iter([100.0, 102.0])
     monkeypatch.setattr(profile.time, "perf_counter", lambda: next(times))
     overlapping = [(5.0, 5.5), (5.25, 5.75), (6.0, 6.25)]
-    found = profile._busy_percent([_Gpu(overlapping)], lambda: None, lambda: None, "cuda:0")
+    found = phases_record._busy_percent([_Gpu(overlapping)], lambda: None, lambda: None, "cuda:0")
     assert (found["value"], found["unit"]) == (50, "percent")
 
 
 def test_no_kernel_is_no_zero():
-    from speedclaims.recorders import profile
 
-    found = profile._busy_percent([_Gpu([])], lambda: None, lambda: None, "cuda")
+    found = phases_record._busy_percent([_Gpu([])], lambda: None, lambda: None, "cuda")
     assert (found["value"], found["reason"]) == (None, "the profiler saw no kernel on a GPU")
-    found = profile._busy_percent([_Gpu([(0, 1)])], lambda: None, lambda: None, "cpu")
+    found = phases_record._busy_percent([_Gpu([(0, 1)])], lambda: None, lambda: None, "cpu")
     assert (found["value"], found["reason"]) == (None, "the busy fraction is of a GPU: this ran on the CPU")

@@ -1,13 +1,25 @@
-"""TensorFlow's doors: phases of an eager training, a graph as one bar, and everything is put back."""
+"""TensorFlow's patches: phases of an eager training, a graph as one bar, and everything is put back."""
 
 import pytest
 
-from speedclaims.recorders import profile, profile_tf
-from speedclaims.recorders.profile import BACKWARD, COMPILED, DATA_WAIT, FORWARD, HOST_SYNC, OPTIMIZER, OTHER, Phases
+from speedclaims.recorders.phases import stopwatch as profile
+from speedclaims.recorders.phases import tensorflow as profile_tf
+from speedclaims.recorders.phases.stopwatch import (
+    BACKWARD,
+    COMPILED,
+    DATA_WAIT,
+    FORWARD,
+    HOST_SYNC,
+    OPTIMIZER,
+    OTHER,
+    Phases,
+)
 
 tf = pytest.importorskip("tensorflow")
 
 import keras  # noqa: E402 - it comes with TensorFlow
+
+from speedclaims.recorders.phases import record as phases_record  # noqa: E402 - likewise
 
 
 class Training:
@@ -49,7 +61,7 @@ def test_every_phase_of_a_training_is_seen_and_they_sum_to_the_call(compiled, ex
     with profile_tf.watching(phases):
         phases.run(training)
     assert {name for name, ns in phases.ns.items() if ns} == expected
-    found = profile.profile_side(lambda: None, training, "cpu")
+    found = phases_record.profile_side(lambda: None, training, "cpu")
     spent = {one["name"]: one["seconds"] for one in found["phases"]}
     assert sum(spent.values()) == pytest.approx(found["wall_s"]["value"], rel=1e-12)
     assert found["busy"]["reason"] == "the busy fraction is of a GPU: this ran on the CPU"
@@ -74,13 +86,13 @@ def test_nested_layers_are_one_forward():
 
 
 def test_everything_is_put_back_also_after_an_exception():
-    doors = [*profile_tf._methods(tf), *profile_tf._keras_methods()]
-    assert {phase for _, _, phase in doors} == {DATA_WAIT, FORWARD, BACKWARD, OPTIMIZER, HOST_SYNC, COMPILED}
-    before = [vars(kind)[name] for kind, name, _ in doors]
+    methods = [*profile_tf._methods(tf), *profile_tf._keras_methods()]
+    assert {phase for _, _, phase in methods} == {DATA_WAIT, FORWARD, BACKWARD, OPTIMIZER, HOST_SYNC, COMPILED}
+    before = [vars(kind)[name] for kind, name, _ in methods]
     with pytest.raises(KeyError), profile_tf.watching(Phases()):  # noqa: PT012 - what the block holds meanwhile is asserted too
-        assert not [real for real, (kind, name, _) in zip(before, doors, strict=True) if vars(kind)[name] is real]
+        assert not [real for real, (kind, name, _) in zip(before, methods, strict=True) if vars(kind)[name] is real]
         raise KeyError
-    assert [vars(kind)[name] for kind, name, _ in doors] == before
+    assert [vars(kind)[name] for kind, name, _ in methods] == before
 
 
 def test_a_real_profile_is_read(tmp_path):
@@ -114,5 +126,5 @@ def test_without_a_profile_or_a_gpu_there_is_a_reason(tmp_path):
         profile_tf.read_profile(tmp_path)
     if tf.config.list_logical_devices("GPU"):
         pytest.skip("there is a GPU")
-    found = profile._busy_percent([profile_tf], lambda: None, lambda: None, "cuda")
+    found = phases_record._busy_percent([profile_tf], lambda: None, lambda: None, "cuda")
     assert found["reason"] == "TensorFlow has no GPU here: there are no kernels to profile"

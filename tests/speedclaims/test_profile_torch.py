@@ -1,12 +1,13 @@
-"""PyTorch's doors: every phase of a real training is seen, nested ones once, and everything is put back."""
+"""PyTorch's patches: every phase of a real training is seen, nested ones once, and everything is put back."""
 
 import sys
 from types import SimpleNamespace
 
 import pytest
 
-from speedclaims.recorders import profile, profile_torch
-from speedclaims.recorders.profile import (
+from speedclaims.recorders.phases import stopwatch as profile
+from speedclaims.recorders.phases import torch as profile_torch
+from speedclaims.recorders.phases.stopwatch import (
     BACKWARD,
     COMPILED,
     DATA_WAIT,
@@ -22,6 +23,8 @@ torch = pytest.importorskip("torch")
 
 from torch.nn.utils import clip_grad_norm_  # noqa: E402 - by name, as trainers do
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
+
+from speedclaims.recorders.phases import record as phases_record  # noqa: E402 - likewise
 
 ROWS_BF = torch.arange(64.0).reshape(16, 4) / 64
 
@@ -71,7 +74,7 @@ class Training:
 def test_every_phase_of_a_training_is_seen_and_they_sum_to_the_call(num_workers):
     training = Training(num_workers)
     training()
-    found = profile.profile_side(lambda: None, training, "cpu")
+    found = phases_record.profile_side(lambda: None, training, "cpu")
     spent = {one["name"]: one["seconds"] for one in found["phases"]}
     assert set(spent) == {DATA_WAIT, FORWARD, BACKWARD, OPTIMIZER, HOST_SYNC, OTHER}
     assert all(seconds > 0 for seconds in spent.values())
@@ -185,7 +188,7 @@ def state():
         torch.cuda.CUDAGraph,
         DataLoader,
     }
-    kinds |= set(profile.owners(torch.optim.Optimizer, "step"))
+    kinds |= set(profile.defining_classes(torch.optim.Optimizer, "step"))
     kinds |= set(torch.utils.data.dataloader._BaseDataLoaderIter.__subclasses__())
     kinds.add(torch.utils.data.dataloader._BaseDataLoaderIter)
     spaces = [(kind, dict(vars(kind))) for kind in sorted(kinds, key=str)]
@@ -238,7 +241,7 @@ def test_real_events_have_what_is_read_of_them():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_cuda_the_busy_fraction_has_a_reason():
-    found = profile._busy_percent([profile_torch], lambda: None, lambda: None, "cuda")
+    found = phases_record._busy_percent([profile_torch], lambda: None, lambda: None, "cuda")
     assert found["value"] is None
     assert found["reason"] == "PyTorch has no CUDA device here: there are no kernels to profile"
 
@@ -260,7 +263,9 @@ def test_on_cuda_a_call_of_kernels_is_busier_than_one_of_sleep():
         torch.cuda.synchronize()
         time.sleep(0.2)
 
-    values = [profile._busy_percent([profile_torch], lambda: None, call, "cuda")["value"] for call in (busy, idle)]
+    values = [
+        phases_record._busy_percent([profile_torch], lambda: None, call, "cuda")["value"] for call in (busy, idle)
+    ]
     assert values[0] > 50
     assert 0 < values[1] < 10
     found = seen(lambda: ROWS_BF.to("cuda"))

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
-from speedclaims import cli, record
-from speedclaims.record import RecordError
-
-from .conftest import record_of
+from speedclaims import cli
+from speedclaims.record import figure as record_figure
+from speedclaims.record import files as record_files
+from speedclaims.record import io as record
+from speedclaims.record.io import RecordError
+from tests.speedclaims.conftest import record_of
 
 PAIR = "def test_x(pair):\n    pair(before=lambda: sum(range(90_000)), after=lambda: sum(range(900)))\n"
 
@@ -99,38 +101,38 @@ def test_the_report_command_draws_the_report_from_the_record_alone(path, tmp_pat
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     target = tmp_path / "f.json"
-    record.write_text(target, "old")
+    record_files.write_text(target, "old")
 
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(record.os, "fsync", full)
+    monkeypatch.setattr(record_files.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        record.write_text(target, "new")
+        record_files.write_text(target, "new")
     assert target.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["f.json"]
 
 
 def test_a_figure_has_a_value_or_a_reason():
-    assert record.figure(1.0, "s")["status"] == "measured"
-    assert record.figure(None, "s", "no clock")["status"] == "not_measured"
+    assert record_figure.figure(1.0, "s")["status"] == "measured"
+    assert record_figure.figure(None, "s", "no clock")["status"] == "not_measured"
     for arguments in ((None, "s"), (1.0, "s", "why")):
         with pytest.raises(ValueError, match="one of them"):
-            record.figure(*arguments)
+            record_figure.figure(*arguments)
 
 
 def test_a_ratio_needs_both_sides():
-    measured, missing = record.figure(4.0, "bytes"), record.figure(None, "bytes", "no pass")
-    assert record.sides(measured, record.figure(2.0, "bytes"))["ratio"]["value"] == 2.0
-    assert record.sides(measured, missing)["ratio"]["reason"] == "no pass"
-    assert record.sides(measured, record.figure(0.0, "bytes"))["ratio"]["value"] is None
+    measured, missing = record_figure.figure(4.0, "bytes"), record_figure.figure(None, "bytes", "no pass")
+    assert record_figure.sides(measured, record_figure.figure(2.0, "bytes"))["ratio"]["value"] == 2.0
+    assert record_figure.sides(measured, missing)["ratio"]["reason"] == "no pass"
+    assert record_figure.sides(measured, record_figure.figure(0.0, "bytes"))["ratio"]["value"] is None
 
 
 def test_several_measurements_become_their_median_with_its_range():
-    before = record.spread([record.figure(value, "bytes") for value in (6.0, 4.0, 5.0)])
-    after = record.spread([record.figure(value, "bytes") for value in (2.0, 2.5, 2.0)])
+    before = record_figure.spread([record_figure.figure(value, "bytes") for value in (6.0, 4.0, 5.0)])
+    after = record_figure.spread([record_figure.figure(value, "bytes") for value in (2.0, 2.5, 2.0)])
     assert (before["value"], before["low"], before["high"]) == (5.0, 4.0, 6.0)
-    ratio = record.sides(before, after)["ratio"]
+    ratio = record_figure.sides(before, after)["ratio"]
     assert (ratio["value"], ratio["low"], ratio["high"]) == (2.5, 4.0 / 2.5, 6.0 / 2.0)
-    missing = record.figure(None, "bytes", "no clock")
-    assert record.spread([missing, record.figure(1.0, "bytes")]) == missing
+    missing = record_figure.figure(None, "bytes", "no clock")
+    assert record_figure.spread([missing, record_figure.figure(1.0, "bytes")]) == missing

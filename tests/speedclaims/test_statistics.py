@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, quantile_test
 
-from speedclaims.statistics import (
+from speedclaims.measure.statistics import (
     MIN_VALUES_TO_STOP,
     Interval,
     StoppingRule,

@@ -6,10 +6,10 @@ import json
 import fastjsonschema  # noqa: F401 - before pytester notes what is imported, or its errors would be of two classes
 import pytest
 
-from speedclaims import record
-from speedclaims.report.render import render_markdown
-
-from .conftest import record_of
+from speedclaims.record import figure as record_figure
+from speedclaims.record import io as record
+from speedclaims.report.html.page import render_markdown
+from tests.speedclaims.conftest import record_of
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 
@@ -37,7 +37,7 @@ def after():
         LOSS * 2
     f"{LOSS:.1f}"
 
-@pytest.mark.claim("syncs.fewer")
+@pytest.mark.speedup_claim("syncs.fewer")
 def test_syncs(pair):
     pair(before=before, after=after, units=8, setup=lambda: LOSS.tolist(), passes=["time", "syncs"])
 """
@@ -141,7 +141,7 @@ def test_without_the_pass_a_record_has_no_lines_and_is_valid(plain):
 
 def test_of_many_lines_the_report_names_the_first(plain):
     (row,) = plain["speedclaims"]["pairs"]
-    row["syncs"] = record.sides(record.figure(78.0, "1"), record.figure(1.0, "1"))
+    row["syncs"] = record_figure.sides(record_figure.figure(78.0, "1"), record_figure.figure(1.0, "1"))
     row["sync_lines"] = {
         "before": {f"a|b_{number}.py:{number}": number for number in range(1, 13)},
         "after": {"c.py:1": 1},

@@ -5,16 +5,17 @@ import sys
 import numpy as np
 import pytest
 
-from speedclaims.recorders import syncs as recorder
-from speedclaims.recorders.syncs_tf import counting_syncs
+from speedclaims.recorders.syncs.tensorflow import counting_syncs
 from trainers.contract import BadInput
-from trainers.tensorflow_runtime import require_tensorflow
+from trainers.tensorflow.runtime import require_tensorflow
 
 try:
     require_tensorflow()
 except BadInput as error:
     pytest.skip(str(error), allow_module_level=True)
 import tensorflow as tf
+
+from speedclaims.recorders.syncs import record as syncs_record
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_a_tensor_taken_by_its_buffer_outlives_the_count():
 
 
 def test_where_the_buffer_protocol_cannot_be_watched_nothing_is_counted(monkeypatch):
-    from speedclaims.recorders import syncs_tf
+    from speedclaims.recorders.syncs import tensorflow as syncs_tf
 
     monkeypatch.setattr(syncs_tf, "_FIELDS_BEFORE", syncs_tf._FIELDS_BEFORE + 3)
     with pytest.raises(RuntimeError, match="cannot be watched"), counting_syncs():
@@ -120,7 +121,7 @@ def test_without_tensorflow_the_count_says_so(monkeypatch):
 
 def test_where_both_frameworks_are_imported_both_are_counted():
     torch = pytest.importorskip("torch")
-    with recorder.counting_syncs() as counted:
+    with syncs_record.counting_syncs() as counted:
         float(tf.constant(1.0))
         float(torch.tensor(1.0))
     assert (counted.own.total(), len(counted.own), counted.internal) == (2, 2, 0)

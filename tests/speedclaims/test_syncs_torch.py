@@ -10,9 +10,10 @@ import warnings
 import numpy as np
 import pytest
 
-from speedclaims.recorders import syncs as both
-from speedclaims.recorders.syncs import NothingToCountError, Syncs, count_call
-from speedclaims.recorders.syncs_torch import Watch, counting_syncs, cuda_warnings
+from speedclaims.recorders.syncs import counter as both
+from speedclaims.recorders.syncs.counter import NothingToCountError, Syncs
+from speedclaims.recorders.syncs.record import count_call
+from speedclaims.recorders.syncs.torch import Watch, counting_syncs, cuda_warnings
 
 torch = pytest.importorskip("torch")
 
@@ -166,7 +167,7 @@ def test_counters_of_an_optimizer_are_left_out_whoever_reads_them(name, is_early
 
 def test_without_the_identity_of_the_counters_they_would_count(monkeypatch):
     """The control of the test above."""
-    from speedclaims.recorders import syncs_torch
+    from speedclaims.recorders.syncs import torch as syncs_torch
 
     monkeypatch.setattr(syncs_torch.Watch, "_is_counter", lambda *_: False)
     weight = torch.nn.Parameter(torch.ones(3))

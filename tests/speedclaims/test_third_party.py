@@ -23,7 +23,7 @@ def epoch_with_workers():
     sorted(range(1_000), key=lambda n: -n)
 
 
-@pytest.mark.claim("loader.workers")            # optional: judges it against their own claims.toml
+@pytest.mark.speedup_claim("loader.workers")            # optional: judges it against their own claims.toml
 def test_loader(pair):
     """Four workers against none."""
     result = pair(before=epoch_without_workers, after=epoch_with_workers)
@@ -105,5 +105,5 @@ def test_the_wheel_holds_the_plugin_alone(python):
 
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if not name.startswith("speedclaims-")} == {"speedclaims"}
-    assert {"speedclaims/record.schema.json", "speedclaims/plugin.py"} <= set(names)
-    assert any(name.startswith("speedclaims/report/templates/") for name in names)
+    assert {"speedclaims/record/record.schema.json", "speedclaims/plugin.py"} <= set(names)
+    assert any(name.startswith("speedclaims/report/html/templates/") for name in names)

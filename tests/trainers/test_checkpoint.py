@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainers import checkpoint
+from trainers.common import checkpoint
 from trainers.contract import BadInput
 
 TREE = {

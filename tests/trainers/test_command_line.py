@@ -14,10 +14,11 @@ import torch
 
 import trainers
 from trainers import __main__ as program
-from trainers import checkpoint
 from trainers.__main__ import main
-from trainers.tabular_regressor import RegressorConfig, commands, documented, load_training_config
-from trainers.tabular_regressor.model_files import load_training
+from trainers.common import checkpoint
+from trainers.tabular_regressor import RegressorConfig, commands, load_training_config
+from trainers.tabular_regressor.document_004 import api as documented
+from trainers.tabular_regressor.document_004.model_files import load_training
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 

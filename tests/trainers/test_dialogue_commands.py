@@ -5,8 +5,8 @@ import signal
 import pytest
 
 from tests.states import put_back
-from trainers import checkpoint
 from trainers.__main__ import main
+from trainers.common import checkpoint
 
 pytest.importorskip("tensorflow")
 

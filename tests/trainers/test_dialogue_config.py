@@ -119,7 +119,7 @@ def test_what_build_cannot_use_is_refused_before_tensorflow_is_needed(monkeypatc
 def test_a_tensorflow_that_is_missing_is_one_line(monkeypatch):
     import sys
 
-    from trainers import tensorflow_runtime
+    from trainers.tensorflow import runtime as tensorflow_runtime
 
     monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
     monkeypatch.setattr(tensorflow_runtime.importlib.util, "find_spec", lambda _: None)

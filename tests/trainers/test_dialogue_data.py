@@ -23,7 +23,7 @@ from trainers.dialogue_gan.data import (
     parse_dialogue,
     prepare,
 )
-from trainers.dialogue_gan.grammar import write_dialogue
+from trainers.dialogue_gan.synthetic import write_dialogue
 
 ROOT = Path(trainers.__file__).parents[1]
 TINY = DialogueConfig.preset("tiny")

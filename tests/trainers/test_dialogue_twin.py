@@ -8,28 +8,17 @@ import types
 import numpy as np
 import pytest
 
-from speedclaims.recorders.syncs_torch import counting_syncs
+from speedclaims.recorders.syncs.torch import counting_syncs
 from tests.trainers.dialogue_contract import PHASES, SMALL, check_contract, check_epochs, check_error_in_step, fresh_of
 from trainers.contract import BadInput
 
 torch = pytest.importorskip("torch")
 
 from trainers.dialogue_gan.config import DialogueConfig  # noqa: E402 - only with PyTorch
-from trainers.dialogue_gan.torch_twin import (  # noqa: E402 - likewise
-    TWIN_OPTIMIZED_SWITCHES,
-    TWIN_SWITCHES,
-    TWIN_TIERS,
-    build,
-)
-from trainers.dialogue_gan.twin.draws import num_uniforms, split  # noqa: E402 - likewise
-from trainers.dialogue_gan.twin.model import (  # noqa: E402 - likewise
-    Discriminator,
-    Generator,
-    draw_tokens,
-    masked,
-    num_parameters,
-)
-from trainers.dialogue_gan.twin.weights import initial_values, keras_values  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.build import TWIN_OPTIMIZED_SWITCHES, TWIN_SWITCHES, TWIN_TIERS, build  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.draws import num_uniforms, split  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.model import Discriminator, Generator, draw_tokens, masked, num_parameters  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.weights import initial_values, keras_values  # noqa: E402 - likewise
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 
@@ -110,7 +99,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(monkeypatch):
         trainer.load_state({"family": "dialogue_gan"})
     with pytest.raises(BadInput, match="its hidden_size is 9, the trainer's is 8"):
         trainer.load_state(build("reference", hidden_size=9, log=print, **SMALL).state())
-    monkeypatch.setattr("trainers.dialogue_gan.torch_twin.find_spec", lambda _: None)
+    monkeypatch.setattr("trainers.dialogue_gan.pytorch.build.find_spec", lambda _: None)
     with pytest.raises(BadInput, match="torch is not installed"):
         build("reference", **SMALL)
 
@@ -248,7 +237,7 @@ def test_steps_are_compiled_where_the_configuration_or_a_switch_says_so(tier, ar
 
 
 def test_without_a_compiler_steps_are_not_compiled_unless_asked_for(monkeypatch):
-    monkeypatch.setattr("trainers.dialogue_gan.twin.optimized.compiles_for", lambda _: False)
+    monkeypatch.setattr("trainers.dialogue_gan.pytorch.optimized.compiles_for", lambda _: False)
     assert not build("optimized", **SMALL).switches["compiled_steps"]
     assert build("optimized", switches={"compiled_steps": True}, **SMALL).switches["compiled_steps"]
 

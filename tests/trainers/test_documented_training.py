@@ -19,25 +19,25 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import trainers
-from trainers import checkpoint
 from trainers.__main__ import main
+from trainers.common import checkpoint
+from trainers.common.interruption import StopSignals
 from trainers.contract import BadInput, Interrupted
-from trainers.interruption import StopSignals
 from trainers.tabular_regressor import (
     RegressorConfig,
     TrainingConfig,
     check_existing_model_files,
-    documented,
     load_training_config,
-    logs,
     setup_training,
     train_model,
     training,
 )
 from trainers.tabular_regressor.data import load_data, offline_data_path
-from trainers.tabular_regressor.loaders import GivenLoaders
-from trainers.tabular_regressor.model_files import load_training
-from trainers.tabular_regressor.model_names import ModelFiles
+from trainers.tabular_regressor.document_004 import api as documented
+from trainers.tabular_regressor.document_004 import logs
+from trainers.tabular_regressor.document_004.loaders import GivenLoaders
+from trainers.tabular_regressor.document_004.model_files import load_training
+from trainers.tabular_regressor.document_004.model_names import ModelFiles
 from trainers.tabular_regressor.optimized import OptimizedTrainer
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")

@@ -6,7 +6,7 @@ from torch import nn
 
 from tests.states import assert_same_tree
 from trainers.contract import BadInput
-from trainers.flat import FlatWeights
+from trainers.pytorch.flat_weights import FlatWeights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

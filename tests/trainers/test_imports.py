@@ -50,12 +50,12 @@ def test_imports_inside_a_family_run_one_way(path):
 @pytest.mark.parametrize(
     "code",
     [
-        "import trainers, trainers.checkpoint, trainers.switches",
+        "import trainers, trainers.common.checkpoint, trainers.switches",
         "import trainers; [trainers.family(name).SWITCHES for name in trainers.families()]",
-        "import trainers.tabular_regressor.training_config, trainers.tabular_regressor.logs",
+        "import trainers.tabular_regressor.document_004.training_config, trainers.tabular_regressor.document_004.logs",
         "import trainers.dialogue_gan.data, trainers.dialogue_gan.schedule, trainers.dialogue_gan.commands",
-        "import trainers.dialogue_gan.torch_twin, trainers.dialogue_gan.phases",
-        "import trainers.seeds, trainers.tensorflow_runtime",
+        "import trainers.dialogue_gan.pytorch.build, trainers.dialogue_gan.phased_trainer",
+        "import trainers.common.seeds, trainers.tensorflow.runtime",
         "from trainers.__main__ import main; import contextlib\nwith contextlib.suppress(SystemExit): main(['--help'])",
         "from trainers.__main__ import main; assert main(['tabular_regressor', 'train', '--epochs', '-1']) == 2",
     ],

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from trainers.interruption import StopSignals, at_once
+from trainers.common.interruption import StopSignals, interrupting_immediately
 
 
 class Finalized:
@@ -32,7 +32,7 @@ def interrupt():
 
 def test_a_signal_in_a_finalizer_is_known_and_not_told_to_the_terminal(told):
     with StopSignals() as stop:
-        with at_once():
+        with interrupting_immediately():
             Finalized(interrupt)
         received, stop.received = stop.received, None
     assert received is signal.SIGINT
@@ -40,13 +40,13 @@ def test_a_signal_in_a_finalizer_is_known_and_not_told_to_the_terminal(told):
 
 
 def test_another_error_in_a_finalizer_is_told(told):
-    with StopSignals(), at_once():
+    with StopSignals(), interrupting_immediately():
         Finalized(lambda: 1 / 0)
     assert told == [ZeroDivisionError]
 
 
 def test_afterwards_a_signal_in_a_finalizer_is_told_again(told):
-    with at_once():
+    with interrupting_immediately():
         pass
     with pytest.raises(KeyboardInterrupt):
         raise KeyboardInterrupt

@@ -13,7 +13,7 @@ WORKER = """
 import os, socket, sys
 from multiprocessing import resource_sharer
 
-import trainers.loading as loading
+import trainers.pytorch.loading as loading
 
 def hand_out(conn, pid):
     {sending}

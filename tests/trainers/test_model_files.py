@@ -8,10 +8,14 @@ import zipfile
 import pytest
 import torch
 
-from trainers import checkpoint
+from trainers.common import checkpoint
 from trainers.contract import BadInput
-from trainers.tabular_regressor.model_files import load_state_dict_safely, load_training, save_training
-from trainers.tabular_regressor.model_names import ModelFiles, check_existing_model_files, check_existing_plots
+from trainers.tabular_regressor.document_004.model_files import load_state_dict_safely, load_training, save_training
+from trainers.tabular_regressor.document_004.model_names import (
+    ModelFiles,
+    check_existing_model_files,
+    check_existing_plots,
+)
 
 
 def weights(seed=0):

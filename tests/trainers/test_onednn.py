@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from trainers import onednn
+from trainers.pytorch import onednn
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

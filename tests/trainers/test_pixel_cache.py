@@ -12,11 +12,12 @@ from PIL import Image
 
 from tests.states import same
 from trainers.contract import BadInput
-from trainers.text_to_image import TextToImageConfig, build, cache
-from trainers.text_to_image.cache import CachedItems, open_cache
-from trainers.text_to_image.data import load_data
-from trainers.text_to_image.pictures import decode_image, decode_pixels
-from trainers.text_to_image.renderer import make_data
+from trainers.text_to_image import TextToImageConfig, build
+from trainers.text_to_image.data import pixel_cache as cache
+from trainers.text_to_image.data.images import decode_image, decode_pixels
+from trainers.text_to_image.data.items import load_data
+from trainers.text_to_image.data.pixel_cache import CachedItems, open_cache
+from trainers.text_to_image.data.synthetic import make_data
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -151,7 +152,7 @@ def test_without_a_place_of_its_own_it_lies_among_temporary_files_or_says_so(fol
 
 
 def test_damaged_images_are_told_and_replaced_as_the_reference_does(folder, caplog, monkeypatch):
-    monkeypatch.setattr("trainers.text_to_image.coco._MOST_BAD", 0.2)
+    monkeypatch.setattr("trainers.text_to_image.data.coco._MOST_BAD", 0.2)
     path = sorted((folder / "train").iterdir())[3]
     path.write_bytes(path.read_bytes()[:700])
     told, ends = [], []
@@ -200,8 +201,8 @@ BUILD = """
 import sys
 from pathlib import Path
 from trainers.text_to_image import TextToImageConfig
-from trainers.text_to_image.cache import open_cache
-from trainers.text_to_image.data import load_data
+from trainers.text_to_image.data.pixel_cache import open_cache
+from trainers.text_to_image.data.items import load_data
 for size in (16, 8, 4):
     print(open_cache(load_data(Path(sys.argv[1]), TextToImageConfig.preset("tiny")), size).pixels_MHWC.sum())
 """

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from speedclaims.recorders.syncs_torch import counting_syncs
+from speedclaims.recorders.syncs.torch import counting_syncs
 from trainers import tabular_regressor, text_to_image
 from trainers.tabular_regressor import optimized as tabular_optimized
 from trainers.tabular_regressor import reference as tabular_reference
-from trainers.text_to_image import data as image_data
 from trainers.text_to_image import optimized as image_optimized
 from trainers.text_to_image import reference as image_reference
+from trainers.text_to_image.data import items as image_data
 
 pytestmark = [
     pytest.mark.usefixtures("private_cache", "one_thread"),

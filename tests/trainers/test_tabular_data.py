@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trainers.contract import BadInput
-from trainers.loading import EpochSampler, make_loader, stop_workers
+from trainers.pytorch.loading import EpochSampler, make_loader, stop_workers
 from trainers.tabular_regressor import RegressorConfig
 from trainers.tabular_regressor import data as files
 from trainers.tabular_regressor.data import Scaling, load_data, make_data, read_arrays

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.states import differences, leaves
-from trainers import checkpoint
+from trainers.common import checkpoint
 from trainers.contract import BadInput
 from trainers.tabular_regressor import SWITCHES, TIERS, build
 

@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 import trainers
-from trainers import checkpoint
 from trainers.__main__ import main
+from trainers.common import checkpoint
 from trainers.contract import BadInput
 from trainers.text_to_image import TextToImageConfig, commands, training
 from trainers.text_to_image.reference import ReferenceTrainer

@@ -13,14 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
-from trainers import checkpoint
+from trainers.common import checkpoint
 from trainers.contract import BadInput
-from trainers.loading import stop_workers
+from trainers.pytorch.loading import stop_workers
 from trainers.text_to_image import TextToImageConfig
-from trainers.text_to_image.data import Batch, Item, join_items, load_data, split_images
-from trainers.text_to_image.pictures import decode_image
-from trainers.text_to_image.renderer import offline_data
-from trainers.text_to_image.words import TextEncoder, words_of
+from trainers.text_to_image.data.images import decode_image
+from trainers.text_to_image.data.items import Batch, Item, join_items, load_data, split_images
+from trainers.text_to_image.data.synthetic import offline_data
+from trainers.text_to_image.data.text_encoder import TextEncoder, words_of
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import trainers
-from trainers import checkpoint
 from trainers.__main__ import main
+from trainers.common import checkpoint
+from trainers.common.interruption import StopSignals
 from trainers.contract import BadInput
-from trainers.interruption import StopSignals
 from trainers.text_to_image import training
 from trainers.text_to_image.optimized import OptimizedTrainer
 from trainers.text_to_image.reference import ReferenceTrainer

@@ -6,10 +6,11 @@ import pytest
 from PIL import Image
 
 from trainers.contract import BadInput
-from trainers.text_to_image import TextToImageConfig, renderer
-from trainers.text_to_image.data import load_data
-from trainers.text_to_image.renderer import Scene, draw_scene, make_data, offline_data
-from trainers.text_to_image.words import words_of
+from trainers.text_to_image import TextToImageConfig
+from trainers.text_to_image.data import synthetic as renderer
+from trainers.text_to_image.data.items import load_data
+from trainers.text_to_image.data.synthetic import Scene, draw_scene, make_data, offline_data
+from trainers.text_to_image.data.text_encoder import words_of
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 

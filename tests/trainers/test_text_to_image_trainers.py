@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.states import differences, leaves
-from trainers import checkpoint
+from trainers.common import checkpoint
 from trainers.contract import BadInput, Trainer
 from trainers.text_to_image import SWITCHES, TIERS, build, reference
 from trainers.text_to_image.model import (

@@ -9,7 +9,11 @@ import pytest
 
 from trainers.contract import BadInput
 from trainers.tabular_regressor import RegressorConfig
-from trainers.tabular_regressor.training_config import TrainingConfig, load_training_config, save_training_config
+from trainers.tabular_regressor.document_004.training_config import (
+    TrainingConfig,
+    load_training_config,
+    save_training_config,
+)
 
 REFUSED = [
     ("hidden_size", -4),

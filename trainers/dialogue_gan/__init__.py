@@ -64,7 +64,7 @@ def build(  # noqa: PLR0913 - all but the tier are keywords, and a caller gives 
         switches: settings by name, of `SWITCHES` for the optimized tier and of `FASTEST_SWITCHES` for the fastest;
             those not named are as the documents have them, or all on. The reference has no switches.
         log: takes the lines that the original prints; without it they are printed.
-        overrides: values of `DialogueConfig` that shall differ from the preset's.
+        overrides: values of `DialogueConfig` that differ from the preset's.
 
     Returns:
         A `contract.Trainer` with three phases: `generator_pretraining`, `discriminator_pretraining`, `adversarial`.
@@ -78,7 +78,7 @@ def build(  # noqa: PLR0913 - all but the tier are keywords, and a caller gives 
         raise BadInput(f"unknown tier {tier!r}", "tier", f"choose one of: {', '.join(TIERS)}")
     config = DialogueConfig.preset(preset).replace(**overrides)
     # Imported here so that asking for names and presets costs no import of TensorFlow.
-    from trainers.tensorflow_runtime import require_tensorflow  # noqa: PLC0415
+    from trainers.tensorflow.runtime import require_tensorflow  # noqa: PLC0415
 
     require_tensorflow()
     from trainers.dialogue_gan import assembly  # noqa: PLC0415

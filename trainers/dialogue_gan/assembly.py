@@ -9,7 +9,7 @@ from trainers.dialogue_gan.fastest import FastestTrainer
 from trainers.dialogue_gan.optimized import OptimizedTrainer
 from trainers.dialogue_gan.reference import ReferenceTrainer
 from trainers.switches import resolve
-from trainers.tensorflow_runtime import find_device
+from trainers.tensorflow.runtime import find_device
 
 __all__ = ["assemble"]
 

@@ -1,4 +1,4 @@
-"""What the command line does with this family: make data, train, sample."""
+"""Implement the family's commands: make data, train, sample."""
 
 import argparse
 import contextlib
@@ -8,19 +8,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainers import checkpoint
+from trainers.common import checkpoint
+from trainers.common.interruption import StopSignals
+from trainers.common.options import TrainOptions
+from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput
 from trainers.dialogue_gan import data as files
 from trainers.dialogue_gan.config import PHASES, DialogueConfig
 from trainers.dialogue_gan.data import DialogueData, Sequences, Tokenizer
-from trainers.interruption import StopSignals
-from trainers.options import TrainOptions
-from trainers.progress import EpochProgress
-from trainers.tensorflow_runtime import require_tensorflow
+from trainers.tensorflow.runtime import require_tensorflow
 
 __all__ = ["make_data", "sample", "train"]
 
-logging.getLogger("trainers.dialogue_gan").setLevel(logging.INFO)  # what was left out of the data shall be said
+logging.getLogger("trainers.dialogue_gan").setLevel(logging.INFO)  # the user must see what was left out of the data
 
 
 def make_data(out: Path, preset: str, seed: int) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
-from trainers.configuration import Bounds, Configuration
+from trainers.common.configuration import Bounds, Configuration
 from trainers.contract import BadInput
 from trainers.switches import Switch
 
@@ -175,7 +175,7 @@ class DialogueConfig(Configuration):
     The documents write some names in capitals (TEMP_START, D_TRAIN_INTERVAL); `replace` takes those too.
 
     Attributes:
-        num_lines: lines of dialogue in the offline data; a file of one's own brings its own number.
+        num_lines: lines of dialogue in the offline data; a user's own file has its own number.
         num_characters: speakers in the offline data.
         num_scenes: scenes in the offline data.
         num_words: different words in the offline data's grammar.
@@ -186,7 +186,7 @@ class DialogueConfig(Configuration):
         vocabulary_size: token ids V, padding (0) and `<UNK>` (1) among them.
         embedding_size: of a token, in both networks.
         condition_size: of a character's and of a scene's embedding.
-        conditional: whether the generator is told who speaks and where; without, it is told the same of all.
+        conditional: whether the generator is conditioned on speaker and scene; without, both embeddings are zeros.
         hidden_size: of either LSTM.
         sequence_length: tokens T of a sequence.
         num_filters: of each of the discriminator's convolutions.
@@ -294,7 +294,7 @@ class DialogueConfig(Configuration):
         """Copy with some values changed; a name may also be written in capitals, as the documents write theirs.
 
         Raises:
-            BadInput: a key that the configuration does not have or that stands there twice, or a value it refuses.
+            BadInput: a key that the configuration does not have or that is there twice, or a value it refuses.
 
         """
         plain: dict[str, Any] = {}

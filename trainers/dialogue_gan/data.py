@@ -17,12 +17,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers import checkpoint
+from trainers.common import checkpoint
+from trainers.common.cache_dir import get_or_create
+from trainers.common.seeds import derived_seed
 from trainers.contract import BadInput
 from trainers.dialogue_gan.config import DialogueConfig
-from trainers.dialogue_gan.grammar import write_dialogue
-from trainers.offline import kept
-from trainers.seeds import derived_seed
+from trainers.dialogue_gan.synthetic import write_dialogue
 
 __all__ = [
     "PADDING", "UNKNOWN", "Batch", "DialogueData", "Line", "Sequences", "Tokenizer", "find_data", "load_dialogue",
@@ -347,4 +347,4 @@ def offline_data_path(config: DialogueConfig) -> Path:
     """
     sizes = (config.num_lines, config.num_characters, config.num_scenes, config.num_words, config.data_seed)
     name = f"v{_GENERATOR_VERSION}-{'-'.join(map(str, sizes))}.txt"
-    return kept("dialogue_gan", name, lambda path: make_data(path, config))
+    return get_or_create("dialogue_gan", name, lambda path: make_data(path, config))

@@ -13,7 +13,7 @@ import numpy as np
 from trainers.contract import BadInput
 from trainers.dialogue_gan.config import DialogueConfig
 from trainers.dialogue_gan.data import DialogueData
-from trainers.dialogue_gan.phases import BATCHES_PER_LINE, PhasedTrainer, batch_line
+from trainers.dialogue_gan.phased_trainer import BATCHES_PER_LINE, PhasedTrainer, batch_line
 from trainers.dialogue_gan.schedule import annealed_temperature
 from trainers.switches import Settings
 

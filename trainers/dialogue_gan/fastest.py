@@ -29,7 +29,7 @@ from trainers.dialogue_gan.model import (
     sample_sequences,
     teacher_forcing_loss,
 )
-from trainers.dialogue_gan.phases import BATCHES_PER_LINE, SERIES, batch_line, num_updates
+from trainers.dialogue_gan.phased_trainer import BATCHES_PER_LINE, SERIES, batch_line, num_updates
 from trainers.dialogue_gan.recurrence import hoisted_lstm, incremental_sequences
 from trainers.dialogue_gan.reference import ReferenceTrainer
 from trainers.switches import resolve
@@ -177,7 +177,7 @@ class FastestTrainer(ReferenceTrainer):
     def pretrain_generator_step(
         self, tokens_BT: tf.Tensor, characters_B: tf.Tensor, scenes_B: tf.Tensor, seed_2: tf.Tensor
     ) -> tf.Tensor:
-        """As the reference's."""
+        """Update the generator towards the sequences; the switches choose how its logits are computed."""
         with tf.GradientTape() as tape:
             loss = teacher_forcing_loss(
                 self._logits_of(tokens_BT[:, :-1], characters_B, scenes_B, seed_2), tokens_BT[:, 1:]
@@ -189,7 +189,7 @@ class FastestTrainer(ReferenceTrainer):
     def discriminator_step(
         self, real_BT: tf.Tensor, fake_BT: tf.Tensor, real_seed_2: tf.Tensor, fake_seed_2: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """As the reference's."""
+        """Update the discriminator; the switches choose whether it judges real and fake sequences together."""
         with tf.GradientTape() as tape:
             real_B, fake_B = self._judge(real_BT, fake_BT, real_seed_2, fake_seed_2)
             loss, loss_real, loss_fake, accuracy = discriminator_loss(real_B, fake_B, self.config.label_smoothing)
@@ -201,7 +201,7 @@ class FastestTrainer(ReferenceTrainer):
     def generator_step(
         self, tokens_BT: tf.Tensor, characters_B: tf.Tensor, scenes_B: tf.Tensor, seed_2: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """As the reference's."""
+        """Update the generator by the rewards; the switches choose how its logits are computed."""
         rewards_B = policy_rewards(self.discriminator, tokens_BT)
         with tf.GradientTape() as tape:
             logits_BTV = self._logits_of(tokens_BT[:, :-1], characters_B, scenes_B, seed_2)
@@ -227,7 +227,7 @@ class FastestTrainer(ReferenceTrainer):
     # --- The loop ---
 
     def _train_call(self, phase: str, most: int) -> int:
-        """As the reference's; in one call of a graph, which may train several batches."""
+        """Train on up to `most` batches in one call of a graph, and return how many they were."""
         first = self._next_batch(phase)
         epoch, step = self._positions[phase]
         batches = [first, *self._alike_after(step, most)]

@@ -1,6 +1,6 @@
 """Generator, discriminator, losses and sampler of the dialogue GAN.
 
-All that is random takes an explicit seed: two integers, of which the first is drawn anew for every use and the second
+All that is random takes an explicit seed: two integers, of which the first is drawn for every use and the second
 counts draws within it. The draws are counter-based (Philox), so they are the same eagerly and in a graph.
 
 Shape suffixes: B sequences, T tokens, V token ids, E embedding, H hidden, F filters, 2 the two words of a seed.
@@ -13,9 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainers.common.seeds import derived_seed
 from trainers.dialogue_gan.config import DialogueConfig
 from trainers.dialogue_gan.data import UNKNOWN
-from trainers.seeds import derived_seed
 
 __all__ = [
     "Discriminator", "Generator", "discriminator_loss", "draw_tokens", "network_values", "num_parameters",
@@ -88,7 +88,7 @@ class _Initializers:
 
 
 class Generator(keras.Model):  # type: ignore[misc] # Keras has no types
-    """Two LSTMs over the tokens so far, told at every step who speaks and where; gives logits of the next token.
+    """Predict the logits of the next token by two LSTMs, conditioned at every step on speaker and scene.
 
     7.65 million parameters at the original's sizes.
 
@@ -146,7 +146,7 @@ class Generator(keras.Model):  # type: ignore[misc] # Keras has no types
         return self.logits(values_BTH)
 
     def conditions(self, characters_B: tf.Tensor, scenes_B: tf.Tensor) -> tf.Tensor:
-        """Who speaks and where, embedded (B, C); zeros where the generator is not to be told."""
+        """Embed speakers and scenes (B, C); zeros where the generator is not conditional."""
         conditions_BC = tf.concat([self.character_embedding(characters_B), self.scene_embedding(scenes_B)], -1)
         return conditions_BC if self._conditional else conditions_BC * 0.0
 

@@ -1,6 +1,6 @@
 """The dialogue GAN's training after documents 000 to 002 (`000_3153d1e40fc8ad44.txt` and its neighbours): what changes.
 
-Beside the switches it takes the time of every adversarial batch and prints what the documents print.
+Apart from the switches it times every adversarial batch and prints what the documents print.
 
 Shape suffixes: B sequences of a batch, T tokens, V token ids, 2 the two words of a seed.
 """
@@ -13,13 +13,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainers.clipping_tensorflow import clip_by_global_norm
 from trainers.dialogue_gan.config import SWITCHES, DialogueConfig
 from trainers.dialogue_gan.data import Batch, DialogueData
 from trainers.dialogue_gan.documented_loop import DocumentedLoop, TooManySkips
 from trainers.dialogue_gan.model import discriminator_loss, policy_loss, policy_rewards, teacher_forcing_loss
 from trainers.dialogue_gan.reference import ReferenceTrainer
 from trainers.switches import resolve
+from trainers.tensorflow.clipping import clip_by_global_norm
 
 __all__ = ["OptimizedTrainer", "TooManySkips"]
 
@@ -63,7 +63,7 @@ class OptimizedTrainer(DocumentedLoop, ReferenceTrainer):
         super().__init__(config, data, on=on, device=device, seed=seed, log=log)
 
     def compile_steps(self) -> None:
-        """Make graphs of the train steps, if they shall be: one of each, whatever the size of a batch."""
+        """Compile the train steps into graphs, or leave them eager, as the switches say."""
         tokens_BT = tf.TensorSpec((None, self.config.sequence_length), tf.int32)
         ids_B, seed_2 = tf.TensorSpec((None,), tf.int32), tf.TensorSpec((2,), tf.int64)
         sequences = [tokens_BT, ids_B, ids_B]
@@ -100,7 +100,7 @@ class OptimizedTrainer(DocumentedLoop, ReferenceTrainer):
     def pretrain_generator_step(
         self, tokens_BT: tf.Tensor, characters_B: tf.Tensor, scenes_B: tf.Tensor, seed_2: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """As the reference's, with clipping and the guard; also returns whether the update was applied."""
+        """Update the generator towards the sequences, clipped and guarded; return loss and whether it was applied."""
         with tf.GradientTape() as tape:
             logits_BTV = self.generator(tokens_BT[:, :-1], characters_B, scenes_B, seed_2)
             loss = teacher_forcing_loss(logits_BTV, tokens_BT[:, 1:])
@@ -110,7 +110,7 @@ class OptimizedTrainer(DocumentedLoop, ReferenceTrainer):
     def discriminator_step(
         self, real_BT: tf.Tensor, fake_BT: tf.Tensor, real_seed_2: tf.Tensor, fake_seed_2: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """As the reference's, with clipping and the guard; also returns whether the update was applied."""
+        """Update the discriminator, clipped and guarded; also return whether the update was applied."""
         with tf.GradientTape() as tape:
             real_B, fake_B = self.discriminator(real_BT, real_seed_2), self.discriminator(fake_BT, fake_seed_2)
             loss, loss_real, loss_fake, accuracy = discriminator_loss(real_B, fake_B, self.config.label_smoothing)
@@ -126,7 +126,7 @@ class OptimizedTrainer(DocumentedLoop, ReferenceTrainer):
         seed_2: tf.Tensor,
         temperature: tf.Tensor | float,
     ) -> tuple[tf.Tensor, ...]:
-        """As the reference's `generator_step`, with a temperature; also returns whether the update was applied."""
+        """Update the generator by the rewards, with a temperature; also return whether the update was applied."""
         rewards_B = policy_rewards(self.discriminator, tokens_BT)
         with tf.GradientTape() as tape:
             logits_BTV = self.generator(tokens_BT[:, :-1], characters_B, scenes_B, seed_2)
@@ -163,24 +163,24 @@ class OptimizedTrainer(DocumentedLoop, ReferenceTrainer):
     # --- The loop ---
 
     def pretrain_generator_batch(self, batch: Batch) -> None:
-        """As the reference's, with the loss left on the device."""
+        """Pre-train the generator on one batch; its loss may stay on the device."""
         tokens_BT, characters_B, scenes_B = (tf.constant(array) for array in batch)
         (loss,) = self._pretrain_generator_step(tokens_BT, characters_B, scenes_B, self.dropout_seed_2())
         self._figures["num_generator_updates"] += 1
         self._keep_loss("generator_losses", loss)
 
     def pretrain_discriminator_batch(self, batch: Batch) -> None:
-        """As the reference's, with the figures left on the device."""
+        """Pre-train the discriminator on one batch and fakes made for it; its figures may stay on the device."""
         loss, accuracy = self.train_discriminator(batch, 0)
         self._keep_loss("discriminator_losses", loss)
         self._keep_accuracy("discriminator_accuracies", accuracy)
 
     def adversarial_batch(self, batch: Batch) -> None:
-        """As the reference's, with the discriminator at intervals, the temperature, and the time it takes."""
+        """Train both networks on one batch, the discriminator at its interval, and record the seconds."""
         self._adversarial_updates(partial(self.train_discriminator, batch), partial(self.train_generator, batch))
 
     def train_generator(self, batch: Batch, number: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """As the reference's, at the epoch's temperature."""
+        """Update the generator at the epoch's temperature, for the time `number` on a batch; return loss and reward."""
         tokens_BT, characters_B, scenes_B = (tf.constant(array) for array in batch)
         seed_2 = self.dropout_seed_2(number)
         loss, reward = self._adversarial_generator_step(tokens_BT, characters_B, scenes_B, seed_2, self._temperature)

@@ -2,7 +2,7 @@
 
 The same mathematics as Keras' layers, cut differently. `hoisted_lstm` multiplies the inputs of all tokens by the kernel
 in one product and leaves one product a token. Its gradient does likewise, so that the gradient of a kernel is one
-product over all tokens instead of a sum that is written anew at every token. `incremental_sequences` carries the
+product over all tokens instead of a sum that is updated at every token. `incremental_sequences` carries the
 states from token to token, where the reference runs every prefix from its beginning.
 
 Shape suffixes: T tokens, B sequences, E inputs of an LSTM, H its outputs, G = 4H its gates (input, forget, new, output,
@@ -63,7 +63,7 @@ def incremental_sequences(  # noqa: PLR0913, PLR0917 - what a sample depends on
 
 
 def _second(number: tf.Tensor) -> tf.Tensor:
-    """What added to a seed makes it that of draw `number`."""
+    """Return the offset that turns a seed into that of draw `number`."""
     return tf.stack((tf.constant(0, tf.int64), tf.cast(number, tf.int64)))
 
 
@@ -74,7 +74,7 @@ def _one_token(generator: Generator, characters_B: tf.Tensor, scenes_B: tf.Tenso
         _weights(layer) for layer in (generator.lstm_1, generator.lstm_2)
     )
     size = embeddings_VE.shape[1]
-    # Who speaks and where is the same for every token: its part of the gates is reckoned once.
+    # Who speaks and where is the same for every token: its part of the gates is computed once.
     conditions_BG = generator.conditions(characters_B, scenes_B) @ kernel_EG[size:] + bias_G
     weights_1 = tf.concat([kernel_EG[:size], recurrent_HG], 0)
     weights_2 = tf.concat([kernel_HG, recurrent_2_HG], 0)
@@ -151,7 +151,7 @@ def _forward(sums_TBG: tf.Tensor, recurrent_HG: tf.Tensor) -> tuple[tf.Tensor, l
 def _backward(upstream_TBH: tf.Tensor, kept: Sequence[tf.TensorArray], recurrent_HG: tf.Tensor) -> tf.Tensor:
     """Gradient (T, B, G) by the weighted sums that went into the gates, from the last token to the first.
 
-    With c = f c' + i n and h = o tanh(c). All of a token is reckoned in its turn, for so little fits into the caches.
+    With c = f c' + i n and h = o tanh(c). A token is computed in full before the next: that fits into the caches.
     """
     num_tokens, num_sequences, size = tf.shape(upstream_TBH)[0], tf.shape(upstream_TBH)[1], recurrent_HG.shape[0]
     # Transposed once: a product that transposes such a factor itself, at every token, takes three times as long.
@@ -178,5 +178,5 @@ def _backward(upstream_TBH: tf.Tensor, kept: Sequence[tf.TensorArray], recurrent
 
 
 def _one_later(values_TBH: tf.Tensor) -> tf.Tensor:
-    """What was there at the token before, zeros at the first."""
+    """Shift values by one token, with zeros at the first."""
     return tf.concat([tf.zeros_like(values_TBH[:1]), values_TBH[:-1]], 0)

@@ -27,6 +27,7 @@ import tensorflow as tf
 from keras.optimizers import Adam
 from numpy.typing import NDArray
 
+from trainers.common.seeds import derived_seed
 from trainers.dialogue_gan.config import PHASES, DialogueConfig
 from trainers.dialogue_gan.data import Batch, DialogueData
 from trainers.dialogue_gan.model import (
@@ -42,8 +43,7 @@ from trainers.dialogue_gan.model import (
     target_log_probabilities,
     teacher_forcing_loss,
 )
-from trainers.dialogue_gan.phases import BATCHES_PER_LINE, PhasedTrainer, batch_line, num_updates
-from trainers.seeds import derived_seed
+from trainers.dialogue_gan.phased_trainer import BATCHES_PER_LINE, PhasedTrainer, batch_line, num_updates
 
 __all__ = ["DISCRIMINATOR_DROPOUT", "GENERATOR_DROPOUT", "SAMPLING", "ReferenceTrainer", "uses_of_randomness"]
 
@@ -52,7 +52,7 @@ SAMPLING, DISCRIMINATOR_DROPOUT, GENERATOR_DROPOUT, PRINTED_SAMPLE = range(4)
 
 
 def uses_of_randomness(config: DialogueConfig, phase: str) -> Iterator[tuple[int, ...]]:
-    """What a step of a phase draws numbers for, in the order in which it does."""
+    """Yield the uses of random numbers in a step of a phase, in the order in which they are drawn."""
     of_generator, of_discriminator = num_updates(config, phase)
     for number in range(of_discriminator):
         yield SAMPLING, number
@@ -65,8 +65,8 @@ def uses_of_randomness(config: DialogueConfig, phase: str) -> Iterator[tuple[int
 class ReferenceTrainer(PhasedTrainer):
     """Trains a generator, then a discriminator, then both against each other.
 
-    All that is random is drawn from seeds made of the training's seed, the phase, the epoch and the step, so where a
-    training stands is all that its state has to say of it.
+    All that is random is drawn from seeds made of the training's seed, the phase, the epoch and the step, so the
+    position of a training is all that its state has to hold of it.
 
     Args:
         config: sizes and hyperparameters.
@@ -100,7 +100,7 @@ class ReferenceTrainer(PhasedTrainer):
         self.compile_steps()
 
     def compile_steps(self) -> None:
-        """Make graphs of the train steps, unless everything shall run eagerly."""
+        """Compile the train steps into graphs, unless the configuration is eager."""
         compiled = (lambda step: step) if self.config.eager else tf.function
         self._pretrain_generator_step = compiled(self.pretrain_generator_step)
         self._discriminator_step = compiled(self.discriminator_step)

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainers import checkpoint
+from trainers.common import checkpoint
+from trainers.common.interruption import StopSignals
+from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput, Interrupted
 from trainers.dialogue_gan.config import PHASES
 from trainers.dialogue_gan.optimized import OptimizedTrainer
 from trainers.dialogue_gan.reference import ReferenceTrainer
-from trainers.interruption import StopSignals
-from trainers.progress import EpochProgress
 
 __all__ = ["FAMILY", "KINDS", "TrainingRun", "checkpoint_path", "num_epochs", "read_training", "resume"]
 
@@ -32,15 +32,15 @@ def checkpoint_path(folder: Path, kind: str) -> Path:
 
 @dataclass
 class TrainingRun:
-    """One training from where its trainer stands to its end.
+    """Run one training from its trainer's position to its end.
 
     Attributes:
-        trainer: built, and put where the training shall begin or go on.
+        trainer: built, and set to where the training begins or continues.
         folder: of its checkpoints.
-        labels: what every checkpoint says beside state and history: family, tier, configuration, data and its names.
-        history: figures of every finished epoch, by phase; those up to where it goes on.
+        labels: what every checkpoint says besides state and history: family, tier, configuration, data and its names.
+        history: figures of every finished epoch, by phase; those of a resumed training included.
         stop: what can interrupt it.
-        progress: told of every epoch.
+        progress: notified of every epoch.
 
     """
 

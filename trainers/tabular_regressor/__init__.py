@@ -1,6 +1,6 @@
 """Regression of table columns with PyTorch, after document 004. PyTorch is imported when a trainer is built.
 
-What document 004 names (`train_model`, `TrainingConfig`, ...) is in `documented`, and can be imported from here too.
+What document 004 names (`train_model`, `TrainingConfig`, ...) is in `document_004`, and can be imported from here too.
 """
 
 import importlib
@@ -28,7 +28,7 @@ def __getattr__(name: str) -> Any:
     """Import what document 004 names when it is first asked for."""
     if name not in _DOCUMENTED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.documented"), name)
+    return getattr(importlib.import_module(f"{__name__}.document_004.api"), name)
 
 
 def build(  # noqa: PLR0913 - all but the tier are keywords, and a caller gives the few it cares about
@@ -54,7 +54,7 @@ def build(  # noqa: PLR0913 - all but the tier are keywords, and a caller gives 
         seed: of the weights, the order of the batches and dropout. The offline data has its own, `data_seed`.
         switches: settings by name; those not named are on, as document 004 has them, unless the configuration says
             otherwise. Those of the fastest tier are on where the device makes them pay. The reference has none.
-        overrides: values of `RegressorConfig` that shall differ from the preset's.
+        overrides: values of `RegressorConfig` that differ from the preset's.
 
     Returns:
         A `contract.Trainer` whose only phase is `train`.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from trainers.devices import find_device
+from trainers.pytorch.devices import find_device
 from trainers.switches import resolve
 from trainers.tabular_regressor.config import FASTEST_SWITCHES, SWITCHES, RegressorConfig
 from trainers.tabular_regressor.data import Feed, RegressionData, load_data, offline_data_path

@@ -1,4 +1,4 @@
-"""What the command line does with this family: make data, train, predict.
+"""Implement the family's commands: make data, train, predict.
 
 Shape suffixes: N rows, K targets.
 """
@@ -15,22 +15,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainers import checkpoint
+from trainers.common import checkpoint
+from trainers.common.interruption import StopSignals
+from trainers.common.options import TrainOptions
+from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput
-from trainers.devices import best_device
-from trainers.interruption import StopSignals
-from trainers.options import TrainOptions
-from trainers.progress import EpochProgress
+from trainers.pytorch.devices import best_device
 from trainers.tabular_regressor import data as files
 from trainers.tabular_regressor.assembly import assemble, find_data
 from trainers.tabular_regressor.config import RegressorConfig
 from trainers.tabular_regressor.data import RegressionData, Rows, Scaling
-from trainers.tabular_regressor.logs import TrainingMetrics, close_logging, setup_logging
-from trainers.tabular_regressor.model_names import ModelFiles
-from trainers.tabular_regressor.plots import plot_losses, plot_predictions
+from trainers.tabular_regressor.document_004.logs import TrainingMetrics, close_logging, setup_logging
+from trainers.tabular_regressor.document_004.model_names import ModelFiles
+from trainers.tabular_regressor.document_004.plots import plot_losses, plot_predictions
+from trainers.tabular_regressor.document_004.training_config import load_training_config
 from trainers.tabular_regressor.reference import ReferenceTrainer
 from trainers.tabular_regressor.training import FAMILY, TrainingRun, read_training, resume
-from trainers.tabular_regressor.training_config import load_training_config
 
 __all__ = ["make_data", "predict", "train"]
 

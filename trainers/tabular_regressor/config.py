@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from trainers.configuration import Bounds, Configuration
+from trainers.common.configuration import Bounds, Configuration
 from trainers.contract import BadInput
 from trainers.switches import Switch
 
@@ -74,7 +74,7 @@ class RegressorConfig(Configuration):
     """Every size and hyperparameter of the family; the defaults are those of the original program.
 
     Attributes:
-        num_rows: rows N of the offline data; a file of one's own brings its own number.
+        num_rows: rows N of the offline data; a user's own file has its own number.
         num_features: columns F of the offline data's X.
         num_targets: columns K of the offline data's Y.
         data_seed: seed of the offline data.

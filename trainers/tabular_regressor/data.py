@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
+from trainers.common.cache_dir import get_or_create
 from trainers.contract import BadInput
-from trainers.loading import EpochSampler, make_loader
-from trainers.offline import kept
+from trainers.pytorch.loading import EpochSampler, make_loader
 from trainers.tabular_regressor.config import RegressorConfig
 
 __all__ = [
@@ -51,7 +51,7 @@ _GENERATOR_VERSION = 1  # part of the cached file's name: raise it whenever make
 
 @dataclass(frozen=True)
 class Scaling:
-    """What was subtracted and divided by, per column, so that predictions can be given on the original scale.
+    """Hold the offset and the scale of every column, to give predictions on the original scale.
 
     Attributes:
         mean_F: mean of every column of X.
@@ -116,7 +116,7 @@ class Splits:
 
 
 class Feed(Protocol):
-    """What a trainer takes its batches from."""
+    """Define the source that a trainer takes its batches from."""
 
     @property
     def num_features(self) -> int:
@@ -130,7 +130,7 @@ class Feed(Protocol):
         """Make a loader of `train`, `val` or `test`; the settings are those of `make_loader`."""
 
     def fingerprint(self) -> str | None:
-        """Tell whether two feeds hold the same data; None where that cannot be told."""
+        """Return a hash of the data, the same for feeds that hold the same; None where it cannot be computed."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class RegressionData:
         return cast("Dataset[Batch]", Subset(everything, rows.tolist()))
 
     def loader(self, part: str, **settings: Any) -> DataLoader[Batch]:
-        """Loader of the `train` rows, shuffled anew every epoch, or of the `val` or `test` rows in their order.
+        """Return a loader of the `train` rows, reshuffled every epoch, or of the `val` or `test` rows in their order.
 
         Settings are those of `make_loader`.
         """
@@ -387,4 +387,4 @@ def offline_data_path(config: RegressorConfig) -> Path:
         # Two processes may both find nothing; each writes the same bytes, and the later rename wins.
         write_arrays(path, {"X": features_NF, "Y": targets_NK}, overwrite=True)
 
-    return kept("tabular_regressor", name, write)
+    return get_or_create("tabular_regressor", name, write)

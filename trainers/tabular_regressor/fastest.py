@@ -19,14 +19,14 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 from torch.utils.data import DataLoader
 
-from trainers.clipping import clip_by_global_norm, clipping_divisor
-from trainers.compiling import compile_each_size
-from trainers.devices import compiles_for
-from trainers.flat import FlatWeights
-from trainers.fused import align_moments, portable_state, with_kernels_of
-from trainers.loading import EpochSampler
-from trainers.mixed_precision import multiplies_bfloat16
-from trainers.onednn import gains_by_onednn, has_onednn, onednn_linear
+from trainers.pytorch.clipping import clip_by_global_norm, clipping_divisor
+from trainers.pytorch.compiling import compile_each_size
+from trainers.pytorch.devices import compiles_for
+from trainers.pytorch.flat_weights import FlatWeights
+from trainers.pytorch.loading import EpochSampler
+from trainers.pytorch.mixed_precision import multiplies_bfloat16
+from trainers.pytorch.onednn import gains_by_onednn, has_onednn, onednn_linear
+from trainers.pytorch.optimizer_state import align_moments, keep_kernel_options, portable_state
 from trainers.switches import resolve
 from trainers.tabular_regressor.config import FASTEST_SWITCHES, RegressorConfig
 from trainers.tabular_regressor.data import Batch, RegressionData
@@ -37,7 +37,7 @@ __all__ = ["FastestTrainer", "ResidentLoader"]
 
 _WIDE = 256
 """Hidden units from which on a CPU multiplies in bfloat16 faster than it converts; at 64 it is the slower way."""
-_EARNS_COMPILING = 40_000
+MIN_STEPS_TO_COMPILE = 40_000
 """Steps of a training from which on a CPU compiling, some 40 s, costs less time than it saves, at least 1 ms a step."""
 
 _Linear = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -120,7 +120,7 @@ class FastestTrainer(ReferenceTrainer):
         of_device = {
             "onednn_products": gains_by_onednn(device) and config.hidden_size >= _WIDE,
             "bfloat16": multiplies_bfloat16(device) and (on_cuda or config.hidden_size >= _WIDE),
-            "compiled_loss": on_cuda or (compiles_for(device) and _is_long(config, data)),
+            "compiled_loss": on_cuda or (compiles_for(device) and pays_off_compiling(config, data)),
             "deferred_metrics": on_cuda,
         }
         self.switches = on = resolve(FASTEST_SWITCHES, {**of_device, **(switches or {})})
@@ -143,7 +143,7 @@ class FastestTrainer(ReferenceTrainer):
         self._pending: list[Tensor] = []  # losses still on the device
 
     def make_loader(self, part: str) -> DataLoader[Batch]:
-        """As the reference's; of rows on the device where those are resident."""
+        """Return the reference's loader, or one of rows resident on the device if that switch is on."""
         return self._make_loader(part)
 
     def train_batch(self, features_BF: Tensor, targets_BK: Tensor) -> float:
@@ -151,7 +151,7 @@ class FastestTrainer(ReferenceTrainer):
         return self._update(features_BF, targets_BK).item()
 
     def state(self) -> dict[str, Any]:
-        """As the reference's, whatever the optimizer's kernels and wherever the weights lie."""
+        """Return the reference's state, independent of the optimizer's kernels and the weights' memory layout."""
         state = {**super().state(), "optimizer": portable_state(self.optimizer)}
         if self._flat is not None:
             state["model"] = {name: weight.clone() for name, weight in state["model"].items()}
@@ -159,10 +159,10 @@ class FastestTrainer(ReferenceTrainer):
         return state
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """As the reference's."""
+        """Continue from a state of any tier, and keep this optimizer's kernels and memory layout."""
         self._check_state(state)
         theirs = state["optimizer"] if self._flat is None else self._flat.gathered(state["optimizer"])
-        super().load_state({**state, "optimizer": with_kernels_of(self.optimizer, theirs)})
+        super().load_state({**state, "optimizer": keep_kernel_options(self.optimizer, theirs)})
         align_moments(self.optimizer)
 
     def _build_optimizer(self, *, fused: bool) -> None:
@@ -277,7 +277,7 @@ class FastestTrainer(ReferenceTrainer):
         super()._begin_epoch(epoch)
 
     def _mean_loss(self, loader: DataLoader[Batch]) -> float:
-        """As the reference's, with one fetch for all batches."""
+        """Return the mean of the batches' losses, which are fetched from the device all at once."""
         self.model.eval()
         with torch.no_grad():
             losses = [
@@ -294,6 +294,6 @@ def _through(layers: nn.Sequential, values: Tensor, linear: _Linear) -> Tensor:
     return values
 
 
-def _is_long(config: RegressorConfig, data: RegressionData) -> bool:
-    """Whether a training to its end takes so many steps that it earns compiling."""
-    return config.num_epochs * math.ceil(len(data.splits.train) / config.batch_size) >= _EARNS_COMPILING
+def pays_off_compiling(config: RegressorConfig, data: RegressionData) -> bool:
+    """Whether a training to its end takes enough steps for compiling to break even."""
+    return config.num_epochs * math.ceil(len(data.splits.train) / config.batch_size) >= MIN_STEPS_TO_COMPILE

@@ -1,6 +1,6 @@
 """The tabular regressor's training after document 004 (`004_7171354e19579539.txt`): only what changes.
 
-Beside the switches it recovers from running out of memory, always: a batch that does not fit is taken again in parts.
+Apart from the switches it always recovers from running out of memory: a batch that does not fit is repeated in parts.
 
 Shape suffixes: B rows of a batch, F features, K targets.
 """
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from trainers.clipping import clip_by_global_norm
 from trainers.contract import BadInput
-from trainers.loading import stop_workers
-from trainers.mixed_precision import automatic_dtype, renewed
+from trainers.pytorch.clipping import clip_by_global_norm
+from trainers.pytorch.loading import stop_workers
+from trainers.pytorch.mixed_precision import automatic_dtype, renewed
 from trainers.switches import resolve
 from trainers.tabular_regressor.config import SWITCHES, RegressorConfig
 from trainers.tabular_regressor.data import Batch, Feed
-from trainers.tabular_regressor.memory import clear_gpu_memory
+from trainers.tabular_regressor.document_004.memory import clear_gpu_memory
 from trainers.tabular_regressor.model import regression_loss
 from trainers.tabular_regressor.reference import ReferenceTrainer
 
@@ -87,7 +87,7 @@ class OptimizedTrainer(ReferenceTrainer):
         self.optimizer.register_step_post_hook(self._count_applied_step)
 
     def make_loader(self, part: str) -> DataLoader[Batch]:
-        """As the reference's, with workers that assemble the batches ahead of time."""
+        """Return a loader whose worker processes assemble batches ahead of time."""
         return self.data.loader(
             part,
             batch_size=self.config.batch_size,
@@ -113,7 +113,7 @@ class OptimizedTrainer(ReferenceTrainer):
             except torch.OutOfMemoryError:
                 self._check_no_weight_changed(num_updates)
             # Not inside the handler: there, the error still holds the frames in which the tensors live.
-            self.random.reinstall(random)  # the parts shall draw the dropout masks of a first attempt
+            self.random.reinstall(random)  # the parts draw the dropout masks of a first attempt
             self._make_room(len(features_BF))
 
     def _attempt(self, features_BF: Tensor, targets_BK: Tensor) -> float:
@@ -206,14 +206,14 @@ class OptimizedTrainer(ReferenceTrainer):
             super()._advance_schedule()
 
     def state(self) -> dict[str, Any]:
-        """As the reference's, with the loss scale."""
+        """Return the reference's state with the loss scale."""
         scaler = self._scaler.state_dict()
         if self._scaler.is_enabled():
             scaler["num_applied"] = self._num_applied - self._num_applied_before_epoch
         return {**super().state(), "scaler": scaler}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """As the reference's; a state without a loss scale starts with a fresh one."""
+        """Continue from a state of any tier; without a loss scale in it, start with a fresh one."""
         super().load_state(state)
         # A new scaler, because the old one may have been left between unscaling and updating by an exception.
         self._renew_scaler(state["scaler"] or self._fresh_scaler_state)

@@ -21,9 +21,9 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 from torch.utils.data import DataLoader
 
-from trainers.clipping import clip_by_global_norm
 from trainers.contract import BadInput
-from trainers.randomness import RandomStream, derived_seed
+from trainers.pytorch.clipping import clip_by_global_norm
+from trainers.pytorch.randomness import RandomStream, derived_seed
 from trainers.tabular_regressor.config import RegressorConfig
 from trainers.tabular_regressor.data import Batch, Feed, FloatArray, batches_of_epoch
 from trainers.tabular_regressor.model import TabularRegressor, extract_final_predictions, regression_loss

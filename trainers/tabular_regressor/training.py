@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainers import checkpoint
+from trainers.common import checkpoint
+from trainers.common.interruption import StopSignals
+from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput, Interrupted
-from trainers.interruption import StopSignals
-from trainers.progress import EpochProgress
-from trainers.tabular_regressor.logs import TrainingMetrics, event
-from trainers.tabular_regressor.model_files import load_training, save_training
-from trainers.tabular_regressor.model_names import ModelFiles
+from trainers.tabular_regressor.document_004.logs import TrainingMetrics, event
+from trainers.tabular_regressor.document_004.model_files import load_training, save_training
+from trainers.tabular_regressor.document_004.model_names import ModelFiles
+from trainers.tabular_regressor.document_004.training_config import TrainingConfig, save_training_config
 from trainers.tabular_regressor.optimized import NotEnoughMemory
 from trainers.tabular_regressor.reference import ReferenceTrainer
-from trainers.tabular_regressor.training_config import TrainingConfig, save_training_config
 
 __all__ = ["FAMILY", "TrainingRun", "read_training", "resume"]
 
@@ -32,16 +32,16 @@ _STEPS_BETWEEN_LOOKS = 8
 
 @dataclass
 class TrainingRun:
-    """One training from where its trainer stands to its end.
+    """Run one training from its trainer's position to its end.
 
     Attributes:
-        trainer: built, and put where the training shall begin or go on.
+        trainer: built, and set to where the training begins or continues.
         files: what the files are called.
-        labels: what every checkpoint says beside the state: family, tier, configuration, data and scaling.
-        metrics: empty, or those up to where it goes on.
+        labels: what every checkpoint says in addition to the state: family, tier, configuration, data and scaling.
+        metrics: empty, or those up to where it continues.
         log: see `setup_logging`.
         stop: what can interrupt it.
-        progress: told of every epoch.
+        progress: notified of every epoch.
 
     """
 
@@ -178,13 +178,13 @@ def read_training(path: Path) -> dict[str, Any]:
 def resume(
     trainer: ReferenceTrainer, path: Path, content: Mapping[str, Any], files: ModelFiles, seed: int | None
 ) -> TrainingMetrics:
-    """Put a trainer where a checkpoint was taken, and bring along the best weights that lie beside it.
+    """Restore a trainer from a checkpoint, and copy the best weights from the checkpoint's folder.
 
     Args:
-        trainer: of the configuration it shall go on with.
+        trainer: of the configuration that the training continues with.
         path: the checkpoint.
         content: what is in it.
-        files: of the training that goes on, which may be called otherwise than the one that wrote the checkpoint.
+        files: of the continued training, whose name may differ from that of the one that wrote the checkpoint.
         seed: the training's, if somebody knows it.
 
     Returns:
@@ -209,7 +209,7 @@ def resume(
         raise BadInput(f"has trained {done} epochs already", str(path), f"give a number of epochs above {done}")
     best = ModelFiles.of(path).best_model
     if not best.is_file():
-        metrics.forget_best()  # the best from here on shall be kept instead
+        metrics.forget_best()  # the best from here on is kept instead
         return metrics
     best_content = read_training(best)
     history = best_content["history"]

@@ -16,7 +16,7 @@ ACTIONS = ("make-data", "train", "sample")
 
 
 def add_sample_options(parser: argparse.ArgumentParser) -> None:
-    """Add what `sample` takes beside a checkpoint and a seed."""
+    """Add the options of `sample` other than the checkpoint and the seed."""
     parser.add_argument("--caption", nargs="+", action="extend", metavar="TEXT", help="what to draw, quoted each")
     parser.add_argument("--num", type=int, default=8, metavar="N", help="pictures of each caption (default: 8)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="PNG (default: samples.png beside the checkpoint)")
@@ -48,7 +48,7 @@ def build(  # noqa: PLR0913 - all but the tier are keywords, and a caller gives 
         switches: settings by name; those not named are as document 003 has them: its five changes on, its future
             optimizations off. Those of the fastest tier are on where the device makes them pay. The reference has none.
         log: takes the log lines that training writes; without it they are printed.
-        overrides: values of `TextToImageConfig` that shall differ from the preset's.
+        overrides: values of `TextToImageConfig` that differ from the preset's.
 
     Returns:
         A `contract.Trainer` whose only phase is `train`.

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from trainers.devices import find_device
+from trainers.pytorch.devices import find_device
 from trainers.switches import resolve
 from trainers.text_to_image.config import FASTEST_SWITCHES, SWITCHES, TextToImageConfig
-from trainers.text_to_image.data import CaptionData, load_data
+from trainers.text_to_image.data.items import CaptionData, load_data
+from trainers.text_to_image.data.synthetic import offline_data
 from trainers.text_to_image.fastest import FastestTrainer
 from trainers.text_to_image.optimized import OptimizedTrainer
 from trainers.text_to_image.reference import ReferenceTrainer
-from trainers.text_to_image.renderer import offline_data
 
 __all__ = ["assemble", "find_data"]
 

@@ -1,4 +1,4 @@
-"""What the command line does with this family: make data, train, sample."""
+"""Implement the family's commands: make data, train, sample."""
 
 import argparse
 import contextlib
@@ -10,19 +10,19 @@ from typing import Any
 
 from torch import Tensor
 
-from trainers import checkpoint
+from trainers.common import checkpoint
+from trainers.common.interruption import StopSignals
+from trainers.common.options import TrainOptions
+from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput
-from trainers.interruption import StopSignals
-from trainers.options import TrainOptions
-from trainers.progress import EpochProgress
-from trainers.randomness import derived_seed
-from trainers.text_to_image import renderer
+from trainers.pytorch.randomness import derived_seed
 from trainers.text_to_image.assembly import assemble, find_data
 from trainers.text_to_image.config import TextToImageConfig
+from trainers.text_to_image.data import synthetic as renderer
+from trainers.text_to_image.data.text_encoder import TextEncoder
 from trainers.text_to_image.model import Generator, draw_samples
 from trainers.text_to_image.samples import Row, draw_grid
 from trainers.text_to_image.training import FAMILY, TrainingFiles, TrainingLog, TrainingRun, read_training, resume
-from trainers.text_to_image.words import TextEncoder
 
 __all__ = ["make_data", "sample", "train"]
 

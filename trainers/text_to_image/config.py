@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from trainers.configuration import Bounds, Configuration
+from trainers.common.configuration import Bounds, Configuration
 from trainers.contract import BadInput
 from trainers.switches import Switch
 
@@ -115,7 +115,7 @@ class TextToImageConfig(Configuration):
     """Every size and hyperparameter of the family; the defaults are those of the original program.
 
     Attributes:
-        num_images: images of the offline data; a folder of one's own brings its own number.
+        num_images: images of the offline data; a user's own folder has its own number.
         captions_per_image: captions of each of them.
         source_width: pixels across an image file of the offline data.
         source_height: pixels down an image file of the offline data.

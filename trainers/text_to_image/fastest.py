@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.utils.data import DataLoader
 
-from trainers.compiling import compile_each_size
-from trainers.fused import align_moments, portable_state, with_kernels_of
-from trainers.loading import make_loader
-from trainers.mixed_precision import multiplies_bfloat16
-from trainers.randomness import derived_seed
+from trainers.pytorch.compiling import compile_each_size
+from trainers.pytorch.loading import make_loader
+from trainers.pytorch.mixed_precision import multiplies_bfloat16
+from trainers.pytorch.optimizer_state import align_moments, keep_kernel_options, portable_state
+from trainers.pytorch.randomness import derived_seed
 from trainers.switches import resolve
-from trainers.text_to_image.cache import CachedItems, open_cache
 from trainers.text_to_image.config import FASTEST_SWITCHES, TextToImageConfig
-from trainers.text_to_image.data import Batch, CaptionData, TrainSampler, join_items
+from trainers.text_to_image.data.items import Batch, CaptionData, TrainSampler, join_items
+from trainers.text_to_image.data.pixel_cache import CachedItems, open_cache
 from trainers.text_to_image.model import discriminator_loss, entropy_of_probabilities, generator_loss
 from trainers.text_to_image.reference import NOISE, ReferenceTrainer
 
@@ -87,7 +87,7 @@ class FastestTrainer(ReferenceTrainer):
         self._loss_g = self._generator_loss
         if on["compiled_losses"]:
             self._loss_d, self._loss_g = compile_each_size(self._loss_d), compile_each_size(self._loss_g)
-        # None stands for every weight that the loss depends on, the discriminator's too.
+        # None means every weight that the loss depends on, the discriminator's too.
         self._weights_of_g = list(self.generator.parameters()) if on["pruned_backward"] else None
         self._note = self._note_later if on["deferred_metrics"] else self._note_at_once
         # --- End of the switches ---
@@ -97,7 +97,7 @@ class FastestTrainer(ReferenceTrainer):
         self._half_range = torch.tensor(127.5, device=device)
 
     def make_loader(self, part: str) -> DataLoader[Batch]:
-        """As the reference's; batches of `train` may hold images as bytes, which the step normalizes."""
+        """Return a loader whose `train` batches may hold images as bytes, which the step normalizes."""
         if self._cache is None or part != "train":
             return super().make_loader(part)
         items = CachedItems(self.data, part, self._cache)
@@ -110,13 +110,13 @@ class FastestTrainer(ReferenceTrainer):
         return loss_d.item(), loss_g.item()
 
     def state(self) -> dict[str, Any]:
-        """As the reference's, whatever the optimizers' kernels and the layout of the weights."""
+        """Return the reference's state, independent of the optimizers' kernels and the weights' memory layout."""
         return {**super().state(), **{name: portable_state(getattr(self, name)) for name in _OPTIMIZERS}}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """As the reference's."""
+        """Continue from a state of any tier, and keep these optimizers' kernels and memory layout."""
         self._check_state(state)
-        ours = {name: with_kernels_of(getattr(self, name), state[name]) for name in _OPTIMIZERS}
+        ours = {name: keep_kernel_options(getattr(self, name), state[name]) for name in _OPTIMIZERS}
         super().load_state({**state, **ours})
         for name in _OPTIMIZERS:
             align_moments(getattr(self, name))

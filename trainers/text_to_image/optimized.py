@@ -20,10 +20,10 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader
 
 from trainers.contract import BadInput
-from trainers.mixed_precision import automatic_dtype, renewed
+from trainers.pytorch.mixed_precision import automatic_dtype, renewed
 from trainers.switches import resolve
 from trainers.text_to_image.config import SWITCHES, TextToImageConfig
-from trainers.text_to_image.data import Batch, CaptionData
+from trainers.text_to_image.data.items import Batch, CaptionData
 from trainers.text_to_image.model import discriminator_loss, entropy_of_logits, entropy_of_probabilities, generator_loss
 from trainers.text_to_image.reference import NOISE, ReferenceTrainer
 
@@ -99,7 +99,7 @@ class OptimizedTrainer(ReferenceTrainer):
             optimizer.register_step_post_hook(partial(self._count_applied, name))
 
     def make_loader(self, part: str) -> DataLoader[Batch]:
-        """As the reference's, with workers that decode ahead of time."""
+        """Return a loader whose worker processes decode images ahead of time."""
         return self.data.loader(
             part,
             batch_size=self.config.batch_size,
@@ -114,7 +114,7 @@ class OptimizedTrainer(ReferenceTrainer):
 
     @property
     def finished(self) -> bool:
-        """Whether the whole training is done, or goes on without getting better."""
+        """Whether the whole training is done, or early stopping ends it."""
         return super().finished or self._stopping.get("epochs_since_best", 0) >= self._patience
 
     def train_batch(self, batch: Batch) -> tuple[float, float]:
@@ -222,7 +222,7 @@ class OptimizedTrainer(ReferenceTrainer):
             self._stopping["epochs_since_best"] += 1
 
     def state(self) -> dict[str, Any]:
-        """As the reference's, with the loss scale, the schedules, and what early stopping remembers."""
+        """Return the reference's state with the loss scale, the schedules and the early-stopping counters."""
         state = super().state()
         if self._scaler.is_enabled():
             state["scaler"] = {**self._scaler.state_dict(), "applied_in_epoch": self._applied_in_epoch}
@@ -231,7 +231,7 @@ class OptimizedTrainer(ReferenceTrainer):
         return state
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """As the reference's; what only other tiers lack starts afresh."""
+        """Continue from a state of any tier; parts that its tier lacks start afresh."""
         super().load_state(state)
         # A new scaler, because the old one may have been left between unscaling and updating by an exception.
         self._renew_scaler(state["scaler"] or self._fresh_scaler_state)
@@ -246,7 +246,7 @@ class OptimizedTrainer(ReferenceTrainer):
             scheduler.load_state_dict(copy.deepcopy(dict(state)))
             return
         # A tier without a schedule trained at the first learning rate, and one of more or fewer epochs along another
-        # cosine; the schedule goes on from the epoch it is in.
+        # cosine; the schedule continues from the epoch it is in.
         scheduler.load_state_dict(copy.deepcopy(self._fresh_schedule))
         for group, rate in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, strict=True):
             group["lr"] = rate

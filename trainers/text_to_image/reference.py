@@ -32,10 +32,10 @@ from torch.optim import Adam
 from torch.utils.data import DataLoader
 
 from trainers.contract import BadInput
-from trainers.loading import EpochSampler
-from trainers.randomness import RandomStream, derived_seed
+from trainers.pytorch.loading import EpochSampler
+from trainers.pytorch.randomness import RandomStream, derived_seed
 from trainers.text_to_image.config import TextToImageConfig
-from trainers.text_to_image.data import Batch, CaptionData, without_single
+from trainers.text_to_image.data.items import Batch, CaptionData, without_single
 from trainers.text_to_image.model import (
     Discriminator,
     Generator,

@@ -23,9 +23,9 @@ class Row:
     """One caption and its pictures, each of shape (3, H, W) in [-1, 1].
 
     Attributes:
-        caption: stands at the left.
+        caption: text at the left.
         drawn: the generator's, from left to right; those beyond the eighth go on below.
-        real: stands between the two, if there is one.
+        real: picture between the two, if there is one.
 
     """
 
@@ -39,7 +39,7 @@ def draw_grid(rows: Sequence[Row], heading: str) -> bytes:
 
     Args:
         rows: at least one; with a real image each, or none with one.
-        heading: stands above the drawn pictures.
+        heading: text above the drawn pictures.
 
     Returns:
         The content of a PNG file, which depends on the arguments alone.

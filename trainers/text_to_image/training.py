@@ -18,11 +18,11 @@ from typing import Any, NoReturn, Self
 import torch
 from torch import Tensor
 
-from trainers import checkpoint
+from trainers.common import checkpoint
+from trainers.common.interruption import StopSignals, ignoring_signals, interrupting_immediately
+from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput, Interrupted
-from trainers.interruption import StopSignals, at_once, deaf
-from trainers.progress import EpochProgress
-from trainers.text_to_image.data import CaptionData
+from trainers.text_to_image.data.items import CaptionData
 from trainers.text_to_image.model import draw_samples
 from trainers.text_to_image.reference import ReferenceTrainer
 from trainers.text_to_image.samples import Row, draw_grid
@@ -41,7 +41,7 @@ _SECONDS_BETWEEN_DRAWINGS = 0.1  # of the progress bar, which takes about a mill
 
 @dataclass(frozen=True)
 class TrainingFiles:
-    """What the files of one training are called.
+    """Name the files of one training.
 
     Attributes:
         folder: where they lie.
@@ -102,21 +102,21 @@ class TrainingLog:
 
 @dataclass
 class TrainingRun:
-    """One training from where its trainer stands to its end.
+    """Run one training from its trainer's position to its end.
 
-    Whatever breaks into it, a checkpoint holds the training between two steps and loses at most the step that was
-    broken off, which the resumed training takes again with the same noise: it ends with the same bits as if nothing
-    had happened. For that a copy of the state is kept while a step runs, because a step that fails halfway has moved
-    the discriminator and not the generator. The end of an epoch (validation, schedules, checkpoints,
-    samples) is kept whole in the same way: it is done to its end or done again.
+    Whatever interrupts it, a checkpoint holds the training between two steps, so at most the interrupted step is lost.
+    The resumed training repeats that step with the same noise and ends with the same bits as without the interruption.
+    For that a copy of the state is kept while a step runs: a step that fails halfway has updated the discriminator
+    and not the generator. The end of an epoch (validation, schedules, checkpoints, samples) is atomic in the same way:
+    it is completed or repeated.
 
     Attributes:
-        trainer: built, and put where the training shall begin or go on.
+        trainer: built, and set to where the training begins or continues.
         files: what the files are called.
-        labels: what every checkpoint says beside the state: family, tier, switches, configuration, data, text encoder.
+        labels: what every checkpoint names: family, tier, switches, configuration, data, text encoder.
         log: takes lines.
         stop: what can interrupt it.
-        progress: told of every step and epoch.
+        progress: notified of every step and epoch.
         history: a dict of figures for every epoch done.
         unfinished_seconds: that the steps of the epoch begun have taken so far, before an interruption too.
 
@@ -181,9 +181,9 @@ class TrainingRun:
         with self._whole_or_not_at_all():
             speed, started = self._speed(), time.perf_counter()
             # What validation has seen so far is not needed, and it may take longer than whoever asks to stop will wait.
-            with at_once(), warnings.catch_warnings():
+            with interrupting_immediately(), warnings.catch_warnings():
                 self.stop.check()
-                # Of a schedule that goes on before the optimizer's first step: that was taken before an interruption.
+                # Of a schedule that advances before the optimizer's first step: that was taken before an interruption.
                 warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step", UserWarning)
                 self.trainer.train_epoch()  # no step is left of it: validation and schedule
             self._end_epoch(speed, time.perf_counter() - started)
@@ -251,7 +251,7 @@ class TrainingRun:
 
     def _interrupt(self, error: BaseException) -> NoReturn:
         path = self.files.checkpoint("interrupted")
-        with deaf():
+        with ignoring_signals():
             checkpoint.save(path, self._kept or self._content())
             with contextlib.suppress(BadInput):
                 self.log(f"interrupted; saved in {path}")
@@ -260,7 +260,7 @@ class TrainingRun:
     def _save_error(self, error: Exception) -> None:
         """Save what there is; an error in doing so must not hide the one that it is about."""
         path = self.files.checkpoint("error")
-        with deaf():
+        with ignoring_signals():
             with contextlib.suppress(BadInput):
                 self.log(f"failed: {type(error).__name__}: {error}")
             try:
@@ -309,7 +309,7 @@ def resume(trainer: ReferenceTrainer, path: Path, content: Mapping[str, Any], se
     """Put a trainer where a checkpoint was taken.
 
     Args:
-        trainer: of the configuration it shall go on with.
+        trainer: of the configuration that the training continues with.
         path: the checkpoint.
         content: what is in it.
         seed: the training's, if somebody chose it.
@@ -348,7 +348,7 @@ class _Scalars:
 
     Args:
         folder: where its files go.
-        step: where the training goes on; TensorBoard shows nothing of an earlier run from there on.
+        step: where the training continues; TensorBoard shows nothing of an earlier run from there on.
 
     """
 

@@ -1,0 +1,98 @@
+"""Check the interval and the gate: by simulation, where the truth is known, and by real runs of known speedup.
+
+``python -m bench.calibration coverage`` simulates the interval; ``... runs`` measures on this machine.
+``... gate`` simulates the gate; ``... gate-runs`` measures real sessions. Each prints a Markdown table, or writes it
+with ``-o FILE``.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.calibration.coverage import coverage_table
+from bench.calibration.runs import runs_table
+from speedclaims.record.files import write_text
+from speedclaims.record.io import RecordError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one of the checks and print or write its table; return 2 for bad input, reported in one line."""
+    options = _parser().parse_args(arguments)
+    try:
+        text: str = options.table(options)
+    except RecordError as error:
+        print(f"speedclaims: {error}", file=sys.stderr)  # noqa: T201 - this is a command
+        return 2
+    if options.out is None:
+        sys.stdout.write(text)
+    else:
+        write_text(options.out, text)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.calibration", description=__doc__)
+    commands = parser.add_subparsers(required=True, dest="command")
+    coverage = commands.add_parser("coverage", help="simulate the interval's coverage and the stopping rule")
+    coverage.add_argument("--sessions", type=_count, default=4000, help="simulated measurements a row")
+    coverage.set_defaults(table=lambda options: coverage_table(options.sessions))
+    runs = commands.add_parser("runs", help="measure pairs of known speedup on this machine")
+    runs.add_argument("--runs", type=_count, default=200, help="measurements of each pair")
+    runs.add_argument("--size", type=_count, default=60_000, help="additions of the callable")
+    runs.add_argument("--extra", type=float, default=0.05, help="additional work of the slower callable")
+    runs.set_defaults(table=lambda options: runs_table(options.runs, options.size, options.extra))
+    gate = commands.add_parser(
+        "gate", help="simulate the gate's false alarms, and how often it finds a loss of 5 per cent"
+    )
+    gate.add_argument("--sessions", type=_count, default=10_000, help="simulated pairs of sessions a row")
+    gate.set_defaults(table=_gate)
+    real = commands.add_parser("gate-runs", help="the same with real sessions on this machine")
+    real.add_argument("--sessions", type=_count, default=202, help="sessions that the file is to hold in the end")
+    real.add_argument("--jobs", type=_count, default=2, help="sessions at a time; each is the others' load")
+    real.add_argument(
+        "--results",
+        type=Path,
+        default=Path("reports/statistics/gate-runs.jsonl"),
+        metavar="FILE",
+        help="raw results, a line a session; what it holds already is not measured again (default: %(default)s)",
+    )
+    real.set_defaults(table=_gate_runs)
+    process = commands.add_parser("gate-process", help="what gate-runs starts: measure the pairs once, print JSON")
+    process.set_defaults(table=_gate_process)
+    for command in (coverage, runs, gate, real, process):
+        command.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the table there")
+    return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def _gate(options: argparse.Namespace) -> str:
+    from bench.calibration.gate import gate_table  # noqa: PLC0415 - it uses this module
+
+    return gate_table(options.sessions)
+
+
+def _gate_runs(options: argparse.Namespace) -> str:
+    from bench.calibration.gate import gate_runs_table, run_sessions  # noqa: PLC0415 - it uses this module
+
+    if options.sessions <= options.jobs:
+        msg = f"--sessions {options.sessions}: give more than the {options.jobs} that run at a time"
+        raise RecordError(msg)
+    return gate_runs_table(run_sessions(options.results, options.sessions, options.jobs), options.jobs)
+
+
+def _gate_process(_: argparse.Namespace) -> str:
+    from bench.calibration.gate import measure_pairs  # noqa: PLC0415 - it uses this module
+
+    return json.dumps(measure_pairs(), allow_nan=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""A trainer as one side of a pair: built when it first runs, put back to the same state before each round."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from trainers.contract import Trainer
+    from trainers.switches import Switch
+
+PARITY_STEPS = 20
+CLOSE, FLOAT32 = 1e-5, 1e-4
+"""Relative tolerances on the loss of each step; see "parity" in docs/vocabulary.md."""
+_LOSSES = ("discriminator_losses", "generator_losses")
+WARM_STEPS = 8
+"""Steps before a timed round's first one on a GPU: in float16 the first few only lower the loss scale and skip their
+updates, and the first update makes the optimizer's moments."""
+
+
+class Builder(Protocol):
+    """Builds a trainer of a family with the preset and device of this run."""
+
+    def __call__(
+        self, tier: str, switches: Mapping[str, bool] | None, *, seed: int = 0, **overrides: object
+    ) -> "Trainer":
+        """Return a trainer; None for the switches is the tier's own setting."""
+
+
+class SkippedStepsError(RuntimeError):
+    """A timed call left out updates that it should have made."""
+
+
+@contextmanager
+def exact_arithmetic(device: str) -> Iterator[None]:
+    """Let a GPU add up in one order and in whole float32 while the block runs: for checks, never for timing.
+
+    Otherwise cuDNN may choose kernels that add up in any order, and convolutions round to TF32, by which two instances
+    of one trainer are apart by 1e-4 after three steps.
+    """
+    if not device.startswith("cuda"):
+        yield
+        return
+    import torch  # noqa: PLC0415 - a machine without it must still collect the benchmarks
+
+    cudnn: Any = torch.backends.cudnn
+    with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
+
+
+@dataclass
+class Side:
+    """One side of a pair; calling it trains one epoch, or a number of steps.
+
+    Attributes:
+        label: what the report calls it.
+        tier: reference, optimized or fastest; peer for a trainer that is none of ours.
+        switches: settings of the tier's switches; those not named are as the tier has them, as all are for None.
+        phase: the training phase.
+        build: builds the trainer.
+        num_steps: steps of one call; None for an epoch.
+        num_warm_steps: steps that lie before the state in which timed rounds start.
+    """
+
+    label: str
+    tier: str
+    switches: Mapping[str, bool] | None
+    phase: str
+    build: Builder = field(repr=False)
+    num_steps: int | None = None
+    num_warm_steps: int = 0
+
+    @cached_property
+    def trainer(self) -> "Trainer":
+        """The trainer, built when first asked for."""
+        return self.build(self.tier, self.switches)
+
+    @cached_property
+    def initial(self) -> Mapping[str, Any]:
+        """The state before the first step."""
+        return self.trainer.state()
+
+    @cached_property
+    def warm(self) -> Mapping[str, Any]:
+        """The state in which timed rounds start: of an epoch's beginning, some steps after the first."""
+        if not self.num_warm_steps:
+            return self.initial
+        self.reset()
+        with self.held_batches(self.num_warm_steps):
+            self.trainer.train_steps(self.num_warm_steps, self.phase)
+            self._refuse_skipped_steps(beyond=self.num_warm_steps - 1)
+        position = {name: self.initial[name] for name in ("progress", "random") if name in self.initial}
+        return {**self.trainer.state(), **position}
+
+    def reset(self) -> None:
+        """Put the trainer back to its state before the first step."""
+        self.trainer.load_state(self.initial)
+
+    def restart(self) -> None:
+        """Put the trainer in the state in which timed rounds start.
+
+        Raises:
+            SkippedStepsError: the round before left updates out, so that what was timed is less than a step.
+
+        """
+        if "warm" in self.__dict__:  # else no round came before, and what the trainer did last was no timed call
+            self._refuse_skipped_steps()
+        self.trainer.load_state(self.warm)
+
+    def _refuse_skipped_steps(self, *, beyond: int = 0) -> None:
+        metrics = self.trainer.metrics
+        if metrics["num_skipped_steps"] > beyond:
+            message = (
+                f"{self.label}: {metrics['num_skipped_steps']} of {metrics['num_steps']} steps were skipped, their "
+                "gradients not finite: a step without its update is not timed"
+            )
+            raise SkippedStepsError(message)
+
+    def held_batches(self, num_batches: int) -> AbstractContextManager[object]:
+        """Take the first batches from memory while the block runs, where a loader would take most of the time."""
+        del num_batches
+        return nullcontext()
+
+    def __call__(self) -> None:
+        """Train one epoch, or as many steps as one call has."""
+        if self.num_steps is None:
+            self.trainer.train_epoch(self.phase)
+        else:
+            self.trainer.train_steps(self.num_steps, self.phase)
+
+    def first_losses(self, num_steps: int) -> list[tuple[float, ...]]:
+        """Return the losses of the first steps, of each network where there are several, and go back to the start."""
+        with self.held_batches(num_steps):
+            self.reset()
+            losses = self.next_losses(num_steps)
+        self.reset()
+        return losses
+
+    def next_losses(self, num_steps: int) -> list[tuple[float, ...]]:
+        """Take steps from the trainer's position and return their losses, of each network where there are several."""
+        self.trainer.train_steps(num_steps, self.phase)
+        metrics = self.trainer.metrics
+        losses = [metrics[name] for name in _LOSSES if name in metrics] or [metrics["train_losses"]]
+        return list(zip(*losses, strict=True))
+
+    def min_bytes(self) -> float:
+        """Return how many bytes a call must read and write, in any tier.
+
+        A step makes new weights, moments and running statistics out of the old ones: what a call changes of the state
+        is read and written once a step, 2 x bytes x steps. Activations, gradients and batches are not in it.
+        """
+        self.reset()
+        old = dict(_floats(self.trainer.state()))
+        self()
+        new, num_steps = dict(_floats(self.trainer.state())), self.trainer.metrics["num_steps"]
+        self.reset()
+        # What only now is there, an optimizer's moments after its first step, is changed by every further one.
+        changed = [array for path, array in new.items() if path not in old or bool((array != old[path]).any())]
+        return 2.0 * num_steps * sum(int(array.nbytes) for array in changed)
+
+    def drop_graphs(self) -> None:
+        """Let the trainer forget the graphs that it captured, if it was built and captures any."""
+        if "trainer" in self.__dict__ and hasattr(self.trainer, "drop_graphs"):
+            self.trainer.drop_graphs()
+
+    def close(self) -> None:
+        """Close the trainer if it was built."""
+        if "trainer" in self.__dict__:
+            self.trainer.close()
+
+
+def _floats(state: Any, path: tuple[object, ...] = ()) -> Iterator[tuple[tuple[object, ...], Any]]:
+    """Yield the arrays and tensors of floating point numbers in a state, each under where it lies."""
+    if hasattr(state, "nbytes") and "float" in str(state.dtype):
+        yield path, state
+    elif isinstance(state, Mapping):
+        for name, value in state.items():
+            yield from _floats(value, (*path, name))
+    elif isinstance(state, list | tuple):
+        for number, value in enumerate(state):
+            yield from _floats(value, (*path, number))
+
+
+def _relative_difference(before: float, after: float) -> float:
+    """Return by what fraction of the first number the second one differs from it."""
+    if before == 0:
+        return 0.0 if after == 0 else math.inf
+    return abs(after / before - 1)
+
+
+def _condition(switch: "Switch") -> str:
+    """Say under which settings a switch that computes something else would not."""
+    return f"; the same only if {switch.neutral_when}" if switch.neutral_when else ""
+
+
+def assert_close(expected: list[tuple[float, ...]], found: list[tuple[float, ...]], *, rtol: float) -> None:
+    """Raise an AssertionError that names the first step whose losses differ by more than rounding."""
+    # A policy gradient's loss passes through zero: what is close there, the size of the losses says.
+    size = max(map(abs, chain(*expected)))
+    for step, both in enumerate(zip(expected, found, strict=True), start=1):
+        for a, b in zip(*both, strict=True):
+            if not math.isclose(a, b, rel_tol=rtol, abs_tol=rtol * size):
+                message = f"the loss of step {step} is {a!r} before and {b!r} after (relative tolerance {rtol:g})"
+                raise AssertionError(message)

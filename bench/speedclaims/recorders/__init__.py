@@ -1,1 +1,0 @@
-"""What surrounds the times: memory, the machine and its settings."""

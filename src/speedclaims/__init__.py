@@ -1,0 +1,38 @@
+"""Judge whether an optimized program is faster, by how much, and whether it still computes the same.
+
+The package is a pytest plugin: the ``pair`` and ``figure`` fixtures, the ``speedup_...`` markers, the ``--speedup-...``
+options, and the ``speedclaims`` command. The names in ``__all__`` are public; importing the package imports none of
+their modules.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from speedclaims.errors import SpeedclaimsError
+
+if TYPE_CHECKING:
+    from speedclaims.claims.ledger import Claim
+    from speedclaims.claims.verdict import Verdict
+    from speedclaims.fixtures.pair import Pair, Result
+    from speedclaims.record.io import read as load_record
+
+__all__ = ["Claim", "Pair", "Result", "SpeedclaimsError", "Verdict", "__version__", "load_record"]
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Claim": ("speedclaims.claims.ledger", "Claim"),
+    "Pair": ("speedclaims.fixtures.pair", "Pair"),
+    "Result": ("speedclaims.fixtures.pair", "Result"),
+    "Verdict": ("speedclaims.claims.verdict", "Verdict"),
+    "load_record": ("speedclaims.record.io", "read"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _WHERE:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    module, attribute = _WHERE[name]
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,1 @@
+"""Claims: the ledger that holds them, the audit of their arithmetic, and the verdict on each."""

@@ -1,0 +1,261 @@
+"""The ``speedclaims`` command."""
+
+import argparse
+import json
+import math
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from speedclaims import __version__
+from speedclaims.export import FORMATS, export
+from speedclaims.record import files as record_files
+
+REFUTED, BAD_INPUT, NOTHING = 1, 2, 3
+LEDGERS = ("claims.toml", "bench/claims.toml", "tests/claims.toml")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code.
+
+    0 is fine, 1 a refuted claim under ``--strict`` or a regression, 2 bad usage or bad input (one line on stderr), 3
+    nothing to judge or to compare.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    from speedclaims.claims.ledger import LedgerError  # noqa: PLC0415
+    from speedclaims.record.io import RecordError  # noqa: PLC0415
+    from speedclaims.report.html.page import ReportError  # noqa: PLC0415
+
+    try:
+        code: int = options.run(options)
+    except (LedgerError, RecordError, ReportError) as error:
+        print(f"speedclaims: {error}", file=sys.stderr)  # noqa: T201 - this is a command
+        return BAD_INPUT
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="speedclaims",
+        description="Say what can be measured here, check a ledger's arithmetic, and draw what "
+        "`pytest --speedup-report DIR` measured: speedups of pairs and verdicts on claims.",
+    )
+    parser.add_argument("--version", action="version", version=f"speedclaims {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    report = commands.add_parser(
+        "report",
+        help="draw the report of saved records",
+        description="Write index.html, speedups.md and record.json from saved records; nothing is measured. Of "
+        "several, in any order, the report is about the newest, shows each pair's speedups over them with a line for "
+        "each machine, newest last, and sets the machines' newest records side by side.",
+    )
+    report.add_argument("records", nargs="+", type=Path, metavar="RUN.json", help="a record: reports/.../record.json")
+    report.add_argument("-o", "--out", required=True, type=Path, metavar="DIR", help="folder for the report")
+    report.set_defaults(run=_report)
+    _add_compare(commands)
+    _add_export(commands)
+    _add_audit(commands)
+    _add_doctor(commands)
+    return parser
+
+
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="say which pairs lost speedup from one record to another",
+        description="Compare the speedups of two records, each measured in one session, and end with 1 when a pair "
+        "regressed, is missing, renamed, not measured or configured differently, or a claim is lost; with 3 when no "
+        "pair could be compared. Nothing is measured.",
+    )
+    compare.add_argument("base", type=Path, metavar="BASE.json", help="the record to compare with")
+    compare.add_argument("new", type=Path, metavar="NEW.json", help="the newer record")
+    compare.add_argument(
+        "--fail",
+        type=_per_cent,
+        default=5.0,
+        metavar="PCT",
+        help="loss that fails, in percent (default: %(default)g); a pair's marker speedup_fail goes before it",
+    )
+    compare.set_defaults(run=_compare)
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser(
+        "export",
+        help="write a record's speedups for another tool",
+        description="Write the speedups of a record in another tool's format. Pairs that were not measured are left "
+        "out, with a line on stderr; ends with 3 when none was measured.",
+    )
+    export.add_argument("record", type=Path, metavar="RUN.json", help="a record")
+    export.add_argument("--to", required=True, choices=FORMATS, help="the format")
+    export.add_argument("-o", "--out", type=Path, metavar="FILE", help="write it there (default: print it)")
+    export.set_defaults(run=_export)
+
+
+def _add_audit(commands: Any) -> None:
+    audit = commands.add_parser(
+        "audit",
+        help="recompute the documents' own arithmetic",
+        description="Run the audit functions of a ledger's arithmetic claims, in audits.py beside it, and show what "
+        "the documents claim, what their own figures give, and how. Nothing is measured.",
+    )
+    audit.add_argument(
+        "ledger",
+        nargs="?",
+        type=Path,
+        metavar="LEDGER",
+        help=f"the ledger (default: the first of {', '.join(LEDGERS)})",
+    )
+    audit.add_argument("--strict", action="store_true", help="end with 1 when a claim is inconsistent")
+    audit.add_argument("--json", action="store_true", help="print JSON: the ledger, the counts and the rows")
+    audit.set_defaults(run=_audit)
+
+
+def _add_doctor(commands: Any) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="say what can be measured here, and why not the rest",
+        description="Print as JSON what this machine has and what can be measured on it; always ends with 0.",
+    )
+    doctor.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=120.0,
+        metavar="S",
+        help="seconds to wait for a framework's import (default: %(default)g)",
+    )
+    doctor.set_defaults(run=_doctor)
+
+
+def _seconds(text: str) -> float:
+    return _positive(text, "seconds")
+
+
+def _per_cent(text: str) -> float:
+    return _positive(text, "percent")
+
+
+def _positive(text: str, unit: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not (math.isfinite(value) and value > 0):
+        msg = f"{text!r} is not a positive number of {unit}"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from speedclaims.gate.compare import compare  # noqa: PLC0415
+    from speedclaims.record import io as record  # noqa: PLC0415
+    from speedclaims.report.terminal.gate_table import base_words, gate_summary  # noqa: PLC0415
+
+    base, new = (record.read(path) for path in (options.base, options.new))
+    gate = compare(base["speedclaims"], new["speedclaims"], options.fail)
+    _say(_rendered(partial(gate_summary, gate, base_words(options.base, base))))
+    return gate.exit_code
+
+
+def _report(options: argparse.Namespace) -> int:
+    from speedclaims.record import io as record  # noqa: PLC0415
+    from speedclaims.report.html.page import why_no_page, write_report  # noqa: PLC0415
+    from speedclaims.report.model.gathering import gather  # noqa: PLC0415
+
+    records = [record.read(path) for path in options.records]
+    names = [path.name for path in options.records]
+    for path in write_report(records, options.out, sources=names):
+        print(path)  # noqa: T201 - this is a command
+    for note in gather(records, names).notes:
+        print(f"speedclaims: {note}", file=sys.stderr)  # noqa: T201 - this is a command
+    no_page = why_no_page()
+    if no_page is not None:
+        print(f"speedclaims: no index.html: {no_page}", file=sys.stderr)  # noqa: T201 - this is a command
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from speedclaims.record import io as record  # noqa: PLC0415
+
+    made = export(record.read(options.record), options.to)
+    for line in made.left_out:
+        print(f"speedclaims: left out: {' '.join(line.split())}", file=sys.stderr)  # noqa: T201 - this is a command
+    if not made.num_pairs:
+        print(f"speedclaims: {options.record}: no pair was measured: nothing to export", file=sys.stderr)  # noqa: T201
+        return NOTHING
+    if options.out is None:
+        _say(made.text.rstrip("\n"))
+        return 0
+    try:
+        record_files.write_text(options.out, made.text)
+    except OSError as error:
+        msg = f"{options.out}: it cannot be written ({error.strerror}): name another file"
+        raise record.RecordError(msg) from None
+    return 0
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from speedclaims.claims.audit import audit_rows  # noqa: PLC0415
+    from speedclaims.claims.ledger import load_ledger  # noqa: PLC0415
+
+    path = options.ledger or _first_ledger()
+    rows = audit_rows(load_ledger(path))
+    counts = {word: sum(row["verdict"] == word for row in rows) for word in ("consistent", "inconsistent")}
+    if options.json:
+        _say(json.dumps({"ledger": str(path), **counts, "audit": rows}, indent=1, allow_nan=False))
+    elif rows:
+        _print_audit(rows)
+    if not rows:
+        print(f"speedclaims: {path}: no arithmetic claim: nothing to recompute", file=sys.stderr)  # noqa: T201
+        return NOTHING
+    return REFUTED if options.strict and counts["inconsistent"] else 0
+
+
+def _first_ledger() -> Path:
+    """Return the ledger of the working directory.
+
+    Raises:
+        LedgerError: there is none.
+    """
+    from speedclaims.claims.ledger import LedgerError  # noqa: PLC0415
+
+    found = next((path for path in map(Path, LEDGERS) if path.is_file()), None)
+    if found is None:
+        msg = f"no ledger here: none of {', '.join(LEDGERS)} is in this folder: name one, speedclaims audit LEDGER"
+        raise LedgerError(msg)
+    return found
+
+
+def _print_audit(rows: Sequence[Mapping[str, Any]]) -> None:
+    from speedclaims.report.terminal.audit_table import audit_table  # noqa: PLC0415
+
+    _say(_rendered(partial(audit_table, rows)))
+
+
+def _rendered(render: Callable[..., str]) -> str:
+    """Return what a function makes for the terminal's width, colour and characters."""
+    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    width = shutil.get_terminal_size((100, 24)).columns
+    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return render(width, color=color, unicode=encoding.startswith("utf"))
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from speedclaims import doctor  # noqa: PLC0415
+
+    _say(json.dumps(doctor.report(options.timeout), indent=1, allow_nan=False))
+    return 0
+
+
+def _say(text: str) -> None:
+    """Print a text; a reader that has gone away, such as `head`, is no error."""
+    try:
+        print(text, flush=True)  # noqa: T201 - this is a command
+    except BrokenPipeError:
+        # what is left in the buffer must not be written at exit, where it would fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

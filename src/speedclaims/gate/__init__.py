@@ -1,0 +1,1 @@
+"""The gate: compare a run's speedups with those of an earlier run."""

@@ -1,0 +1,428 @@
+"""The regression gate: what became of each pair's speedup from one record, the base, to another, the new one.
+
+Ratios measured in one session each are compared, never absolute times, so the records may come from different
+machines. The rule: a pair regressed when the whole interval of its loss lies above 0, corrected for the number of
+pairs, and its estimate above half of the loss that fails. What cannot be compared fails too: a pair that is missing,
+renamed, not measured any more or configured differently, a withheld speedup, a lost claim. Nothing is measured here.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from speedclaims.measure.statistics import Interval, interval
+from speedclaims.record.io import RecordError
+from speedclaims.record.pair_key import CONFIGURATION, Row, configuration, shown
+
+if TYPE_CHECKING:
+    from speedclaims.gate.slowdown import Combined
+
+
+CONFIDENCE = 0.95
+_Z = 1.959964
+"""Half the width of a normal distribution's 95 % interval in standard deviations."""
+
+FAILING = frozenset({"regressed", "missing", "renamed", "not_measured", "reconfigured", "withheld"})
+"""Verdicts of the gate that fail; ``ambiguous``, ``held``, ``improved``, ``new`` and ``no_base`` do not."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A speedup as a record holds it, with its interval where it has one."""
+
+    speedup: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How much longer the after side takes, measured against the before side: 0.05 is 5 %.
+
+    Attributes:
+        value: the estimate; below 0 the speedup has grown.
+        low: low end of its interval.
+        high: high end of its interval.
+        confidence: coverage of that interval, corrected for the number of pairs.
+    """
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """Hold the gate's verdict on one pair.
+
+    Attributes:
+        nodeid: the pair's test.
+        name: the test's name.
+        verdict: ``regressed``, ``ambiguous`` (noise hides it), ``held``, ``improved``; ``missing``, ``renamed``,
+            ``not_measured``, ``reconfigured``, ``withheld``; ``new`` (not in the base), ``no_base`` (in the base
+            without a speedup).
+        percent: the loss in percent that fails this pair.
+        base: its speedup in the base, None without one.
+        new: its speedup in the new record, None without one.
+        loss: what was lost, None where the two cannot be compared.
+        problem: why the two cannot be compared, or why the verdict is ``ambiguous``.
+    """
+
+    nodeid: str
+    name: str
+    verdict: str
+    percent: float
+    base: Ratio | None = None
+    new: Ratio | None = None
+    loss: Loss | None = None
+    problem: str | None = None
+
+    @property
+    def fails(self) -> bool:
+        """Whether the gate fails because of this pair."""
+        return self.verdict in FAILING
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The comparison of two records.
+
+    Attributes:
+        changes: one for each pair of the base, in its order, and for each that only the new record has.
+        lost_claims: claims that held in the base and are below now, a sentence each.
+        warnings: what does not fail and should be known, a sentence each.
+        notes: what was compared, a sentence each.
+        base_floor: the noise floor of the base, 0.01 is 1 %; None where it was not measured.
+        new_floor: the noise floor of the new record.
+    """
+
+    changes: tuple[Change, ...]
+    lost_claims: tuple[str, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    base_floor: float | None
+    new_floor: float | None
+
+    @property
+    def num_alarms(self) -> int:
+        """How many pairs and claims fail."""
+        return sum(change.fails for change in self.changes) + len(self.lost_claims)
+
+    @property
+    def num_compared(self) -> int:
+        """How many pairs could be compared, the ambiguous ones among them."""
+        return sum(change.base is not None and change.new is not None for change in self.changes)
+
+    @property
+    def exit_code(self) -> int:
+        """0 fine, 1 an alarm, 3 where nothing could be compared and no equivalence failed."""
+        if self.num_compared == 0 and not any(change.verdict == "withheld" for change in self.changes):
+            return 3
+        return 1 if self.num_alarms else 0
+
+
+def compare(base: Row, new: Row, percent: float, reasons: Mapping[str, str] | None = None) -> Gate:
+    """Compare the ``speedclaims`` sections of two records.
+
+    Args:
+        base: the section of the record that is compared against.
+        new: the section of the new record.
+        percent: the loss that fails, in per cent, for pairs without a threshold of their own (marker
+            ``speedup_fail``, kept in the new record).
+        reasons: why pairs of the base may be missing from the new record, by node id.
+
+    Raises:
+        RecordError: a pair's values do not fit together.
+    """
+    old_rows = {row["nodeid"]: row for row in base["pairs"] if not row["control"]}
+    new_rows = {row["nodeid"]: row for row in new["pairs"] if not row["control"]}
+    structural = _Structure(base, new, percent, reasons or {}).changes(old_rows, new_rows)
+    both = [nodeid for nodeid in old_rows if nodeid in new_rows and nodeid not in structural]
+    judged = _judge({nodeid: (old_rows[nodeid], new_rows[nodeid]) for nodeid in both}, percent)
+    changes = {**structural, **judged}
+    order = [*old_rows, *(nodeid for nodeid in new_rows if nodeid not in old_rows)]
+    lost, claim_warnings = _claims(base["claims"], new["claims"])
+    return Gate(
+        changes=tuple(changes[nodeid] for nodeid in order if nodeid in changes),
+        lost_claims=tuple(lost),
+        warnings=(*_machine(base["environment"], new["environment"]), *claim_warnings, *_dirty(base["environment"])),
+        notes=(*_estimation("base", old_rows), *_estimation("new", new_rows)),
+        base_floor=base["noise_floor"]["value"],
+        new_floor=new["noise_floor"]["value"],
+    )
+
+
+# -- pairs that cannot be compared ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Structure:
+    """Finds the pairs that have no counterpart, or one that is configured differently."""
+
+    base: Row
+    new: Row
+    percent: float
+    reasons: Mapping[str, str]
+
+    def changes(self, old_rows: Mapping[str, Row], new_rows: Mapping[str, Row]) -> dict[str, Change]:
+        found: dict[str, Change] = {}
+        extra = {nodeid: row for nodeid, row in new_rows.items() if nodeid not in old_rows}
+        for nodeid, old in old_rows.items():
+            row = new_rows.get(nodeid)
+            change = self._gone(old, extra) if row is None else self._differs(old, row)
+            if change is not None:
+                found[nodeid] = change
+        for nodeid, row in extra.items():
+            withheld = row["status"] == "withheld"
+            verdict, problem = ("withheld", row["reason"]) if withheld else ("new", "not in the base")
+            found[nodeid] = self._change(row, verdict, problem)
+        return found
+
+    def _change(self, row: Row, verdict: str, problem: str, old: Row | None = None) -> Change:
+        is_gone = row is old
+        return Change(
+            row["nodeid"],
+            row["name"],
+            verdict,
+            threshold(row, self.percent),
+            base=None if old is None else _ratio(old),
+            new=None if is_gone else _ratio(row),
+            problem=problem,
+        )
+
+    def _gone(self, old: Row, extra: Mapping[str, Row]) -> Change | None:
+        """Return the change of a pair that the new record lacks; None where the base has no speedup of it."""
+        if old["speedup"] is None:
+            return None
+        alike = _alike(old, extra)
+        if alike is not None:
+            return self._change(old, "renamed", f"in the base, not in this run; it may be {alike} now", old)
+        why = self.reasons.get(old["nodeid"])
+        return self._change(old, "missing", "in the base, not in this run" + (f": {why}" if why else ""), old)
+
+    def _differs(self, old: Row, row: Row) -> Change | None:
+        if row["status"] == "withheld":
+            return self._change(row, "withheld", row["reason"], old)
+        if old["speedup"] is None:
+            return self._change(row, "no_base", f"the base has no speedup: {old['reason']}", old)
+        if row["speedup"] is None:
+            return self._change(row, "not_measured", row["reason"], old)
+        differences = list(_differences(old, row, self._gpus(old, row)))
+        return self._change(row, "reconfigured", "; ".join(differences), old) if differences else None
+
+    def _gpus(self, old: Row, row: Row) -> tuple[str, str] | None:
+        """Return the GPUs that a pair was measured on, where they differ: figures of two kinds are never mixed."""
+        if not (old["device"].startswith("cuda") and row["device"].startswith("cuda")):
+            return None
+        names = _gpu_names(self.base["environment"]), _gpu_names(self.new["environment"])
+        return names if names[0] != names[1] else None
+
+
+def _alike(old: Row, extra: Mapping[str, Row]) -> str | None:
+    """Return the new pair of the same file and the same two sides, where there is one."""
+
+    def look(row: Row) -> tuple[object, ...]:
+        return row["nodeid"].partition("::")[0], row["before"], row["after"], row["work"]
+
+    return next((str(row["nodeid"]) for row in extra.values() if look(row) == look(old)), None)
+
+
+def _differences(old: Row, new: Row, gpus: tuple[str, str] | None) -> Iterator[str]:
+    for (_, words), was, now in zip(CONFIGURATION, configuration(old), configuration(new), strict=True):
+        if was != now:
+            yield f"{words} {shown(was)} → {shown(now)}"
+    if gpus is not None:
+        yield f"GPU {gpus[0]} → {gpus[1]}"
+    if old["equivalence"] == "passed" != new["equivalence"]:
+        yield f"equivalence passed → {new['equivalence'].replace('_', ' ')}"
+
+
+# -- the losses ----------------------------------------------------------------------------------------------------
+
+
+def threshold(row: Row, percent: float) -> float:
+    """Return the loss in per cent that fails a pair: its own, else the one given."""
+    own: float | None = row.get("fail_percent")
+    return percent if own is None else own
+
+
+def _judge(rows: Mapping[str, tuple[Row, Row]], percent: float) -> dict[str, Change]:
+    """Return the verdicts on pairs that both records have, configured the same."""
+    processes = {nodeid: (_processes(old), _processes(new)) for nodeid, (old, new) in rows.items()}
+    timed = {nodeid: (a, b) for nodeid, (a, b) in processes.items() if a is not None and b is not None}
+    found = _losses(list(timed.values()))
+    lost = dict(zip(timed, found, strict=True))
+    changes: dict[str, Change] = {}
+    for nodeid, (old, new) in rows.items():
+        limit = threshold(new, percent)
+        loss = lost.get(nodeid)
+        short = next((row for row in (new, old) if row["status"] == "too_few_rounds"), new)
+        changes[nodeid] = Change(
+            nodeid,
+            new["name"],
+            "ambiguous" if loss is None else verdict(loss, limit),
+            limit,
+            _ratio(old),
+            _ratio(new),
+            loss,
+            None if loss is not None else f"{'base: ' * (short is old)}{short['reason']}",
+        )
+    return changes
+
+
+def verdict(loss: Loss, percent: float) -> str:
+    """Return the verdict on a loss for a threshold in per cent.
+
+    ``regressed`` by the gate's rule; ``improved`` when the whole interval lies below 0; ``held`` when it lies wholly
+    below the threshold; else ``ambiguous``.
+    """
+    if loss.low > 0 and 100 * loss.value > percent / 2:
+        return "regressed"
+    if loss.high < 0:
+        return "improved"
+    return "held" if 100 * loss.high < percent else "ambiguous"
+
+
+_Processes = Sequence[tuple[float, float]]
+
+
+def _processes(row: Row) -> _Processes | None:
+    """Return log speedup and standard error of each process of a pair, None where one had too few double rounds.
+
+    Records that do not say which values came from which process count as one process.
+    """
+    values = row["log_ratios"]
+    numbers = row.get("process_num_values") or [len(values)]
+    if sum(numbers) != len(values):
+        msg = (
+            f"{row['nodeid']}: process_num_values add up to {sum(numbers)}, log_ratios holds {len(values)}: "
+            "measure again"
+        )
+        raise RecordError(msg)
+    found = []
+    for number in numbers:
+        one, values = interval(values[:number], CONFIDENCE), values[number:]
+        error = standard_error(one)
+        if error is None:
+            return None
+        found.append((math.log(one.speedup), error))
+    return found
+
+
+def standard_error(found: Interval) -> float | None:
+    """Return the standard error of a log speedup, computed from its 95% interval; None without an interval."""
+    if found.low is None or found.high is None:
+        return None
+    return math.log(found.high / found.low) / (2 * _Z)
+
+
+def _losses(pairs: Sequence[tuple[_Processes, _Processes]]) -> list[Loss]:
+    """Return the loss of each pair with an interval corrected for their number."""
+    if not pairs:
+        return []
+    from speedclaims.gate.slowdown import losses  # noqa: PLC0415 - loading the plugin must stay cheap
+
+    found = losses(_combined([old for old, _ in pairs]), _combined([new for _, new in pairs]))
+    rows = zip(found.value, found.low, found.high, found.confidence, strict=True)
+    return [
+        Loss(math.expm1(value), math.expm1(low), math.expm1(high), float(confidence))
+        for value, low, high, confidence in rows
+    ]
+
+
+def _combined(pairs: Sequence[_Processes]) -> "Combined":
+    import numpy as np  # noqa: PLC0415 - the same
+
+    from speedclaims.gate.slowdown import Combined, combine  # noqa: PLC0415
+
+    found = [combine(*np.array(processes, dtype=float).T) for processes in pairs]
+    return Combined(
+        *(
+            np.array([getattr(one, name) for one in found], dtype=float)
+            for name in ("value", "variance", "spread", "num_processes")
+        )
+    )
+
+
+def _ratio(row: Row) -> Ratio | None:
+    return None if row["speedup"] is None else Ratio(row["speedup"], row["low"], row["high"])
+
+
+# -- claims and surroundings ---------------------------------------------------------------------------------------
+
+
+def _claims(base: Sequence[Row], new: Sequence[Row]) -> tuple[list[str], list[str]]:
+    """Return the claims that were lost, and what else changed about claims, a sentence each."""
+    now = {(row["id"], row["pair"]): row for row in new}
+    lost: list[str] = []
+    warnings: list[str] = []
+    was = {(row["id"], row["pair"]): row for row in base if row["kind"] == "measured"}
+    for key, old in was.items():
+        row = now.get(key)
+        word = "not_measured" if row is None else row["verdict"]
+        if row is not None and any(row[field] != old[field] for field in ("low", "high", "metric", "work")):
+            warnings.append(f"claim {key[0]} says something else than in the base: its bounds, metric or work changed")
+        if old["verdict"] not in ("confirmed", "above"):
+            continue
+        if word == "below":
+            lost.append(f"claim {key[0]} was {old['verdict']} in the base and is below now")
+        elif word in ("ambiguous", "not_measured"):
+            why = "nothing judges it" if row is None else row["reason"]
+            told = word.replace("_", " ")
+            warnings.append(f"claim {key[0]} was {old['verdict']} in the base and is {told} now: {why}")
+    for key, row in now.items():
+        if row["verdict"] == "above" and key in was and was[key]["verdict"] != "above":
+            warnings.append(f"claim {key[0]} has become too modest: what was measured lies above it; raise its bounds")
+    return lost, warnings
+
+
+def _machine(base: Row, new: Row) -> Iterator[str]:
+    """Yield what differs between the places of two records."""
+    hardware = [(env["cpu"].get("model"), env["cpu"].get("num_cores"), _gpu_names(env)) for env in (base, new)]
+    if hardware[0] != hardware[1]:
+        yield (
+            f"another machine: the base was measured on {_place(base)}, this on {_place(new)}; ratios are compared, "
+            "absolute times are not"
+        )
+    threads = _changed(base["threads"], new["threads"])
+    if threads:
+        yield f"other thread settings than in the base: {threads}"
+    libraries = _changed({**base["libraries"], "python": base["python"]}, {**new["libraries"], "python": new["python"]})
+    if libraries:
+        yield f"other versions than in the base: {libraries}"
+
+
+def _place(environment: Row) -> str:
+    gpus = _gpu_names(environment)
+    name = str(environment["device_name"])
+    return name if gpus == "no GPU" or gpus in name else f"{name} with {gpus}"
+
+
+def _gpu_names(environment: Row) -> str:
+    names = [str(gpu.get("name") or "unknown GPU") for gpu in environment["gpus"]]
+    return " and ".join(dict.fromkeys(names)) or "no GPU"
+
+
+def _changed(old: Row, new: Row) -> str:
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return ", ".join(f"{name} {shown(old.get(name))} → {shown(new.get(name))}" for name in names)
+
+
+def _dirty(base: Row) -> Iterator[str]:
+    if base["commit"]["dirty"]:
+        commit = str(base["commit"]["id"] or "an unknown commit")[:7]
+        yield f"the base was measured on a tree with changes that are not in {commit}: nobody can measure it again"
+
+
+def _estimation(name: str, rows: Mapping[str, Row]) -> Iterator[str]:
+    """Yield a note if pairs of a record have no values by process: their between-process variance is assumed."""
+    measured = [row for row in rows.values() if row["speedup"] is not None]
+    single = [row for row in measured if len(row.get("process_num_values") or [0]) < 2]
+    if single:
+        yield (
+            f"{len(single)} of {len(measured)} pairs of the {name} record have no values by process: their intervals "
+            "rest on the errors of the double rounds and on what processes are known to differ by; "
+            "--speedup-processes 3 measures it"
+        )

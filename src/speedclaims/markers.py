@@ -1,0 +1,76 @@
+"""Read the markers of a test."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+CLAIM, EVIDENCE = "speedup_claim", "speedup_evidence"
+"""The markers by which a test judges claims, and by which its pair is shown as evidence about them."""
+CONTROL, LONG, FAIL, PASSES = "speedup_control", "speedup_long", "speedup_fail", "speedup_passes"
+DEPRECATED = {"claim": CLAIM, "control_pair": CONTROL, "long_pair": LONG}
+"""The new name of each marker whose old name still works."""
+
+_WARNED = pytest.StashKey[set[str]]()
+
+
+def measures(item: pytest.Item) -> bool:
+    """Return whether a test uses the ``pair`` or the ``figure`` fixture."""
+    return not {"pair", "figure"}.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def find_markers(item: pytest.Item, name: str) -> Iterator[pytest.Mark]:
+    """Yield a test's markers of a name or of its deprecated name, closest first.
+
+    Each deprecated name warns once per session.
+    """
+    for marker in item.iter_markers():
+        if marker.name == name:
+            yield marker
+        elif DEPRECATED.get(marker.name) == name:
+            _warn_of_deprecated(item, marker.name)
+            yield marker
+
+
+def _warn_of_deprecated(item: pytest.Item, name: str) -> None:
+    warned = item.config.stash.setdefault(_WARNED, set())
+    if name not in warned:
+        warned.add(name)
+        try:
+            item.warn(DeprecationWarning(f"the marker {name} is deprecated: use {DEPRECATED[name]}"))
+        except DeprecationWarning as error:  # this run turns warnings into errors
+            msg = f"{item.nodeid}: {error}"
+            raise pytest.UsageError(msg) from None
+
+
+def claim_names(item: pytest.Item, kind: str = CLAIM) -> list[str]:
+    """Return the claims that a test's markers of a kind name.
+
+    Raises:
+        pytest.UsageError: a marker without a name.
+    """
+    names: list[str] = []
+    for marker in find_markers(item, kind):
+        if not marker.args or marker.kwargs or not all(isinstance(name, str) for name in marker.args):
+            msg = f'{item.nodeid}: the {marker.name} marker takes claim ids: @pytest.mark.{marker.name}("family.claim")'
+            raise pytest.UsageError(msg)
+        names.extend(marker.args)
+    return names
+
+
+def gate_percent(item: pytest.Item) -> float | None:
+    """Return the loss in percent at which the gate fails a test's pair, by its marker; None without one.
+
+    Raises:
+        pytest.UsageError: the marker has another argument than one positive number.
+    """
+    marker = item.get_closest_marker(FAIL)
+    if marker is None:
+        return None
+    percent: Any = marker.args[0] if len(marker.args) == 1 and not marker.kwargs else None
+    is_number = isinstance(percent, int | float) and not isinstance(percent, bool)
+    if not is_number or not 0 < percent < math.inf:
+        msg = f"{item.nodeid}: speedup_fail takes one positive number, the loss in percent at which the gate fails"
+        raise pytest.UsageError(msg)
+    return float(percent)

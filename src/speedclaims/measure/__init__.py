@@ -1,0 +1,1 @@
+"""Measure two callables: rounds in alternation, statistics, and passes in fresh processes."""

@@ -1,0 +1,218 @@
+"""Measure two callables in alternation: warm-up, double rounds, stopping rule.
+
+This module knows neither pytest nor any framework, and nothing here is instrumented: what a run with counters or a
+profiler shows is recorded elsewhere and never supplies a time.
+"""
+
+import gc
+import inspect
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from speedclaims.measure.statistics import Interval, StoppingRule, interval, log_ratio
+
+SideName = Literal["before", "after"]
+
+MIN_ROUND_S = 1e-3
+"""A side whose call is shorter is repeated inside each round: the clock's and the loop's cost must not count."""
+
+WARM_UP_S = 0.2
+"""Each side is called until it has run this long, at least once, before anything counts; of a short time limit, until
+it has taken an eighth."""
+
+MIN_MEASURING_S = 1.0
+"""No measurement is precise enough before this long: a burst of other load must not fill all of it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """When a measurement ends and how sure it is; the options ``--speedup-...`` of the same names.
+
+    Attributes:
+        max_time: seconds a measurement may take, the warm-up among them: a double round that would end later is
+            not begun, but one is always measured.
+        precision: the relative half-width of the interval that suffices, 0.01 for 1 %.
+        confidence: nominal coverage of the interval.
+        disable_gc: keep Python's garbage collector off while the clock runs (``--benchmark-disable-gc``).
+    """
+
+    max_time: float = 10.0
+    precision: float = 0.01
+    confidence: float = 0.95
+    disable_gc: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """The two sides and what surrounds them; the arguments of ``pair`` with the defaults filled in."""
+
+    before: Callable[[], object]
+    after: Callable[[], object]
+    setup: Callable[[SideName], object]
+    synchronize: Callable[[], object]
+    resets: bool
+
+    def side(self, name: SideName) -> Callable[[], object]:
+        """Return the callable of one side."""
+        return self.before if name == "before" else self.after
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Hold the times and log-ratios that one process measured.
+
+    Attributes:
+        before_s: seconds of one call of the before side, one value per round.
+        after_s: the same for the after side.
+        log_ratios: one value per double round.
+        repeats_before: calls per round of the before side.
+        repeats_after: calls per round of the after side.
+        reached_precision: whether the stopping rule, not the time limit, ended it.
+    """
+
+    before_s: list[float] = field(default_factory=list)
+    after_s: list[float] = field(default_factory=list)
+    log_ratios: list[float] = field(default_factory=list)
+    repeats_before: int = 1
+    repeats_after: int = 1
+    reached_precision: bool = False
+
+    def interval(self, confidence: float) -> Interval:
+        """Return the speedup with its interval."""
+        return interval(self.log_ratios, confidence)
+
+
+def setup_for(setup: Callable[..., object] | None) -> Callable[[SideName], object]:
+    """Return the setup as a function of the side's name.
+
+    A setup that takes an argument receives ``"before"`` or ``"after"``; one that takes none is called as it is.
+
+    Raises:
+        TypeError: the setup needs more than one argument.
+    """
+    if setup is None:
+        return lambda _side: None
+    try:
+        signature = inspect.signature(setup)
+    except ValueError:  # a builtin without a signature, such as list.clear
+        return lambda _side: setup()
+    needed = [p for p in signature.parameters.values() if p.default is p.empty and p.kind in _POSITIONAL]
+    takes_one = needed or any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
+    if len(needed) > 1:
+        msg = f"setup takes {len(needed)} arguments; it gets at most one, the name of the side about to run"
+        raise TypeError(msg)
+    return setup if takes_one else lambda _side: setup()
+
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def default_synchronize() -> Callable[[], object]:
+    """Return what waits for the device: of PyTorch and TensorFlow whichever this process has imported already."""
+    waits: list[Callable[[], object]] = []
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        waits.append(torch.cuda.synchronize)
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is not None:
+        waits.append(tensorflow.test.experimental.sync_devices)
+    if len(waits) == 1:
+        return waits[0]
+
+    def synchronize() -> None:
+        for wait in waits:
+            wait()
+
+    return synchronize
+
+
+def time_side(work: Work, name: SideName, repeats: int) -> float:
+    """Return the seconds of one call of a side, the mean over its repeats.
+
+    The setup runs before the clock starts; the device is waited for before it starts and before it stops. Where a
+    setup restores a state, it runs before each repeat, and the repeats are timed one by one.
+    """
+    call, synchronize, clock = work.side(name), work.synchronize, time.perf_counter
+    total = 0.0
+    for _ in range(repeats if work.resets else 1):
+        work.setup(name)
+        synchronize()
+        inner = range(1 if work.resets else repeats)
+        start = clock()
+        for _ in inner:
+            call()
+        synchronize()
+        total += clock() - start
+    return total / repeats
+
+
+def warm_up(work: Work, name: SideName, seconds: float = WARM_UP_S) -> int:
+    """Call a side until it is warm and return how many calls a round of at least a millisecond takes."""
+    spent, fastest = 0.0, math.inf
+    give_up = time.perf_counter() + 5 * seconds  # a slow setup must not turn the warm-up into minutes
+    while spent < seconds and time.perf_counter() < give_up:
+        took = time_side(work, name, 1)
+        spent += took
+        fastest = min(fastest, took)
+        if took == 0:  # below the clock's resolution: more than enough of these fit
+            break
+    return max(1, math.ceil(MIN_ROUND_S / max(fastest, 1e-9)))
+
+
+@contextmanager
+def quiet_interpreter(*, disable_gc: bool) -> Iterator[None]:
+    """Take tracers and profilers (a debugger, coverage) off while the clock runs, and put them back."""
+    trace, profile, collecting = sys.gettrace(), sys.getprofile(), gc.isenabled()
+    sys.settrace(None)
+    sys.setprofile(None)
+    gc.collect()
+    if disable_gc:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+        sys.setprofile(profile)
+        sys.settrace(trace)
+
+
+def measure(work: Work, settings: Settings) -> Measurement:
+    """Measure both sides in alternation until the interval is narrow enough or the time is up.
+
+    Double rounds alternate too, AB BA then BA AB: a place in the double round may be faster than another (the last of
+    four was by 0.1 %, measured with one callable on both sides), which favours one side in all double rounds of one
+    kind and the other side in those of the other. At least one double round is measured; whether their number suffices
+    for an interval is the caller's to say.
+    """
+    with quiet_interpreter(disable_gc=settings.disable_gc):
+        started = time.perf_counter()
+        warming = min(WARM_UP_S, settings.max_time / 8)
+        repeats: dict[SideName, int] = {name: warm_up(work, name, warming) for name in _ORDERS[0]}
+        warm = now = time.perf_counter()
+        result = Measurement(repeats_before=repeats["before"], repeats_after=repeats["after"])
+        rule = StoppingRule(settings.precision, settings.confidence)
+        reached = False
+        while not reached:
+            seconds: dict[SideName, list[float]] = {"before": [], "after": []}
+            for order in _ORDERS if len(result.log_ratios) % 2 == 0 else reversed(_ORDERS):
+                for name in order:
+                    seconds[name].append(time_side(work, name, repeats[name]))
+            result.before_s.extend(seconds["before"])
+            result.after_s.extend(seconds["after"])
+            result.log_ratios.append(log_ratio(seconds["before"], seconds["after"]))
+            last, now = now, time.perf_counter()
+            reached = rule.satisfied(result.log_ratios) and now - warm >= MIN_MEASURING_S
+            if now + (now - last) > started + settings.max_time:
+                break
+    return Measurement(
+        result.before_s, result.after_s, result.log_ratios, result.repeats_before, result.repeats_after, reached
+    )
+
+
+_ORDERS: tuple[tuple[SideName, SideName], tuple[SideName, SideName]] = (("before", "after"), ("after", "before"))

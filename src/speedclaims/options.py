@@ -1,0 +1,176 @@
+"""Add the command line's ``--speedup-...`` options and parse their values."""
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speedclaims.markers import DEPRECATED
+from speedclaims.measure import child_process
+from speedclaims.session import INI_CLAIMS
+
+_CLAIM_HELP = (
+    "speedup_claim(*ids): judge these claims of the ledger by the test's pair or figure. The ledger is claims.toml "
+    f"next to the test, or the file that the ini option {INI_CLAIMS} names."
+)
+
+
+_EVIDENCE_HELP = (
+    "speedup_evidence(*ids): where these claims of the ledger could not be judged, show the speedup of this test's "
+    "pair next to them in the report. It never changes a verdict."
+)
+
+
+_CONTROL_HELP = (
+    "speedup_control: both sides are separately built instances of the same thing. Their difference, measured in fresh "
+    "processes, is the noise floor."
+)
+
+
+_LONG_HELP = (
+    "speedup_long(times): one round of this pair takes long. Multiply --speedup-max-time by this number for it, to "
+    "get the rounds that an interval needs."
+)
+
+
+DEPRECATED_HELPS = tuple(f"{old}: the deprecated name of {new}." for old, new in DEPRECATED.items())
+
+
+_FAIL_HELP = (
+    "speedup_fail(percent): with --speedup-fail, the loss of speedup in percent at which this pair fails, instead of "
+    "the option's value."
+)
+
+
+_PASSES_HELP = (
+    "speedup_passes(*names): run these passes (cold, memory, syncs, gpu, profile) for this pair, in addition to those "
+    "of --speedup-passes."
+)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError
+    return value
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise ValueError
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def _passes(text: str) -> tuple[str, ...]:
+    from speedclaims.measure.passes import PASSES  # noqa: PLC0415
+
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names or set(names) - set(PASSES):
+        msg = f"{text!r}: give some of {','.join(PASSES)}"
+        raise argparse.ArgumentTypeError(msg)
+    return names
+
+
+def _described(parse: Any, what: str) -> Any:
+    def checked(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError:
+            msg = f"{text!r} is not {what}"
+            raise argparse.ArgumentTypeError(msg) from None
+
+    return checked
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the ``--speedup-...`` options and the ini option for the ledger."""
+    group = parser.getgroup("speedclaims", "speedups of pairs, and claims about them")
+    add = group.addoption
+    add(
+        "--speedup-report",
+        metavar="DIR",
+        type=Path,
+        help="write index.html, speedups.md and record.json to this folder",
+    )
+    add(
+        "--speedup-record",
+        metavar="DIR",
+        type=Path,
+        help="also keep the record and its tables in this folder, as <machine>/<date>-<commit>.json and .md",
+    )
+    add(
+        "--speedup-max-time",
+        metavar="S",
+        type=_described(_positive, "a positive number of seconds"),
+        default=10.0,
+        help="time limit of a pair in seconds; at least one double round is measured (default: %(default)s)",
+    )
+    add(
+        "--speedup-total-time",
+        metavar="S",
+        type=_described(_positive, "a positive number of seconds"),
+        help="time limit of the whole run in seconds: each pair gets a share, and tests that have not begun by then "
+        "are skipped",
+    )
+    add(
+        "--speedup-precision",
+        metavar="P",
+        type=_described(_fraction, "a number between 0 and 1"),
+        default=0.01,
+        help="stop measuring a pair when the half-width of its interval is at most this fraction of the speedup; 0.01 "
+        "is 1%% (default: %(default)s)",
+    )
+    add(
+        "--speedup-confidence",
+        metavar="C",
+        type=_described(_fraction, "a number between 0 and 1"),
+        default=0.95,
+        help="confidence level of the intervals (default: %(default)s)",
+    )
+    add(
+        "--speedup-processes",
+        metavar="N",
+        type=_described(_count, "a positive whole number"),
+        default=0,
+        help="measure each pair in N fresh processes (default: in the pytest process; control pairs, and all pairs "
+        "with --speedup-fail, in 3)",
+    )
+    add(
+        "--speedup-passes",
+        metavar="NAMES",
+        type=_passes,
+        default=("time",),
+        help="passes to run, separated by commas: time, cold (first call), memory (peak), syncs (how often the "
+        "processor waits for the device, and in which lines), gpu (figures from NVML), profile (the phases of a call, "
+        "its FLOPs and their share of what this machine can do) (default: time)",
+    )
+    add(
+        "--speedup-passes-last",
+        action="store_true",
+        help="run what judges no claim (other passes, stages) after all pairs, as far as --speedup-total-time allows",
+    )
+    add(
+        "--speedup-strict",
+        action="store_true",
+        help="exit with 1 when a claim is refuted (below or inconsistent)",
+    )
+    add(
+        "--speedup-fail",
+        metavar="PCT",
+        type=_described(_positive, "a positive number of percent"),
+        help="with --benchmark-compare: exit with 1 when a pair lost PCT percent of its speedup since that run, beyond "
+        "what noise explains; when a pair is missing, renamed, not measured or configured differently; or when a claim "
+        "is lost",
+    )
+    add(child_process.OPTION, dest="speedup_child", help=argparse.SUPPRESS)
+    parser.addini(INI_CLAIMS, "path of the ledger, relative to this file (default: claims.toml next to the tests)")

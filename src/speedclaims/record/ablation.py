@@ -1,0 +1,82 @@
+"""A pair as one row of an ablation: it says which switches a side has on, so that reports can order the rows.
+
+The ladder turns switches on one after the other, from none to all; each of its rows is a pair against the same before
+side. The effect of a switch added last is measured either directly, as a pair of all but it against all, or
+by a pair of all but it against the ladder's before side.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+KINDS = ("ladder", "leave_one_out", "added_last")
+_KEYS = {"of", "kind", "switches", "not_here"}
+
+Ablation = Mapping[str, Any]
+
+
+def check_ablation(ablation: Ablation) -> None:
+    """Raise for what is no row of an ablation.
+
+    Args:
+        ablation: ``of`` names what has the switches; ``kind`` is one of `KINDS`; ``switches`` are all of them in the
+            ladder's order, name to whether it is on: on the after side for ``ladder`` and ``leave_one_out``, on the
+            before side for ``added_last``, whose after side has all of them on; ``not_here`` (optional) are those that
+            are off in every row because they do nothing for this machine, name to reason.
+
+    Raises:
+        ValueError: a key is missing or unknown, or the switches that are on make no such row.
+    """
+    if not isinstance(ablation, Mapping) or not _KEYS - {"not_here"} <= set(ablation) <= _KEYS:
+        msg = f"ablation is {ablation!r}: give a mapping with of, kind, switches and, if any, not_here"
+        raise ValueError(msg)
+    if not isinstance(ablation["of"], str) or not ablation["of"]:
+        msg = f"ablation: of is {ablation['of']!r}: name what has the switches"
+        raise ValueError(msg)
+    if ablation["kind"] not in KINDS:
+        msg = f"ablation: kind is {ablation['kind']!r}: it is one of {', '.join(KINDS)}"
+        raise ValueError(msg)
+    switches = ablation["switches"]
+    _check_names("switches", switches, bool)
+    if not switches:
+        msg = "ablation: there are no switches: give at least one, name to whether it is on"
+        raise ValueError(msg)
+    _check_names("not_here", ablation.get("not_here", {}), str)
+    both = sorted(set(switches) & set(ablation.get("not_here", {})))
+    if both:
+        msg = f"ablation: {both[0]} stands among switches and among not_here: keep it in one of them"
+        raise ValueError(msg)
+    _check_row(ablation["kind"], switches)
+
+
+def _check_names(key: str, values: object, kind: type) -> None:
+    if not isinstance(values, Mapping) or not all(
+        isinstance(name, str) and name and isinstance(value, kind) for name, value in values.items()
+    ):
+        msg = f"ablation: {key} is {values!r}: give a mapping from names to values of type {kind.__name__}"
+        raise ValueError(msg)
+
+
+def _check_row(kind: str, switches: Mapping[str, bool]) -> None:
+    on = list(switches.values())
+    if kind == "ladder" and on != sorted(on, reverse=True):
+        msg = f"ablation: a row of a ladder has the first so many switches on, not {dict(switches)!r}"
+        raise ValueError(msg)
+    if kind != "ladder" and on.count(False) != 1:
+        msg = f"ablation: a row of {kind} has all switches on but one, not {dict(switches)!r}"
+        raise ValueError(msg)
+
+
+def recorded(ablation: Ablation | None) -> dict[str, Any]:
+    """Return the field of the pair's row; none where the pair is no row of an ablation."""
+    if ablation is None:
+        return {}
+    check_ablation(ablation)
+    return {
+        "ablation": {
+            "of": ablation["of"],
+            "kind": ablation["kind"],
+            # lists, for the order is the ladder's, and objects of JSON have none
+            "switches": [{"name": name, "on": on} for name, on in ablation["switches"].items()],
+            "not_here": [{"name": name, "reason": why} for name, why in ablation.get("not_here", {}).items()],
+        }
+    }

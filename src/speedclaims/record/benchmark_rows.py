@@ -1,0 +1,120 @@
+"""The one module that touches what pytest-benchmark does not publish, in versions 5.1, 5.2 and 5.3.
+
+A pair becomes two ordinary rows, ``test_x[before]`` and ``test_x[after]``, so that ``--benchmark-json``,
+``--benchmark-compare`` and ``pytest-benchmark compare`` work on them. The fixture allows one measurement a test;
+``_make_stats`` does not, which ``tests/speedclaims/test_rows.py`` holds: it fails when an update moves this.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
+
+SUPPORTED = ">=5.1,<5.4"
+"""The versions of pytest-benchmark that this module works with, as ``pyproject.toml`` asks for them."""
+
+
+def enabled(benchmark: Any) -> bool:
+    """Return whether benchmarks run: not under ``--benchmark-disable`` and not under xdist."""
+    # pytest-benchmark before 5.2 stays enabled in an xdist worker
+    return bool(benchmark.enabled) and not _is_xdist_worker()
+
+
+def why_disabled(config: "pytest.Config") -> str:
+    """Return in words why pytest-benchmark is disabled in this run."""
+    if _is_xdist_worker() or config.getoption("dist", "no") != "no":
+        return "benchmarks do not run under pytest-xdist"
+    return "benchmarks are disabled (--benchmark-disable)"
+
+
+def _is_xdist_worker() -> bool:
+    """Whether this process is an xdist worker; pytest-benchmark itself knows it from 5.3 on."""
+    return "PYTEST_XDIST_WORKER" in os.environ
+
+
+def session(config: "pytest.Config") -> Any:
+    """Return pytest-benchmark's session."""
+    return config._benchmarksession  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def saved_runs(config: "pytest.Config", wanted: str | None) -> tuple[list[Path], str]:
+    """Return the saved runs that a number or prefix fits (all of them without one), oldest first, and their place.
+
+    Raises:
+        TypeError: the storage keeps its runs elsewhere than in files.
+    """
+    from pytest_benchmark.logger import Logger  # noqa: PLC0415 - absent under -p no:benchmark
+    from pytest_benchmark.storage.file import FileStorage  # noqa: PLC0415
+    from pytest_benchmark.utils import get_machine_id, load_storage  # noqa: PLC0415
+
+    option = config.getoption
+    storage = load_storage(  # type: ignore[no-untyped-call]
+        option("benchmark_storage"),
+        logger=Logger(Logger.QUIET, config=config),  # type: ignore[no-untyped-call]
+        default_machine_id=get_machine_id(),  # type: ignore[no-untyped-call]
+        netrc=option("benchmark_netrc"),
+    )
+    if not isinstance(storage, FileStorage):
+        raise TypeError(type(storage).__name__)
+    return storage.query(wanted or "[0-9][0-9][0-9][0-9]_"), str(storage)  # type: ignore[no-untyped-call]
+
+
+def garbage_collector_off(benchmark: Any) -> bool:
+    """Return what ``--benchmark-disable-gc`` or the marker of that name asks for."""
+    return bool(benchmark._disable_gc)  # noqa: SLF001
+
+
+def add(benchmark: Any, name: str, seconds: Mapping[str, Sequence[float]], info: Mapping[str, Any]) -> None:
+    """Register one row per side, ``name[side]`` or ``name[params-side]``, with the seconds of one call per round.
+
+    Args:
+        benchmark: the ``benchmark`` fixture of the test.
+        name: the test's name, with its parameters if it has any.
+        seconds: side name to seconds of one call, one value per round.
+        info: plain JSON values for ``extra_info``, without NaN and infinity.
+    """
+    mark_used(benchmark)
+    group, fullname = benchmark.group, benchmark.fullname
+    for side, values in seconds.items():
+        row = benchmark._make_stats(1)  # noqa: SLF001
+        row.name = _with_side(name, side)
+        row.fullname = _with_side(fullname, side)
+        row.group = group or fullname
+        row.param = f"{benchmark.param}-{side}" if benchmark.param else side
+        row.params = {**(benchmark.params or {}), "side": side}
+        row.extra_info = {**benchmark.extra_info, **info, "side": side}
+        for value in values:
+            row.update(value)
+
+
+def mark_used(benchmark: Any) -> None:
+    """Keep the fixture from warning that a test asked for it and measured nothing with it."""
+    benchmark._mode = "pair(...)"  # noqa: SLF001
+
+
+def _with_side(name: str, side: str) -> str:
+    return f"{name[:-1]}-{side}]" if name.endswith("]") else f"{name}[{side}]"
+
+
+def as_json(config: "pytest.Config") -> dict[str, Any]:
+    """Return pytest-benchmark's JSON of this run as it is, also where it has no rows and would write none."""
+    from pytest_benchmark.utils import safe_dumps  # noqa: PLC0415 - absent under -p no:benchmark
+
+    bench, hook = session(config), config.hook
+    machine_info = bench.get_machine_info()
+    commit_info = hook.pytest_benchmark_generate_commit_info(config=config)
+    hook.pytest_benchmark_update_commit_info(config=config, commit_info=commit_info)
+    output: dict[str, Any] = hook.pytest_benchmark_generate_json(
+        config=config,
+        benchmarks=bench.benchmarks,
+        include_data=False,
+        machine_info=machine_info,
+        commit_info=commit_info,
+    )
+    hook.pytest_benchmark_update_json(config=config, benchmarks=bench.benchmarks, output_json=output)
+    plain: dict[str, Any] = json.loads(safe_dumps(output))  # type: ignore[no-untyped-call] # parameters of tests may be any object
+    return plain

@@ -1,0 +1,107 @@
+"""The record: one run's JSON, validated against the published schema when it is written and when it is read.
+
+Validating needs fastjsonschema. A machine without it can still measure: it writes records without validation. Of the
+records that it reads it checks only that they are strict JSON with a ``speedclaims`` section of this schema version.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from speedclaims.errors import SpeedclaimsError
+
+SCHEMA_VERSION = 1
+SCHEMA_PATH = Path(__file__).with_name("record.schema.json")
+NOT_ASKED = "its test did not run"
+"""Reason of a claim none of whose tests were among those of the run."""
+
+
+class RecordError(SpeedclaimsError, ValueError):
+    """Signal that a record cannot be used, in one line: what is wrong, where, and how to fix it."""
+
+
+@cache
+def _validator() -> Callable[[object], object] | None:
+    """Return the compiled schema, None without fastjsonschema."""
+    try:
+        import fastjsonschema  # noqa: PLC0415 - loading the plugin must stay cheap
+    except ImportError:
+        return None
+    compiled: Callable[[object], object] = fastjsonschema.compile(json.loads(SCHEMA_PATH.read_text(encoding="utf-8")))
+    return compiled
+
+
+def validate(record: Mapping[str, Any]) -> None:
+    """Check a record against the published schema; without fastjsonschema, check nothing.
+
+    Raises:
+        RecordError: it does not fit; the line names the first place.
+    """
+    check = _validator()
+    if check is None:
+        return
+    from fastjsonschema import JsonSchemaValueException  # noqa: PLC0415
+
+    try:
+        check(record)
+    except JsonSchemaValueException as error:
+        msg = error.message.replace("data.", "", 1)
+        raise RecordError(msg) from None
+
+
+def dumps(record: Mapping[str, Any]) -> str:
+    """Return a record as strict JSON.
+
+    Raises:
+        RecordError: it does not fit the schema or holds NaN or infinity.
+    """
+    validate(record)
+    try:
+        return json.dumps(record, indent=1, allow_nan=False) + "\n"
+    except ValueError:
+        msg = "the record holds NaN or infinity, which JSON has not: a figure that is not there is null with a reason"
+        raise RecordError(msg) from None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read and validate a record.
+
+    Raises:
+        RecordError: the file is missing, truncated, not JSON, not a record, or of another schema version.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        msg = f"{path}: the record cannot be read ({error.strerror}): name a file written by --speedup-report"
+        raise RecordError(msg) from None
+    except UnicodeDecodeError:
+        msg = f"{path}: not a record (it is not text): name a file written by --speedup-report"
+        raise RecordError(msg) from None
+    try:
+        data = json.loads(text, parse_constant=_refuse_constant)
+    except ValueError as error:
+        msg = f"{path}: damaged or not JSON ({error}): measure again"
+        raise RecordError(msg) from None
+    section = data.get("speedclaims") if isinstance(data, dict) else None
+    if not isinstance(section, dict):
+        msg = f"{path}: no speedclaims section: measure with the plugin and --speedup-report"
+        raise RecordError(msg)
+    if section.get("schema_version") != SCHEMA_VERSION:
+        msg = (
+            f"{path}: schema version {section.get('schema_version')!r}, this speedclaims reads {SCHEMA_VERSION}: "
+            "measure again, or use the version that wrote it"
+        )
+        raise RecordError(msg)
+    try:
+        validate(data)
+    except RecordError as error:
+        msg = f"{path}: {error}: measure again"
+        raise RecordError(msg) from None
+    return dict(data)
+
+
+def _refuse_constant(name: str) -> float:
+    msg = f"it holds {name}"
+    raise ValueError(msg)

@@ -1,0 +1,1 @@
+"""Record the context of the times: memory, GPU, phases, synchronizations, FLOPs, the machine and its settings."""

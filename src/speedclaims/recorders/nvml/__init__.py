@@ -1,0 +1,1 @@
+"""Read what NVML knows of NVIDIA GPUs."""

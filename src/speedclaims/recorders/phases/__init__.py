@@ -1,0 +1,1 @@
+"""Time the phases of a call: data, transfer, forward, backward, optimizer, synchronization."""

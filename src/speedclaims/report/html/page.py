@@ -1,0 +1,288 @@
+"""A record as a page that opens anywhere: one HTML file, its tables as Markdown, and the record itself."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from speedclaims.report.html.svg import Strip, drift_svg, spread_text, strip_limits, strip_svg
+from speedclaims.report.html.svg_forest import ForestRow, forest_svg
+from speedclaims.report.html.svg_ladder import waterfall_svg
+from speedclaims.report.html.svg_phases import phases_svg
+from speedclaims.report.html.svg_timeline import timeline_svg
+from speedclaims.report.html.svg_trend import mark_svg, trend_svg
+from speedclaims.report.markdown.report import markdown_report
+from speedclaims.report.model.claims import ClaimRow
+from speedclaims.report.model.formatting import VERDICTS, Json, clean, plural
+from speedclaims.report.model.gathering import Gathered, ReportError, gather
+from speedclaims.report.model.ladder import Ladder
+from speedclaims.report.model.machines import Machines, machines
+from speedclaims.report.model.pairs import PairRow
+from speedclaims.report.model.phases import PHASES, ProfiledPair, SideBar
+from speedclaims.report.model.trend import Run, Trend, runs, trends
+from speedclaims.report.model.view import View, view_record
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["ReportError", "render_html", "render_markdown", "why_no_page", "write_report"]
+
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+_MIN_DRIFT: Final = 3
+_PAGE: Final = "index.html"
+_DRAWN_BY: Final = {"jinja2": "Jinja2", "matplotlib": "matplotlib"}
+
+
+def write_report(records: Sequence[Mapping[str, Any]], directory: Path, *, sources: Sequence[str] = ()) -> list[Path]:
+    """Write `index.html`, `speedups.md` and `record.json` of the newest record into a directory.
+
+    The directory is made if needed. `sources` are the names of the files that the records were read from; the report
+    mentions them. In what order the records are given makes no difference. Returns the paths written. Nothing is
+    replaced before everything is on disk, so an old report stays whole when this one fails. Where `why_no_page` gives a
+    reason, there is no `index.html`, and one of an older record is removed.
+
+    Raises:
+        ReportError: no record, a record that is not one, or a directory that cannot be written.
+
+    """
+    several = _several(gather(records, sources))
+    has_page = why_no_page() is None
+    texts = {
+        **({_PAGE: _html(several)} if has_page else {}),
+        "speedups.md": _markdown(several),
+        "record.json": _strict_json(several.gathered.records[0]),
+    }
+    try:
+        return _replace_files(Path(directory), texts, remove=() if has_page else (_PAGE,))
+    except OSError as error:
+        where = error.filename2 or error.filename or directory
+        why = error.strerror or type(error).__name__
+        message = f"cannot write the report: {where}: {why}; give a directory that can be written"
+        raise ReportError(clean(message)) from error
+
+
+def why_no_page() -> str | None:
+    """Return why `index.html` cannot be drawn: a library that cannot be imported; None where it can be drawn."""
+    for module, name in _DRAWN_BY.items():
+        try:
+            import_module(module)
+        except ImportError as error:
+            return clean(f"{name} draws it and cannot be imported ({error})")
+    return None
+
+
+def render_html(records: Sequence[Mapping[str, Any]], *, sources: Sequence[str] = ()) -> str:
+    """Return the page about the newest record: self-contained, without scripts or outside requests.
+
+    Raises:
+        ReportError: no record, or a record that is not one.
+
+    """
+    return _html(_several(gather(records, sources)))
+
+
+def render_markdown(records: Sequence[Mapping[str, Any]], *, sources: Sequence[str] = ()) -> str:
+    """Return the newest record's tables as GitHub Markdown; text of the record cannot become markup.
+
+    Raises:
+        ReportError: no record, or a record that is not one.
+
+    """
+    return _markdown(_several(gather(records, sources)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Several:
+    """Hold the records of a report, with the trends and machines that they have in common."""
+
+    gathered: Gathered
+    runs: tuple[Run, ...]
+    trends: tuple[Trend, ...]
+    machines: Machines
+
+
+def _several(gathered: Gathered) -> _Several:
+    told = runs(gathered.records, [_view(record) for record in gathered.records])
+    found = trends(gathered.records, told)
+    # a pair that one record alone has is in that record's tables
+    return _Several(gathered, told, tuple(trend for trend in found if trend.has_past), machines(told, found))
+
+
+def _html(several: _Several) -> str:
+    view = several.runs[0].view
+    numbers = {run.machine: number for number, run in enumerate(several.machines.newest)}
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            view=view,
+            runs=several.runs,
+            trends=[(trend, _trend(trend, numbers)) for trend in several.trends],
+            machines=several.machines,
+            marks={name: _safe(mark_svg(number)) for name, number in numbers.items()},
+            forest=_forest(view),
+            has_ranges=any(row.claimed for row in view.pairs),
+            strips=_strips([row for row in view.claims if row.is_asked]),
+            plural=plural,
+            ladders=_ladders(view),
+            profiled=_profiled(view),
+            phases=_phases(view),
+            drifts=_drifts((*view.pairs, *view.controls)),
+            timelines=_timelines((*view.pairs, *view.controls)),
+            style=_style(),
+            verdicts=list(VERDICTS.values()),
+            sources=several.gathered.sources,
+            notes=several.gathered.notes,
+        )
+    )
+
+
+def _trend(trend: Trend, numbers: Mapping[str, int]) -> str:
+    """Return the drawing of a pair over the runs, empty where there is nothing to draw."""
+    told = "; ".join(f"{line.machine}: {line.newest.result}" for line in trend.lines)
+    title = f"Speedups of {trend.row.name} over runs, newest: {told}"
+    return _safe(trend_svg(trend, numbers, title=title)) if trend.is_measured else ""
+
+
+def _markdown(several: _Several) -> str:
+    gathered = several.gathered
+    return markdown_report(several.runs, several.trends, several.machines, gathered.sources, gathered.notes)
+
+
+def _view(record: Json) -> View:
+    try:
+        return view_record(record)
+    except (KeyError, TypeError, AttributeError) as error:
+        message = (
+            f"cannot read the record of {clean(record['datetime'])}: {error!r}; validate it against the record's schema"
+        )
+        raise ReportError(clean(message)) from error
+
+
+@cache
+def _environment() -> "Environment":
+    import jinja2  # noqa: PLC0415 - only a report needs it
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _safe(markup: str) -> str:
+    """Mark a drawing or style sheet of our own as markup; text from a record never comes here unescaped."""
+    from markupsafe import Markup  # noqa: PLC0415 - comes with Jinja2
+
+    return Markup(markup)  # noqa: S704 - made by plots.py, which escapes, or read from templates/
+
+
+def _style() -> str:
+    return _safe((_TEMPLATES / "report.css").read_text(encoding="utf-8").strip())
+
+
+def _forest(view: View) -> str:
+    rows = [_forest_row(row) for row in (*view.pairs, *view.controls)]
+    return (
+        _safe(forest_svg(rows, title="Speedup of every pair with its interval", noise=view.noise_value)) if rows else ""
+    )
+
+
+def _forest_row(row: PairRow) -> ForestRow:
+    text = str(row.speedup) if row.speedup else row.problem
+    sublabel = f"{'control: ' if row.is_control else ''}{row.before} → {row.after}"
+    return ForestRow(row.title, sublabel, text, row.value, row.low, row.high, row.work, row.is_control, row.claimed)
+
+
+def _strips(claims: Sequence[ClaimRow]) -> list[str]:
+    """Return one drawing for each claim, empty where there is nothing to draw; no list at all when all are empty."""
+    strips = [
+        Strip(row.low, row.high, row.measured_value, row.measured_low, row.measured_high, row.verdict.tone)
+        if row.is_ratio and row.measured_value is not None
+        else None
+        for row in claims
+    ]
+    if not any(strips):
+        return []
+    limits = strip_limits(strip for strip in strips if strip)
+    return [
+        _safe(strip_svg(strip, limits, title=f"claimed {row.claimed}, measured {row.measured}")) if strip else ""
+        for strip, row in zip(strips, claims, strict=True)
+    ]
+
+
+def _ladders(view: View) -> list[tuple[Ladder, str]]:
+    """Return each ablation with its drawing, empty where no row of its ladder has a speedup."""
+    return [
+        (one, _safe(waterfall_svg(one, view.noise_value)) if any(rung.speedup.value for rung in one.rungs) else "")
+        for one in view.ladders
+    ]
+
+
+def _profiled(view: View) -> list[tuple[ProfiledPair, list[tuple[SideBar, str]]]]:
+    """Return a drawing for each side of each pair that was profiled."""
+    return [
+        (pair, [(bar, _safe(phases_svg(bar, max(one.seconds for one in pair.sides)))) for bar in pair.sides])
+        for pair in view.profiled
+    ]
+
+
+def _phases(view: View) -> list[tuple[str, str, str]]:
+    """Return style, name and meaning of the phases that occur, for the legend."""
+    occurring = {segment.phase for pair in view.profiled for bar in pair.sides for segment in bar.segments}
+    return [(name.replace(" ", "-"), name, meaning) for name, meaning in PHASES.items() if name in occurring]
+
+
+def _drifts(rows: Sequence[PairRow]) -> list[tuple[PairRow, str, str]]:
+    return [
+        (
+            row,
+            _safe(drift_svg(row.log_ratios, title=f"Double rounds of {row.name}", low=row.low, high=row.high)),
+            spread,
+        )
+        for row in rows
+        if len(row.log_ratios) >= _MIN_DRIFT and (spread := spread_text(row.log_ratios))
+    ]
+
+
+def _timelines(rows: Sequence[PairRow]) -> list[tuple[PairRow, str, str]]:
+    drawn = []
+    for row in rows:
+        if row.timelines:
+            missing = (f"{one.side}: not measured: {one.reason}" for one in row.timelines if one.reason)
+            drawing = _safe(timeline_svg(row.timelines, title=f"GPU utilization of {row.name}"))
+            drawn.append((row, drawing, "; ".join(missing) or f"{row.before} → {row.after}"))
+    return drawn
+
+
+def _strict_json(record: Json) -> str:
+    try:
+        return json.dumps(record, allow_nan=False, indent=1) + "\n"
+    except (TypeError, ValueError) as error:
+        message = f"cannot write the report: record.json: {error}; a record holds only finite numbers and plain values"
+        raise ReportError(clean(message)) from error
+
+
+def _replace_files(directory: Path, texts: Mapping[str, str], *, remove: Sequence[str]) -> list[Path]:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in texts:
+        if (directory / name).is_dir():
+            raise IsADirectoryError(21, "is a directory", str(directory / name))
+    # a directory inside the target is on the same file system, where replacing is atomic
+    with tempfile.TemporaryDirectory(prefix=".report-", dir=directory) as staging:
+        for name, text in texts.items():
+            with (Path(staging) / name).open("w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        written = [(Path(staging) / name).replace(directory / name) for name in texts]
+    for name in remove:
+        (directory / name).unlink(missing_ok=True)
+    return written

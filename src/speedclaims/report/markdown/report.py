@@ -1,0 +1,353 @@
+"""The report's tables as GitHub Markdown, in which no text of a record can become markup."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from speedclaims.report.model.claims import ClaimRow
+from speedclaims.report.model.formatting import VERDICTS, clean, plural
+from speedclaims.report.model.ladder import Ladder, Rung
+from speedclaims.report.model.machines import ClaimCell, Machines
+from speedclaims.report.model.pairs import PairRow
+from speedclaims.report.model.trend import Line, Point, Run, Trend
+from speedclaims.report.model.view import View
+
+_ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "@": "&#64;", "\\": "&#92;"}
+_PUNCTUATION: Final = re.compile(r"([*_\[\]~#$])")
+_LINK: Final = re.compile(r"(?<=\w):(?=//)|(?<=\bwww)\.", re.IGNORECASE)
+
+
+def escape_markdown(text: object) -> str:
+    """Return text that Markdown shows as it is: on one line, without markup, links or mentions."""
+    escaped = "".join(_ENTITIES.get(character, character) for character in clean(text))
+    # the entities above bring a "#" of their own, which needs no backslash
+    parts = re.split(r"(&#?\w+;)", escaped)
+    plain = [part if part.startswith("&") else _PUNCTUATION.sub(r"\\\1", part) for part in parts]
+    return _LINK.sub(lambda match: f"&#{ord(match.group())};", "".join(plain))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> Iterator[str]:
+    """Yield the lines of a table whose cells are Markdown already; `right` names the columns of numbers."""
+    yield f"| {' | '.join(header)} |"
+    yield f"|{'|'.join('---:' if i in right else '---' for i in range(len(header)))}|"
+    for row in rows:
+        yield f"| {' | '.join(cell or ' ' for cell in row)} |"
+    yield ""
+
+
+def markdown_report(
+    runs: Sequence[Run], trends: Sequence[Trend], machines: Machines, sources: Sequence[str], notes: Sequence[str]
+) -> str:
+    """Return the whole report as Markdown: on the newest run, and on what several runs say together."""
+    view = runs[0].view
+    lines = [
+        *_head(view),
+        *_claims(view),
+        *_pairs("## Pairs", view.pairs, view.confidence),
+        *_ladders(view),
+        *_profiled(view),
+        *_controls(view),
+        *_figures(view),
+        *_audit(view),
+        *_trends(trends),
+        *_machine_pairs(machines),
+        *_machine_claims(machines),
+        *_runs(runs[1:]),
+        *_environment(view),
+        *_reading(view),
+        *_origin(view, sources, notes),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _head(view: View) -> Iterator[str]:
+    yield f"# {escape_markdown(view.headline)}"
+    yield ""
+    yield f"**{escape_markdown(view.machine)}**"
+    yield ""
+    yield escape_markdown(" ".join(view.certainty))
+    yield ""
+
+
+def _claims(view: View) -> Iterator[str]:
+    if not view.claims:
+        return
+    yield "## Claims"
+    yield ""
+    header = ("Claim", "Claimed", f"Measured \\[{view.confidence}\\]", "Verdict", "Equivalence", "Device")
+    asked = [row for row in view.claims if row.is_asked]
+    if asked:
+        yield from table(header, [_claim_cells(row) for row in asked])
+    if len(asked) < len(view.claims):
+        yield f"{plural(len(view.claims) - len(asked), 'claim')} whose tests did not run."
+        yield ""
+
+
+def _claim_cells(row: ClaimRow) -> tuple[str, ...]:
+    reason = f"<br>{escape_markdown(row.reason)}" if row.is_judged and row.reason and row.measured else ""
+    evidence = f"<br>{escape_markdown(row.evidence)}" if row.evidence else ""
+    claimed = escape_markdown(row.claimed)
+    return (
+        f"“{escape_markdown(row.text)}”<br>{escape_markdown(row.id)} ({escape_markdown(row.source)})",
+        f"{claimed}<br>{escape_markdown(row.metric)}" if row.metric else claimed,
+        escape_markdown(row.result) + reason + evidence,
+        f"{row.verdict.symbol} {row.verdict.word}",
+        escape_markdown(row.equivalence),
+        escape_markdown(row.device),
+    )
+
+
+def _pairs(title: str, rows: Sequence[PairRow], confidence: str) -> Iterator[str]:
+    if not rows:
+        return
+    yield title
+    yield ""
+    speedup = f"Speedup \\[{confidence}\\]"
+    header = ("Pair", "Before → after", "Work", "Before", "After", speedup, "Rounds", "Equivalence", "Status")
+    yield from table(header, [_pair_cells(row) for row in rows], right=(3, 4, 5, 6))
+
+
+def _pair_cells(row: PairRow) -> tuple[str, ...]:
+    equivalence = f"{row.equivalence}: {'; '.join(row.details)}" if row.details else row.equivalence
+    first = f" {row.first_call[:1].upper()}{row.first_call[1:]}." if row.first_call else ""
+    cells = (
+        f"{row.title} ({row.name}; {row.where}){first}",
+        f"{row.before} → {row.after}",
+        row.work,
+        f"{row.before_time} {_in_brackets(row.before_share)}".rstrip(),
+        f"{row.after_time} {_in_brackets(row.after_share)}".rstrip(),
+        str(row.speedup) if row.speedup else row.status,
+        f"{row.rounds} {row.processes}".strip(),
+        equivalence,
+        row.problem or row.status,
+    )
+    return tuple(escape_markdown(cell) for cell in cells)
+
+
+def _in_brackets(text: str) -> str:
+    return f"({text})" if text else ""
+
+
+def _ladders(view: View) -> Iterator[str]:
+    if not view.ladders:
+        return
+    yield "## What each switch brings"
+    yield ""
+    yield (
+        "Every row of a ladder is a pair of its own against the same before side. A step is a row's speedup by that of "
+        "the row above; added last, a switch is what all on gains over all but it. A switch is not seen here when "
+        "neither can be told from 1: its interval holds 1, or it is smaller than the noise floor."
+    )
+    yield ""
+    for ladder in view.ladders:
+        yield from _ladder(ladder)
+
+
+def _ladder(ladder: Ladder) -> Iterator[str]:
+    yield f"### {escape_markdown(ladder.title)}"
+    yield ""
+    yield escape_markdown(ladder.under)
+    yield ""
+    header = ("Switch", "With it and those above", "Step", "Added last", "Verdict")
+    yield from table(header, [_rung_cells(rung) for rung in ladder.rungs], right=(1, 2, 3))
+    if ladder.num_intervals:
+        yield escape_markdown(ladder.chance)
+        yield ""
+    if ladder.not_here:
+        yield f"Off in every row, for it does nothing here: {escape_markdown('; '.join(ladder.not_here))}."
+        yield ""
+
+
+def _rung_cells(rung: Rung) -> tuple[str, ...]:
+    name = f"{rung.label} ({rung.name})" if rung.is_first and rung.name else rung.label
+    factors = (rung.speedup, None if rung.is_first else rung.step, rung.last)
+    return tuple(map(escape_markdown, (name, *("" if one is None else one.told for one in factors), rung.verdict)))
+
+
+def _profiled(view: View) -> Iterator[str]:
+    if not view.profiled:
+        return
+    yield "## Where the time goes"
+    yield ""
+    yield "One warm call of each side. These calls are instrumented, so they take longer and supply no speedup."
+    yield ""
+    rows = [
+        tuple(escape_markdown(cell) for cell in (pair.name, f"{bar.side}: {bar.label}", bar.time, bar.told))
+        for pair in view.profiled
+        for bar in pair.sides
+    ]
+    yield from table(("Pair", "Side", "Profiled call", "Phases"), rows, right=(2,))
+
+
+def _controls(view: View) -> Iterator[str]:
+    yield "## Control pairs"
+    yield ""
+    yield (
+        "A control pair measures two separately built copies of the same code, so its true speedup is 1. "
+        f"{escape_markdown(view.noise)}"
+    )
+    yield ""
+    yield from _pairs("### Measured", view.controls, view.confidence)
+
+
+def _figures(view: View) -> Iterator[str]:
+    if view.figures or view.missing_figures or view.values:
+        yield "## Other figures"
+        yield ""
+    if view.values:
+        told = [(f"{row.title} ({row.name})", row.told, row.under, row.details) for row in view.values]
+        yield from table(("Figure", "Measured", "On", "How"), [[escape_markdown(cell) for cell in row] for row in told])
+    for kind in view.figures:
+        yield f"### {escape_markdown(kind.title)}"
+        yield ""
+        header = ("Pair", "Before", "After", "Before / after")[: 4 if kind.has_ratio else 3]
+        rows = [(row.name, *row.cells(has_ratio=kind.has_ratio)) for row in kind.rows]
+        yield from table(header, [[escape_markdown(cell) for cell in row] for row in rows], right=(1, 2, 3))
+        if kind.details:
+            yield from (f"- {escape_markdown(detail)}" for detail in kind.details)
+            yield ""
+        if kind.missing:
+            yield escape_markdown(kind.missing)
+            yield ""
+    if view.missing_figures:
+        yield "Not measured here. " + " ".join(f"{escape_markdown(line)}." for line in view.missing_figures)
+        yield ""
+
+
+def _audit(view: View) -> Iterator[str]:
+    if not view.audit:
+        return
+    yield "## The documents' own arithmetic"
+    yield ""
+    yield f"{escape_markdown(view.arithmetic_sentence)} Nothing was measured for these; they are recomputed."
+    yield ""
+    rows = [
+        (
+            f"“{escape_markdown(row.text)}”<br>{escape_markdown(row.id)} ({escape_markdown(row.source)})",
+            escape_markdown(row.claimed),
+            escape_markdown(row.recomputed),
+            escape_markdown(row.formula),
+            f"{row.verdict.symbol} {row.verdict.word}",
+        )
+        for row in view.audit
+    ]
+    yield from table(("Sentence", "Claimed", "Recomputed", "How", "Verdict"), rows)
+
+
+def _trends(trends: Sequence[Trend]) -> Iterator[str]:
+    if not trends:
+        return
+    yield "## Over runs"
+    yield ""
+    yield (
+        "Every pair that several records have, newest last. Each machine has a row of its own: ratios can be compared "
+        "across machines, times cannot. A star marks a tree with local changes."
+    )
+    yield ""
+    header = ("Pair", "Machine", "Speedups, newest last", "Newest", "Change from the one before")
+    yield from table(header, [_trend_cells(trend, line) for trend in trends for line in trend.lines])
+
+
+def _trend_cells(trend: Trend, line: Line) -> tuple[str, ...]:
+    cells = (
+        _pair_name(trend, trend.row.where),
+        line.machine,
+        ", ".join(map(_point, line.points)),
+        line.newest.result,
+        line.change,
+    )
+    return tuple(escape_markdown(cell) for cell in cells)
+
+
+def _pair_name(trend: Trend, where: str) -> str:
+    row = trend.row
+    sides = f"{row.before} → {row.after}"
+    work = "" if row.work == "same" else f"{row.work} work"
+    control = "control pair" if row.is_control else ""
+    under = "; ".join(part for part in (row.name, sides, where, work, trend.variant, control) if part)
+    return f"{row.title} ({under})"
+
+
+def _point(point: Point) -> str:
+    told = point.row.speedup.point if point.row.speedup else point.row.status
+    return f"{told}*" if point.run.is_dirty else told
+
+
+def _machine_pairs(machines: Machines) -> Iterator[str]:
+    if not machines.pairs:
+        return
+    yield "## Pairs by machine"
+    yield ""
+    yield "The newest record of each machine. Ratios can be compared across machines; times cannot, so none stand here."
+    yield ""
+    header = ("Pair", *(_machine_head(run) for run in machines.newest))
+    rows = [(_pair_name(trend, trend.setting), *map(str, cells)) for trend, cells in machines.pairs]
+    yield from table(header, [[escape_markdown(cell) for cell in row] for row in rows])
+
+
+def _machine_claims(machines: Machines) -> Iterator[str]:
+    if not machines.claims:
+        return
+    yield "## Claims by machine"
+    yield ""
+    header = ("Claim", "Claimed", *(_machine_head(run) for run in machines.newest))
+    rows = [
+        (
+            f"“{escape_markdown(row.text)}”<br>{escape_markdown(row.id)} ({escape_markdown(row.source)})",
+            escape_markdown(row.claimed),
+            *map(_claim_by_machine, cells),
+        )
+        for row, cells in machines.claims
+    ]
+    yield from table(header, rows)
+
+
+def _machine_head(run: Run) -> str:
+    return f"{escape_markdown(run.machine)}<br>{escape_markdown(f'{run.date[:10]}, {run.commit}')}"
+
+
+def _claim_by_machine(cell: ClaimCell) -> str:
+    told = [f"{one.verdict.symbol} {one.verdict.word}: {escape_markdown(one.result)}" for one in cell.judgements]
+    return "<br>".join(one.rstrip(": ") for one in told) or escape_markdown(cell.reason)
+
+
+def _runs(earlier: Sequence[Run]) -> Iterator[str]:
+    if not earlier:
+        return
+    yield "## Other runs"
+    yield ""
+    rows = [
+        [escape_markdown(cell) for cell in (run.date, run.machine, run.commit, run.view.headline)] for run in earlier
+    ]
+    yield from table(("When", "Machine", "Commit", "Result"), rows)
+
+
+def _environment(view: View) -> Iterator[str]:
+    yield "## Environment"
+    yield ""
+    yield f"Command line: {escape_markdown(view.command or 'unknown')}"
+    yield ""
+    rows = [
+        (escape_markdown(title), escape_markdown(", ".join(f"{key} {value}" for key, value in entries)))
+        for title, entries in view.environment
+    ]
+    yield from table(("What", "Values"), rows)
+
+
+def _reading(view: View) -> Iterator[str]:
+    yield "## How to read this"
+    yield ""
+    yield from (f"- {verdict.symbol} **{verdict.word}**: {verdict.meaning}" for verdict in VERDICTS.values())
+    yield (
+        f"- 1.42x \\[1.38, 1.46\\]: before time / after time, with its {view.confidence} interval; above 1 is faster"
+    )
+    yield "- a ratio of less or different work is no speedup of the same work"
+    yield "- a slower first call is amortized after n further calls, once their savings cover its extra time"
+    yield "- what could not be measured says so with its reason and is never counted as 0"
+    yield ""
+
+
+def _origin(view: View, sources: Sequence[str], notes: Sequence[str]) -> Iterator[str]:
+    made_from = f" Made from {escape_markdown(', '.join(sources))}." if sources else ""
+    noted = "".join(f" {escape_markdown(note)}" for note in notes)
+    yield f"Measured {escape_markdown(view.date)}.{made_from}{noted}"

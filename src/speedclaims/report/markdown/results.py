@@ -1,0 +1,93 @@
+"""The verdicts of a folder of evidence, as a table inside another Markdown file, such as a project's README.md."""
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+from speedclaims.errors import SpeedclaimsError
+from speedclaims.record import io as record
+from speedclaims.report.markdown.report import escape_markdown as escape
+from speedclaims.report.markdown.report import table
+from speedclaims.report.model.claims import ClaimRow
+from speedclaims.report.model.gathering import age_of
+from speedclaims.report.model.view import View, view_record
+
+BEGIN = "<!-- results: written by python -m speedclaims.report.markdown.index -->"
+END = "<!-- end of results -->"
+
+
+class ResultsError(SpeedclaimsError, ValueError):
+    """Signal that a file cannot take the table, in one line: what is wrong, where, and how to fix it."""
+
+
+def results(folder: Path) -> str:
+    """Return what the newest record of each machine under ``recorded/`` says of the claims, as Markdown.
+
+    Of a machine with records that judge claims, one that judges none (of a few pairs alone, say) is passed over. Claims
+    that no machine could judge are counted, not listed.
+
+    Raises:
+        RecordError: a record cannot be read.
+        ResultsError: there is none.
+    """
+    lines: list[str] = []
+    for path, view in _newest(folder):
+        place = f"{folder.name}/{path.relative_to(folder).as_posix()}"
+        lines += [f"**{escape(view.machine)}** ([record]({place})). {escape(' '.join(view.certainty))}", ""]
+        lines += [*_verdicts(view), ""]
+    if not lines:
+        raise ResultsError(f"{folder / 'recorded'}: no record of any machine: name the folder that holds recorded/")
+    return "\n".join(lines).rstrip()
+
+
+def _verdicts(view: View) -> list[str]:
+    judged = _judged(view)
+    if not judged:
+        return ["No claim could be judged there; the record says why of each."]
+    header = ("claim", "claimed", f"measured \\[{view.confidence}\\]", "verdict")
+    return [*table(header, [_cells(row) for row in judged]), *_rest(view, len(judged))]
+
+
+def _newest(folder: Path) -> Iterator[tuple[Path, View]]:
+    """One record of each machine."""
+    for machine in sorted((folder / "recorded").glob("*/")):
+        records = [(path, record.read(path)) for path in machine.glob("*.json")]
+        records.sort(key=lambda pair: age_of(pair[1]), reverse=True)
+        views = ((path, view_record(data)) for path, data in records)
+        newest = next(views, None)
+        if newest is not None:
+            yield next((each for each in chain([newest], views) if _judged(each[1])), newest)
+
+
+def _judged(view: View) -> list[ClaimRow]:
+    """The measured claims that have a verdict."""
+    return [row for row in view.claims if row.is_judged and row.kind == "measured"]
+
+
+def _cells(row: ClaimRow) -> tuple[str, ...]:
+    work = "" if row.metric.endswith("same work") else f"<br>{escape(row.metric)}"
+    return (
+        f"“{escape(row.text)}”<br>{escape(row.id)}",
+        f"{escape(row.claimed)}{work}",
+        escape(str(row.measured)),
+        f"{row.verdict.symbol} {row.verdict.word}",
+    )
+
+
+def _rest(view: View, num_judged: int) -> Sequence[str]:
+    others = len([row for row in view.claims if row.kind == "measured"]) - num_judged
+    return [f"{others} more could not be judged there; the record says why of each."] if others else []
+
+
+def put(text: str, table_text: str, name: str) -> str:
+    """Return a file's text with the table between its two marks.
+
+    Raises:
+        ResultsError: the marks are not there, once each and in their order.
+    """
+    pattern = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
+    if len(pattern.findall(text)) != 1 or text.count(BEGIN) != 1 or text.count(END) != 1:
+        msg = f"{name}: no place for the results: put one line {BEGIN} and, below it, one line {END} there"
+        raise ResultsError(msg)
+    return pattern.sub(lambda _: f"{BEGIN}\n\n{table_text}\n\n{END}", text)

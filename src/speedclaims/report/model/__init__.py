@@ -1,0 +1,1 @@
+"""Prepare what a report shows; nothing here draws."""

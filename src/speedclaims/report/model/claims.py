@@ -1,0 +1,132 @@
+"""Rows of a record's claims, as every rendering shows them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from speedclaims.record.io import NOT_ASKED
+from speedclaims.report.model.formatting import (
+    METRICS,
+    VERDICTS,
+    Estimate,
+    Json,
+    Verdict,
+    clean,
+    equivalence_words,
+    format_estimate,
+    format_range,
+    not_measured,
+    words,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRow:
+    """One claim and its verdict. ``measured`` holds the local figure also where it cannot judge the claim.
+
+    ``evidence`` holds in words the pairs that a claim without any verdict has as evidence; it is empty for every other
+    claim, and for all rows of a claim but its first. A claim is run if the run has a figure for it, or evidence. It is
+    asked if one of its tests was among those of the run, whatever became of it, or if it has evidence.
+    """
+
+    id: str
+    source: str
+    text: str
+    kind: str
+    metric: str
+    claimed: str
+    low: float | None
+    high: float | None
+    is_ratio: bool
+    measured: Estimate | None
+    measured_value: float | None
+    measured_low: float | None
+    measured_high: float | None
+    verdict: Verdict
+    is_judged: bool
+    is_run: bool
+    is_asked: bool
+    reason: str
+    equivalence: str
+    device: str
+    pair: int | None
+    evidence: str
+
+    @property
+    def result(self) -> str:
+        """Return the measured result in words; for an unmet requirement the reason and the local figure."""
+        if self.is_judged:
+            return str(self.measured) if self.measured else (self.reason or "")
+        here = f" (here on {self.device}: {self.measured})" if self.measured else ""
+        return not_measured(self.reason) + here
+
+
+def claim_rows(
+    claims: Sequence[Json], index_of: Mapping[str, int], evidence_of: Mapping[str, str]
+) -> tuple[ClaimRow, ...]:
+    """Return the rows of a record's claims, what was judged first.
+
+    Args:
+        claims: the record's rows.
+        index_of: a pair's place by its node id.
+        evidence_of: a pair in words by its node id, for the claims whose evidence it is.
+    """
+    shown = {claim["id"] for claim in claims if claim["verdict"] != "not_measured"}
+    rows = []
+    for claim in claims:
+        found = () if claim["id"] in shown else claim.get("evidence", ())
+        shown.add(claim["id"])
+        words_of = [evidence_of[nodeid] for nodeid in found if nodeid in evidence_of]
+        rows.append(_claim_row(claim, index_of, f"beside it, no verdict: {'; '.join(words_of)}" if words_of else ""))
+    # What was judged comes first, measured before arithmetic; inside a group the ledger's order stays.
+    return tuple(sorted(rows, key=lambda row: (not row.is_judged, row.kind != "measured", not row.is_run)))
+
+
+def _claim_row(claim: Json, index_of: Mapping[str, int], evidence: str) -> ClaimRow:
+    is_judged = claim["verdict"] != "not_measured"
+    bounds = [bound for bound in (claim["low"], claim["high"]) if bound is not None]
+    ends = (claim["measured_low"], claim["measured_high"])
+    measured = None
+    # a quality is no ratio: without a unit of its own it is a plain number
+    is_ratio = claim["unit"] == "1" and claim["metric"] != "quality"
+    unit = claim["unit"] if is_ratio or claim["unit"] != "1" else ""
+    if claim["measured"] is not None:
+        measured = format_estimate(claim["measured"], *ends, unit=unit, bounds=bounds)
+    claimed = format_range(claim["low"], claim["high"], unit, unicode=True)
+    return ClaimRow(
+        id=clean(claim["id"]),
+        source=clean(claim["source"]),
+        text=clean(claim["text"]),
+        kind=claim["kind"],
+        metric=_metric(claim),
+        claimed=claimed or "as quoted",
+        low=claim["low"],
+        high=claim["high"],
+        is_ratio=is_ratio,
+        measured=measured,
+        measured_value=claim["measured"],
+        measured_low=claim["measured_low"],
+        measured_high=claim["measured_high"],
+        verdict=VERDICTS[claim["verdict"]],
+        is_judged=is_judged,
+        is_run=is_judged or claim["measured"] is not None or claim["pair"] in index_of or bool(evidence),
+        is_asked=claim["reason"] != NOT_ASKED or bool(evidence),
+        reason=_claim_reason(claim, is_judged=is_judged),
+        equivalence=equivalence_words(claim["equivalence"]),
+        device=clean(claim["device"] or ""),
+        pair=index_of.get(claim["pair"]),
+        evidence=evidence,
+    )
+
+
+def _metric(claim: Json) -> str:
+    if claim["kind"] == "arithmetic":
+        return "arithmetic"
+    metric = METRICS.get(claim["metric"] or "", words(claim["metric"] or ""))
+    work = f", {claim['work']} work" if claim["work"] else ""
+    return f"{metric}{work}"
+
+
+def _claim_reason(claim: Json, *, is_judged: bool) -> str:
+    if claim["reason"] or is_judged:
+        return clean(claim["reason"] or "")
+    return "needs " + ", ".join(clean(need) for need in claim["requires"].values()) if claim["requires"] else ""

@@ -1,0 +1,150 @@
+"""Rows of a record's pairs, as every rendering shows them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from speedclaims.report.model.break_even import first_call
+from speedclaims.report.model.formatting import (
+    Estimate,
+    Json,
+    clean,
+    equivalence_words,
+    format_estimate,
+    format_figure,
+    format_seconds,
+    words,
+)
+from speedclaims.report.model.timeline import Timeline, timelines
+
+
+@dataclass(frozen=True, slots=True)
+class PairRow:
+    """One pair. ``speedup`` is None where there is none, and ``problem`` then says why.
+
+    The shares are of the measured ceiling, and ``first_call`` says what the first calls took and when that has paid
+    off; empty where it was not measured.
+    """
+
+    index: int
+    name: str
+    nodeid: str
+    title: str
+    before: str
+    after: str
+    work: str
+    where: str
+    device: str
+    is_control: bool
+    before_time: str
+    after_time: str
+    before_share: str
+    after_share: str
+    first_call: str
+    speedup: Estimate | None
+    value: float | None
+    low: float | None
+    high: float | None
+    confidence: float
+    rounds: str
+    processes: str
+    equivalence: str
+    is_equivalence_bad: bool
+    details: tuple[str, ...]
+    status: str
+    problem: str
+    log_ratios: tuple[float, ...]
+    timelines: tuple[Timeline, ...]
+    claimed: tuple[tuple[float | None, float | None], ...]
+    claims: tuple[str, ...]
+
+    @property
+    def result(self) -> str:
+        """Return the speedup with its interval, or why there is none."""
+        if self.speedup is None:
+            return self.problem
+        return f"{self.speedup} ({self.problem})" if self.problem else str(self.speedup)
+
+    def as_evidence(self, device: str) -> str:
+        """Return the pair in words for a claim that it does not judge: its sides, its speedup and the device's name."""
+        work = "" if self.work == "same" else f" ({self.work} work)"
+        return f"{self.before} against {self.after}, {self.speedup}{work} on {device}"
+
+
+def pair_row(index: int, pair: Json, claims: Sequence[Json]) -> PairRow:
+    """Return the report's row of one pair, with the ranges of the claims that it judges."""
+    judging = [claim for claim in claims if claim["pair"] == pair["nodeid"]]
+    ranges = tuple(
+        (claim["low"], claim["high"])
+        for claim in judging
+        if claim["metric"] == "speedup" and claim["verdict"] != "not_measured" and claim["unit"] == "1"
+    )
+    bounds = [1.0, *(bound for range_ in ranges for bound in range_ if bound is not None)]
+    has_speedup = pair["speedup"] is not None
+    return PairRow(
+        index=index,
+        name=clean(pair["name"]),
+        nodeid=clean(pair["nodeid"]),
+        title=clean(pair["title"]),
+        before=clean(pair["before"]),
+        after=clean(pair["after"]),
+        work=pair["work"],
+        where=", ".join(clean(part) for part in (pair["family"], pair["preset"], pair["device"]) if part),
+        device=clean(pair["device"]),
+        is_control=pair["control"],
+        before_time=format_seconds(pair["before_s"]),
+        after_time=format_seconds(pair["after_s"]),
+        before_share=_share(pair, "before"),
+        after_share=_share(pair, "after"),
+        first_call=clean(first_call(pair)),
+        speedup=format_estimate(pair["speedup"], pair["low"], pair["high"], bounds=bounds) if has_speedup else None,
+        value=pair["speedup"],
+        low=pair["low"],
+        high=pair["high"],
+        confidence=pair["confidence"],
+        rounds=str(pair["num_rounds"]) if pair["num_rounds"] else "none",
+        processes=f"in {pair['num_processes']} processes" if pair["num_processes"] > 1 else "",
+        equivalence=equivalence_words(pair["equivalence"]),
+        is_equivalence_bad=pair["equivalence"] == "failed",
+        details=(*_reckoning(pair), *(clean(detail) for detail in pair["equivalence_details"])),
+        status=words(pair["status"]),
+        problem=_problem(pair),
+        log_ratios=tuple(pair["log_ratios"]),
+        timelines=timelines(pair),
+        claimed=ranges,
+        claims=tuple(dict.fromkeys(clean(claim["id"]) for claim in judging)),
+    )
+
+
+def _share(pair: Json, side: str) -> str:
+    """Return a side's shares of the measured ceilings in words, empty where there are none."""
+    told = []
+    for name, words_of in (("flops", "{} of the ceiling"), ("bytes", "at least {} of the copy")):
+        share = pair[name]["share"][side] if name in pair else None
+        if share is not None and share["value"] is not None:
+            told.append(words_of.format(format_figure(share)))
+    return ", ".join(told)
+
+
+def _reckoning(pair: Json) -> tuple[str, ...]:
+    """Return how many calls of each side were compared, where that is not one against one."""
+    before, after = (pair.get(f"calls_{side}", 1) for side in ("before", "after"))
+    if before == after:
+        return ()
+    return (f"reckoned for {before:g} calls before against {after:g} after, from one against one",)
+
+
+def _problem(pair: Json) -> str:
+    reason = "; ".join(part for part in (clean(pair["reason"] or ""), _contention(pair)) if part)
+    if pair["status"] != "measured":
+        status = words(pair["status"])
+        return reason if reason.startswith(status) else f"{status}: {reason}" if reason else status
+    if pair["reached_precision"] is False:
+        return reason or "time limit before the precision asked for"
+    return reason
+
+
+def _contention(pair: Json) -> str:
+    """Return a note that other processes used the GPU during a side; empty where none did or it is unknown."""
+    sides = pair["gpu"].get("other_processes", {})
+    most = max((figure["value"] or 0 for side, figure in sides.items() if side != "ratio"), default=0)
+    return f"{most:.0f} other {'process' if most == 1 else 'processes'} used the GPU meanwhile" if most else ""

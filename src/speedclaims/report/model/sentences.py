@@ -1,0 +1,140 @@
+"""Summarize a whole record in sentences: its verdicts, its machine, its intervals and its noise floor."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from speedclaims.report.model.formatting import VERDICTS, Json, Verdict, clean, format_percent, not_measured, plural
+
+_DECISIVE: Final = ("confirmed", "below", "above")
+# When several tests judge one claim it counts once, by the verdict that speaks most against it.
+_WORST_FIRST: Final = ("inconsistent", "below", "above", "ambiguous", "confirmed", "consistent", "not_measured")
+_DEFAULT_CONFIDENCE: Final = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many claims have a verdict, and in what words the headline says so."""
+
+    number: int
+    verdict: Verdict
+    phrase: str
+
+
+def arithmetic_sentence(verdicts: Sequence[str]) -> str:
+    """Return in a sentence how the documents' own arithmetic came out; empty where there is none."""
+    total, wrong = len(verdicts), verdicts.count("inconsistent")
+    if not total:
+        return ""
+    if total == 1:
+        told = f"one sentence, which {'contradicts' if wrong else 'agrees with'} its own figures"
+    elif not wrong:
+        told = f"all {total} sentences agree with their own figures"
+    else:
+        told = f"{wrong} of {total} sentences {'contradicts its' if wrong == 1 else 'contradict their'} own figures"
+    return f"The documents' own arithmetic: {told}."
+
+
+def count_verdicts(claims: Iterable[Json]) -> tuple[Count, ...]:
+    """Return how many claims have each verdict; a claim judged by several tests counts once, by its worst."""
+    verdict_of: dict[str, str] = {}
+    for claim in claims:
+        known = verdict_of.get(claim["id"], "not_measured")
+        verdict_of[claim["id"]] = min(known, claim["verdict"], key=_WORST_FIRST.index)
+    numbers = Counter(verdict_of.values())
+    return tuple(
+        Count(numbers[name], verdict, _count_phrase(numbers[name], name, verdict))
+        for name, verdict in VERDICTS.items()
+        if numbers[name]
+    )
+
+
+def _count_phrase(number: int, name: str, verdict: Verdict) -> str:
+    if name in {"below", "above"}:
+        return f"{number} {name} {'its' if number == 1 else 'their'} claimed range"
+    return f"{number} {verdict.word}"
+
+
+def machine_line(record: Json) -> str:
+    """Return where and when: machine, device, date, commit."""
+    environment = record["speedclaims"]["environment"]
+    device = clean(environment["device"])
+    parts = (
+        clean(environment["device_name"]),
+        "CPU only" if device == "cpu" else device,
+        _presets(record),
+        clean(record["datetime"])[:10],
+        commit_words(environment),
+    )
+    return " · ".join(part for part in parts if part)
+
+
+def device_words(environment: Json, device: str) -> str:
+    """Return the name of the hardware behind a row's device, as far as the record knows it."""
+    if device.startswith("cuda"):
+        names = sorted({clean(gpu["name"]) for gpu in environment["gpus"]})
+        return ", ".join(names) or clean(device)
+    return clean(environment["cpu"]["model"] or device)
+
+
+def _presets(record: Json) -> str:
+    run = record["speedclaims"]
+    names = sorted({clean(row["preset"]) for row in (*run["pairs"], *run.get("figures", ())) if row["preset"]})
+    return f"preset {', '.join(names)}" if names else ""
+
+
+def commit_words(environment: Json) -> str:
+    """Return a run's commit in words, and whether the tree had changes."""
+    commit = environment["commit"]
+    name = clean(commit["id"] or "")
+    # pytest-benchmark calls a tree without version control "unversioned"
+    if not name or not set(name) <= set("0123456789abcdef"):
+        return "no commit"
+    return f"commit {name[:7]}{' with local changes' if commit['dirty'] else ''}"
+
+
+def certainty(run: Json) -> tuple[str, ...]:
+    """Return how sure the run is of itself: the intervals, the noise floor and what chance alone gets wrong."""
+    parts = []
+    if run.get("not_run"):
+        told = plural(len(run["not_run"]), "test")
+        parts.append(f"The run was cut off: {told} never ran, and what follows is of those that had ended.")
+    if run["pairs"]:
+        parts.append(f"Intervals at {confidence_words(run['pairs'])}.")
+    parts.append(_noise_short(run["noise_floor"]))
+    confidence_of = {pair["nodeid"]: pair["confidence"] for pair in run["pairs"]}
+    wrong = [
+        1 - confidence_of.get(claim["pair"], _DEFAULT_CONFIDENCE)
+        for claim in run["claims"]
+        if claim["verdict"] in _DECISIVE and claim["measured_low"] != claim["measured_high"]
+    ]
+    if wrong:
+        parts.append(f"Expected wrong verdicts by chance: {sum(wrong):.2g} of {len(wrong)}.")
+    missed = [1 - pair["confidence"] for pair in run["pairs"] if pair["low"] is not None]
+    if missed and not run["claims"]:
+        parts.append(f"Expected wrong intervals by chance: {sum(missed):.2g} of {len(missed)}.")
+    return tuple(parts)
+
+
+def confidence_words(pairs: Sequence[Json]) -> str:
+    """Return the confidence of the pairs' intervals; the default where there are none."""
+    levels = sorted({pair["confidence"] for pair in pairs}) or [_DEFAULT_CONFIDENCE]
+    return " and ".join(f"{100 * level:.4g}%" for level in levels)
+
+
+def _noise_short(noise: Json) -> str:
+    if noise["value"] is None:
+        return f"Noise floor {not_measured(noise['reason'])}."
+    return f"Noise floor {format_percent(noise['value'])}."
+
+
+def noise_sentence(noise: Json) -> str:
+    """Return the noise floor in one sentence, with where it comes from and any caveat."""
+    if noise["value"] is None:
+        return f"The noise floor was {not_measured(noise['reason'])}."
+    processes = noise["num_processes"]
+    where = f"in {plural(processes, 'fresh process')}" if processes == 1 else f"in {processes} fresh processes"
+    origin = where if processes else "in the test's own process"
+    caveat = f" ({clean(noise['reason'])})" if noise["reason"] else ""
+    return f"Noise floor {format_percent(noise['value'])}, measured {origin}{caveat}."

@@ -1,0 +1,50 @@
+"""List the machine, the versions and the settings of a run, in groups of names and values."""
+
+from collections.abc import Sequence
+
+from speedclaims.report.model.formatting import Json, clean, format_figure, format_setting, words
+
+Groups = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+"""Titles, each with its names and values."""
+
+
+def settings(environment: Json) -> Groups:
+    """Return the machine, the versions and the settings of a run; a group without any is left out."""
+    machine = {
+        "machine": environment["device_name"],
+        "device": environment["device"],
+        "system": environment["os"],
+        "memory_bytes": environment["memory_bytes"],
+        **{f"cpu {words(key)}": value for key, value in environment["cpu"].items()},
+    }
+    for number, gpu in enumerate(environment["gpus"]):
+        machine |= {f"gpu {number} {words(key)}": value for key, value in gpu.items()}
+    versions = {"python": environment["python"]} | {
+        name: "not installed" if version is None else version for name, version in environment["libraries"].items()
+    }
+    groups = {
+        "Machine": machine,
+        "Versions": versions,
+        "Threads": environment["threads"],
+        "Numerical settings": environment["settings"],
+        "Measuring options": environment["options"],
+    }
+    return tuple(
+        (title, tuple(format_setting(key, value) for key, value in group.items()))
+        for title, group in groups.items()
+        if group
+    )
+
+
+def best_rates(ceilings: Sequence[Json]) -> Groups:
+    """Return what the machine was measured to do at most, a group for each framework and device."""
+    return tuple(
+        (
+            f"Measured ceilings ({clean(one['framework'] or 'no framework')}, {clean(one['device'])})",
+            (
+                *((f"matrix product, {clean(kind)}", format_figure(rate)) for kind, rate in one["matmul"].items()),
+                ("copy, read and written", format_figure(one["copy"])),
+            ),
+        )
+        for one in ceilings
+    )

@@ -1,0 +1,212 @@
+"""One record turned into the rows that every rendering shows, so that page, Markdown and terminal cannot disagree."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from speedclaims.record.io import NOT_ASKED
+from speedclaims.report.model.claims import ClaimRow, claim_rows
+from speedclaims.report.model.figures import FigureTable, figure_tables
+from speedclaims.report.model.formatting import (
+    MISSING,
+    VERDICTS,
+    Json,
+    Verdict,
+    clean,
+    format_estimate,
+    not_measured,
+    plural,
+)
+from speedclaims.report.model.ladder import Ladder, ladders
+from speedclaims.report.model.pairs import PairRow, pair_row
+from speedclaims.report.model.phases import ProfiledPair, profiled_pairs
+from speedclaims.report.model.sentences import (
+    Count,
+    arithmetic_sentence,
+    certainty,
+    commit_words,
+    confidence_words,
+    count_verdicts,
+    device_words,
+    machine_line,
+    noise_sentence,
+)
+from speedclaims.report.model.settings import best_rates, settings
+
+_HOLDS: Final = ("confirmed", "consistent")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One arithmetic claim, recomputed from the document's own figures."""
+
+    id: str
+    source: str
+    text: str
+    claimed: str
+    recomputed: str
+    formula: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class ValueRow:
+    """One figure that a test measured itself, or the reason why there is none."""
+
+    title: str
+    name: str
+    under: str
+    told: str
+    details: str
+    is_measured: bool
+    is_claimed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything that a rendering of one record shows.
+
+    ``claims`` and ``counts`` are of what is measured; arithmetic is apart, in ``audit`` and ``arithmetic``, so
+    that a machine is not credited with a document's sums.
+    """
+
+    headline: str
+    opening: str
+    counts: tuple[Count, ...]
+    arithmetic: tuple[Count, ...]
+    arithmetic_sentence: str
+    phrases: tuple[str, ...]
+    machine: str
+    certainty: tuple[str, ...]
+    confidence: str
+    claims: tuple[ClaimRow, ...]
+    pairs: tuple[PairRow, ...]
+    controls: tuple[PairRow, ...]
+    noise: str
+    noise_value: float | None
+    figures: tuple[FigureTable, ...]
+    missing_figures: tuple[str, ...]
+    ladders: tuple[Ladder, ...]
+    profiled: tuple[ProfiledPair, ...]
+    values: tuple[ValueRow, ...]
+    audit: tuple[AuditRow, ...]
+    environment: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    command: str
+    date: str
+    commit: str
+    device_name: str
+
+
+def view_record(record: Json) -> View:
+    """Return the rows of one record, in the order in which they are shown."""
+    run = record["speedclaims"]
+    index_of = {pair["nodeid"]: index for index, pair in enumerate(run["pairs"])}
+    audit = tuple(audit_row(row) for row in run["audit"])
+    measured = _without(run["claims"], {row["id"] for row in run["audit"]})
+    rows = [pair_row(index, pair, run["claims"]) for index, pair in enumerate(run["pairs"])]
+    evidence_of = {
+        pair["nodeid"]: row.as_evidence(device_words(run["environment"], pair["device"]))
+        for pair, row in zip(run["pairs"], rows, strict=True)
+        if row.speedup
+    }
+    pairs = tuple(row for row in rows if not row.is_control)
+    is_asked = any(claim["reason"] != NOT_ASKED for claim in measured)
+    counts = count_verdicts(measured) if is_asked else ()
+    claimed = {claim["pair"] for claim in run["claims"]}
+    values = tuple(_value_row(row, is_claimed=row["nodeid"] in claimed) for row in run.get("figures", ()))
+    opening = _opening(counts, pairs, values)
+    sentence = arithmetic_sentence([row.verdict.word for row in audit])
+    tables, missing = figure_tables(run["pairs"], [row.name for row in rows])
+    phrases = tuple(count.phrase for count in counts) or _pair_phrases(pairs)
+    return View(
+        headline=f"{_sentence(opening, phrases)} {sentence}".strip(),
+        opening=opening,
+        counts=counts,
+        arithmetic=count_verdicts(run["audit"]),
+        arithmetic_sentence=sentence,
+        phrases=phrases,
+        machine=machine_line(record),
+        certainty=certainty(run),
+        confidence=confidence_words(run["pairs"]),
+        claims=claim_rows(measured, index_of, evidence_of),
+        pairs=pairs,
+        controls=tuple(row for row in rows if row.is_control),
+        noise=noise_sentence(run["noise_floor"]),
+        noise_value=run["noise_floor"]["value"],
+        figures=tables,
+        missing_figures=missing,
+        ladders=ladders(run["pairs"], run["noise_floor"]["value"]),
+        profiled=profiled_pairs(run["pairs"]),
+        values=values,
+        audit=audit,
+        environment=(*settings(run["environment"]), *best_rates(run.get("ceilings", ()))),
+        command=clean(run["environment"]["command"]),
+        date=clean(record["datetime"])[:16].replace("T", " "),
+        commit=commit_words(run["environment"]),
+        device_name=clean(run["environment"]["device_name"]),
+    )
+
+
+def _value_row(row: Json, *, is_claimed: bool) -> ValueRow:
+    unit = "" if row["unit"] == "1" else row["unit"]
+    found = row["value"] is not None
+    told = (
+        str(format_estimate(row["value"], row["low"], row["high"], unit=unit)) if found else not_measured(row["reason"])
+    )
+    under = " · ".join(clean(part) for part in (row["family"], row["preset"], row["device"]) if part)
+    return ValueRow(
+        title=clean(row["title"]),
+        name=clean(row["name"]),
+        under=under,
+        told=told,
+        details="; ".join(map(clean, row["details"])),
+        is_measured=found,
+        is_claimed=is_claimed,
+    )
+
+
+def _without(claims: Sequence[Json], audited: set[str]) -> list[Json]:
+    """Return the claims that stand in no audit row."""
+    return [claim for claim in claims if claim["kind"] != "arithmetic" or claim["id"] not in audited]
+
+
+def _opening(counts: Sequence[Count], pairs: Sequence[PairRow], values: Sequence[ValueRow]) -> str:
+    total = sum(count.number for count in counts)
+    holding = sum(count.number for count in counts if count.verdict.word in _HOLDS)
+    judged = sum(count.number for count in counts if count.verdict.word != MISSING)
+    if total and not judged:
+        return f"None of {plural(total, 'claim')} could be judged on this machine"
+    if total:
+        return f"{holding} of {plural(judged, 'claim')} judged on this machine {'holds' if judged == 1 else 'hold'}"
+    if pairs:
+        measured = sum(pair.speedup is not None for pair in pairs)
+        return f"{measured} of {plural(len(pairs), 'pair')} measured on this machine"
+    if values:
+        measured = sum(value.is_measured for value in values)
+        return f"{measured} of {plural(len(values), 'figure')} measured on this machine"
+    return "Nothing was measured on this machine"
+
+
+def _pair_phrases(pairs: Sequence[PairRow]) -> tuple[str, ...]:
+    """Return how the pairs came out; only pairs of the same work can be faster or slower."""
+    measured = [pair for pair in pairs if pair.speedup is not None]
+    same = [pair for pair in measured if pair.work == "same"]
+    faster = sum(pair.low is not None and pair.low > 1 for pair in same)
+    slower = sum(pair.high is not None and pair.high < 1 for pair in same)
+    phrases = (
+        (faster, "faster"),
+        (slower, "slower"),
+        (len(same) - faster - slower, "with no clear difference"),
+        (len(measured) - len(same), "of less or different work"),
+    )
+    return tuple(f"{number} {word}" for number, word in phrases if number)
+
+
+def _sentence(opening: str, phrases: Sequence[str]) -> str:
+    return f"{opening}: {', '.join(phrases)}." if phrases else f"{opening}."
+
+
+def audit_row(row: Json) -> AuditRow:
+    """Return one row of the record's audit for showing."""
+    keys = ("id", "source", "text", "claimed", "recomputed", "formula")
+    return AuditRow(**{key: clean(row[key]) for key in keys}, verdict=VERDICTS[row["verdict"]])

@@ -1,0 +1,1 @@
+"""Print the report in a terminal."""

@@ -1,0 +1,176 @@
+"""Render the gate's result for a terminal: a table of changes, what could not be compared, and the verdict."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from speedclaims.gate.compare import Change, Gate
+from speedclaims.report.model.formatting import Json, Verdict, clean, format_percent, format_ratio, plural
+from speedclaims.report.model.sentences import commit_words
+from speedclaims.report.terminal.layout import BOLD, MIN_WIDTH, MUTED, TONES, Layout, printed, to_ascii
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+_NARROW: Final = 76
+_WIDE: Final = 124
+
+CHANGES: Final = {
+    "regressed": Verdict("regressed", "✗", "x", "bad", "the loss lies above 0 and above half of what fails"),
+    "ambiguous": Verdict("ambiguous", "◆", "?", "open", "the noise hides whether the speedup was lost"),
+    "held": Verdict("held", "✓", "+", "good", "a loss as large as what fails is ruled out"),
+    "improved": Verdict("improved", "▲", "^", "more", "the whole interval of the loss lies below 0"),
+    "missing": Verdict("missing", "✗", "x", "bad", "in the base, not in this run"),
+    "renamed": Verdict("renamed", "✗", "x", "bad", "missing, and one that looks alike is new"),
+    "not_measured": Verdict("not measured", "✗", "x", "bad", "in the base, now without a speedup"),
+    "reconfigured": Verdict("reconfigured", "✗", "x", "bad", "configured differently from the base"),
+    "withheld": Verdict("withheld", "✗", "x", "bad", "its equivalence check failed"),
+    "new": Verdict("new", "○", "-", "none", "not in the base"),
+    "no_base": Verdict("no base", "○", "-", "none", "in the base without a speedup"),
+}
+"""Every verdict of the gate, in the order in which counts are given."""
+
+_MEND: Final = (
+    "A pair that is gone or changed on purpose: save a new base (--benchmark-autosave, or keep the record.json of "
+    "--speedup-report)."
+)
+
+
+def gate_summary(gate: Gate, base: str, width: int, *, color: bool, unicode: bool = True) -> str:
+    """Return the comparison with a base as a terminal of a width shows it.
+
+    Args:
+        gate: the comparison.
+        base: where the base comes from, for the last lines.
+        width: no line is longer.
+        color: whether escape sequences may be used.
+        unicode: whether characters that ASCII lacks may be used.
+    """
+    layout = Layout(max(width, MIN_WIDTH), unicode)
+    return printed(_parts(gate, base, layout), layout.width, color=color)
+
+
+def base_words(path: Path, record: Json) -> str:
+    """Return where a base comes from: its file, commit and day."""
+    return f"{path} ({commit_words(record['speedclaims']['environment'])}, {record['datetime'][:10]})"
+
+
+def _parts(gate: Gate, base: str, layout: Layout) -> Iterator["Text | Table"]:
+    compared = [change for change in gate.changes if change.base and change.new and change.verdict != "reconfigured"]
+    if layout.width < _NARROW:
+        for change in compared:
+            yield from layout.paragraph(
+                f"{_word(change, layout)}: {_told(change)}", _tone(change), indent="  ", first=""
+            )
+    elif compared:
+        yield _table(compared, layout)
+    for change in gate.changes:
+        if change.problem:
+            yield from layout.paragraph(
+                f"{_word(change, layout)}: {clean(change.nodeid)}: {clean(change.problem)}", _tone(change), "  ", ""
+            )
+    failed, noticed = ("✗", "◆") if layout.unicode else ("x", "?")
+    for claim in gate.lost_claims:
+        yield from layout.paragraph(f"{failed} lost claim: {clean(claim)}", TONES["bad"], "  ", "")
+    for warning in gate.warnings:
+        yield from layout.paragraph(f"{noticed} warning: {clean(warning)}", TONES["open"], "  ", "")
+    yield from _last_lines(gate, base, layout)
+
+
+def _last_lines(gate: Gate, base: str, layout: Layout) -> Iterator["Text"]:
+    yield layout.line(("─" * layout.width, MUTED))
+    yield from layout.paragraph(verdict_sentence(gate), BOLD)
+    if any(change.verdict in {"missing", "renamed", "reconfigured", "not_measured"} for change in gate.changes):
+        yield from layout.paragraph(_MEND)
+    yield from layout.paragraph(f"Compared with {clean(base)}. {floor_sentence(gate)}")
+    yield from layout.paragraph(" ".join([_CHANCE, *(f"{clean(note)}." for note in gate.notes)]), MUTED)
+
+
+_CHANCE: Final = (
+    "A loss is how much longer the after side takes, measured against the before side. The intervals hold together "
+    "at a nominal 99%: chance alone should fail at most 1 in 200 sessions with unchanged code."
+)
+
+
+def verdict_sentence(gate: Gate) -> str:
+    """Return the gate's verdict with its counts: what fails, and what became of the pairs."""
+    counts = Counter(change.verdict for change in gate.changes)
+    told = ", ".join(f"{counts[name]} {CHANGES[name].word}" for name in CHANGES if counts[name])
+    pairs = f"{plural(len(gate.changes), 'pair')}: {told}" if gate.changes else "no pairs"
+    lost = f"; {plural(len(gate.lost_claims), 'lost claim')}" if gate.lost_claims else ""
+    if gate.num_alarms:
+        return f"Gate failed, {plural(gate.num_alarms, 'alarm')}. {pairs}{lost}."
+    if not gate.num_compared:
+        return f"Nothing could be compared. {pairs}."
+    undecided = counts["ambiguous"]
+    but = f", but the noise hides what became of {plural(undecided, 'pair')}" if undecided else ""
+    return f"Gate passed{but}. {pairs}."
+
+
+def floor_sentence(gate: Gate) -> str:
+    """Return what identical code differed by in both sessions, and what that means for the thresholds."""
+    floors = [gate.base_floor, gate.new_floor]
+    told = [format_percent(floor) for floor in floors]
+    known = [floor for floor in floors if floor is not None]
+    smallest = min((change.percent for change in gate.changes), default=None)
+    hidden = known and smallest is not None and 100 * max(known) > smallest / 2
+    end = f", more than half of the {smallest:g}% that fail: smaller losses may go unseen" if hidden else ""
+    return f"Noise floor {told[0]} in the base, {told[1]} now{end}."
+
+
+def _table(changes: Sequence[Change], layout: Layout) -> "Table":
+    from rich.table import Table  # noqa: PLC0415 - rich is imported only to print
+
+    table = Table(
+        box=None, width=layout.width, show_header=True, pad_edge=False, padding=(0, 2, 0, 0), header_style=MUTED
+    )
+    table.add_column("pair", ratio=1, overflow="fold")
+    arrow = "→" if layout.unicode else "->"
+    for title in (f"base {arrow} now", "loss", "fails at", "verdict"):
+        table.add_column(title, no_wrap=True)
+    for change in changes:
+        cells = (_speedups(change, layout), _loss(change), f"{change.percent:g}%")
+        table.add_row(
+            _text(clean(change.name), layout, BOLD),
+            *(_text(cell, layout) for cell in cells),
+            _text(_word(change, layout), layout, _tone(change)),
+        )
+    return table
+
+
+def _speedups(change: Change, layout: Layout) -> str:
+    ratios = [ratio for ratio in (change.base, change.new) if ratio is not None]
+    if layout.width >= _WIDE:
+        return " → ".join(format_ratio(ratio.speedup, ratio.low, ratio.high) for ratio in ratios)
+    return " → ".join(format_ratio(ratio.speedup) for ratio in ratios)
+
+
+def _loss(change: Change) -> str:
+    loss = change.loss
+    if loss is None:
+        return "-"
+    value, low, high = (100 * end for end in (loss.value, loss.low, loss.high))
+    digits = 1 if high - low >= 0.2 else 2
+    return f"{value:+.{digits}f}% [{low:+.{digits}f}, {high:+.{digits}f}]"
+
+
+def _told(change: Change) -> str:
+    ratios = [format_ratio(ratio.speedup, ratio.low, ratio.high) for ratio in (change.base, change.new) if ratio]
+    return f"{clean(change.name)}: {' → '.join(ratios)}, loss {_loss(change)}, fails at {change.percent:g}%"
+
+
+def _word(change: Change, layout: Layout) -> str:
+    shown = CHANGES[change.verdict]
+    return f"{shown.symbol if layout.unicode else shown.ascii_symbol} {shown.word}"
+
+
+def _tone(change: Change) -> str:
+    return TONES[CHANGES[change.verdict].tone]
+
+
+def _text(text: str, layout: Layout, style: str = "") -> "Text":
+    from rich.text import Text  # noqa: PLC0415 - rich is imported only to print
+
+    return Text(text if layout.unicode else to_ascii(text), style=style)

@@ -1,0 +1,380 @@
+"""One run's pairs, claims and record: what the hooks of the plugin collect and write."""
+
+import math
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from speedclaims.markers import CLAIM, EVIDENCE, claim_names, gate_percent, measures
+from speedclaims.measure import child_process
+from speedclaims.record.io import NOT_ASKED
+
+if TYPE_CHECKING:
+    from speedclaims.claims.ledger import Claim, Ledger
+    from speedclaims.measure.interleave import Measurement
+
+INI_CLAIMS = "speedup_claims"
+DEFAULT_LEDGER = "claims.toml"
+
+KEY = pytest.StashKey["SpeedSession"]()
+
+
+class SpeedSession:
+    """Collect what one pytest run measures, and the ledgers that judge it."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        """Start empty; ledgers are read when tests have been collected."""
+        self.config = config
+        self.pairs: dict[str, dict[str, Any]] = {}
+        self.figures: dict[str, dict[str, Any]] = {}
+        self.reasons: dict[str, str] = {}
+        self.num_others_passed = 0
+        self.wanted: set[str] = set()
+        self._began = perf_counter()
+        self.ceilings: dict[tuple[str | None, str], dict[str, Any]] = {}
+        self.measurements: dict[str, list[Measurement]] = {}
+        self.budgets: dict[str, float] = {}
+        self.changed: Callable[[], object] = lambda: None
+        self._put_off: list[tuple[str, Callable[[Sequence[str]], object]]] = []
+        self._ledgers: dict[Path, Ledger] = {}
+        self._judges: dict[tuple[Path, str], list[str]] = {}
+        self._evidence: dict[tuple[Path, str], list[str]] = {}
+        self._audits: dict[Path, list[dict[str, Any]]] = {}
+        self._record: dict[str, Any] | None = None
+        self._section: dict[str, Any] | None = None
+
+    @property
+    def passes(self) -> Sequence[str]:
+        """The passes that ``--speedup-passes`` asks for."""
+        passes: Sequence[str] = self.config.getoption("speedup_passes")
+        return passes
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    @property
+    def seconds_left(self) -> float:
+        """Return the seconds left of ``--speedup-total-time``, infinite without that option."""
+        return math.inf if self.total_s is None else self.total_s - (perf_counter() - self._began)
+
+    @property
+    def total_s(self) -> float | None:
+        """``--speedup-total-time``."""
+        total: float | None = self.config.getoption("speedup_total_time")
+        return total
+
+    @property
+    def time_is_up(self) -> str:
+        """The reason for what was not measured any more."""
+        return f"the run's time was up (--speedup-total-time {self.total_s:g})"
+
+    def share_s(self, nodeid: str) -> float:
+        """Return the seconds that a test's pair may take: its budget, else its share of what is left.
+
+        Whoever knows what tests cost and what they are worth gives them budgets; others get equal shares.
+        """
+        left = max(0.0, self.seconds_left)
+        if nodeid in self.budgets:
+            return min(left, self.budgets[nodeid])
+        return left / max(1, len(self.open_tests))
+
+    @property
+    def open_tests(self) -> list[str]:
+        """The tests with a pair or a figure that have not ended, or never ran."""
+        return sorted(self.wanted - self.rows.keys() - self.reasons.keys())
+
+    # -- collection ----------------------------------------------------------------------------------------------
+
+    def collect(self, items: Sequence[pytest.Item]) -> None:
+        """Find the ledgers of the collected tests, check that markers and claims belong together, and audit them.
+
+        Raises:
+            pytest.UsageError: a marker without a claim, a claim without a test, or a ledger that cannot be used.
+        """
+        for marker, noted in ((CLAIM, self._judges), (EVIDENCE, self._evidence)):
+            marked = [(item, name) for item in items for name in claim_names(item, marker)]
+            for item, name in marked:
+                noted.setdefault((self._ledger_with(item, name).path, name), []).append(item.nodeid)
+        for item in items:
+            if measures(item):
+                self._ledger_of(item)
+                gate_percent(item)  # a wrong marker is reported before anything is measured
+        for ledger in self._ledgers.values():
+            self._refuse_orphans(ledger)
+        reports = not hasattr(self.config, "workerinput") and child_process.job_of(self.config) is None
+        if self._ledgers and reports:
+            self._audit()
+
+    def _ledger_with(self, item: pytest.Item, name: str) -> "Ledger":
+        """Return a test's ledger, which holds the measured claim that a marker of the test names.
+
+        Raises:
+            pytest.UsageError: there is no ledger, no such claim, or the claim is arithmetic.
+        """
+        ledger = self._ledger_of(item)
+        if ledger is None:
+            msg = (
+                f"{item.nodeid}: the claim {name!r} has no ledger: put a {DEFAULT_LEDGER} beside the test or name "
+                f"one by the ini option {INI_CLAIMS}"
+            )
+            raise pytest.UsageError(msg)
+        if name not in ledger.claims:
+            msg = f"{item.nodeid}: no claim {name!r} in {ledger.path}: add it there or correct the marker"
+            raise pytest.UsageError(msg)
+        if ledger.claims[name].kind == "arithmetic":
+            msg = (
+                f"{item.nodeid}: the claim {name!r} of {ledger.path} is arithmetic: its audit function judges it, "
+                "no test does: remove the marker"
+            )
+            raise pytest.UsageError(msg)
+        return ledger
+
+    def _audit(self) -> None:
+        """Recompute the arithmetic claims of the ledgers before anything is measured, so that a bad one fails early."""
+        from speedclaims.claims.audit import audit_rows  # noqa: PLC0415
+        from speedclaims.claims.ledger import LedgerError  # noqa: PLC0415
+
+        for path, ledger in self._ledgers.items():
+            try:
+                self._audits[path] = audit_rows(ledger)
+            except LedgerError as error:
+                raise pytest.UsageError(str(error)) from None
+
+    def _refuse_orphans(self, ledger: "Ledger") -> None:
+        """Refuse a claim that no test judges, where the run has collected all tests that could."""
+        folder = ledger.path.parent
+        roots = [Path(str(argument).split("::")[0]) for argument in self.config.args]
+        whole = [root if root.is_absolute() else self.config.invocation_params.dir / root for root in roots]
+        if not any(folder.resolve().is_relative_to(root.resolve()) for root in whole):
+            return
+        for name, claim in ledger.claims.items():
+            if claim.kind == "measured" and (ledger.path, name) not in self._judges:
+                msg = f"{ledger.path}: no test judges the claim {name!r}: mark one with @pytest.mark.{CLAIM}({name!r})"
+                raise pytest.UsageError(msg)
+
+    def _ledger_of(self, item: pytest.Item) -> "Ledger | None":
+        path = self._ledger_path(item)
+        if path is None:
+            return None
+        if path not in self._ledgers:
+            from speedclaims.claims.ledger import LedgerError, load_ledger  # noqa: PLC0415
+
+            try:
+                self._ledgers[path] = load_ledger(path)
+            except LedgerError as error:
+                raise pytest.UsageError(str(error)) from None
+        return self._ledgers[path]
+
+    def _ledger_path(self, item: pytest.Item) -> Path | None:
+        named: str | None = self.config.getini(INI_CLAIMS)
+        if named:
+            base = self.config.inipath.parent if self.config.inipath else self.config.rootpath
+            return base / named
+        folder, root = item.path.parent, self.config.rootpath
+        while True:
+            if (folder / DEFAULT_LEDGER).is_file():
+                return folder / DEFAULT_LEDGER
+            if folder in (root, folder.parent):
+                return None
+            folder = folder.parent
+
+    # -- measuring -----------------------------------------------------------------------------------------------
+
+    def claims_of(self, item: pytest.Item, work: str) -> list["Claim"]:
+        """Return the claims that a test's markers name.
+
+        Raises:
+            ValueError: a claim is about other work than the pair measures; they are never mixed in one figure.
+        """
+        ledger = self._ledger_of(item)
+        claims = [ledger.claims[name] for name in claim_names(item)] if ledger else []
+        for claim in claims:
+            if claim.work != work:
+                msg = f"the claim {claim.id!r} is about {claim.work} work, the pair measures {work} work"
+                raise ValueError(msg)
+        return claims
+
+    def add_row(self, item: pytest.Item, row: dict[str, Any]) -> None:
+        """Keep a pair's or figure's row, and leave it on its test, whose report carries it to an xdist controller."""
+        item.stash[ROW] = row
+        self._keep(item.nodeid, row)
+        self.changed()
+
+    def _keep(self, nodeid: str, row: dict[str, Any]) -> None:
+        self._record = self._section = None
+        (self.figures if "value" in row else self.pairs)[nodeid] = row
+
+    def put_off(self, names: Sequence[str], add: Callable[[Sequence[str]], object]) -> None:
+        """Keep passes of a pair for the time after all pairs; `add` measures some of them and adds them to the row."""
+        self._put_off += [(name, add) for name in names]
+
+    def catch_up(self) -> None:
+        """Measure the passes that were put off, as long as time is left: the costly ones, `cold` and stages, last."""
+        put_off, self._put_off = sorted(self._put_off, key=_lateness), []
+        for (_, add), group in groupby(put_off, key=lambda one: (_lateness(one), one[1])):
+            add([name for name, _ in group])
+            self._record = self._section = None
+            self.changed()
+
+    def ceilings_of(self, framework: str | None, device: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return what the machine does at most, measured once in a run for each framework and device."""
+        if (framework, device) not in self.ceilings:
+            self.ceilings[framework, device] = measure()
+        return self.ceilings[framework, device]
+
+    def judge(self, claim: "Claim", row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the verdict row of a claim for a pair."""
+        from speedclaims.claims.verdict import judge  # noqa: PLC0415
+
+        return judge(claim, row)
+
+    def take(self, report: pytest.TestReport) -> None:
+        """Take a finished test's row and outcome from its report."""
+        self._record = self._section = None
+        row: dict[str, Any] | None = getattr(report, ATTRIBUTE, None)
+        if row is not None:
+            self._keep(report.nodeid, row)
+        if report.skipped and isinstance(report.longrepr, tuple):
+            self.reasons[report.nodeid] = _without_prefix(str(report.longrepr[2]))
+        elif report.failed and report.nodeid not in self.rows:
+            self.reasons[report.nodeid] = "the test failed before it was measured"
+        if report.when == "call" and report.passed and row is None:
+            self.num_others_passed += 1
+
+    # -- the record ----------------------------------------------------------------------------------------------
+
+    @property
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """The rows of pairs and figures by node id."""
+        return {**self.pairs, **self.figures}
+
+    @property
+    def measured_nothing(self) -> bool:
+        """Whether there were pairs to measure, none was, and no other test passed either."""
+        speedups = [row["speedup"] for row in self.pairs.values()]
+        values = [row["value"] for row in self.figures.values()]
+        any_measured = any(number is not None for number in speedups + values)
+        return bool(self.wanted or self.rows) and not any_measured and self.num_others_passed == 0
+
+    @property
+    def refuted(self) -> bool:
+        """Whether a claim is refuted: measured below what it says, or inconsistent with its own figures."""
+        return any(claim["verdict"] in ("below", "inconsistent") for claim in self.section()["claims"])
+
+    def section(self) -> dict[str, Any]:
+        """Return the record's ``speedclaims`` section, of the tests that have ended."""
+        if self._section is None:
+            self._section = self._make_section()
+        return self._section
+
+    def _make_section(self) -> dict[str, Any]:
+        from speedclaims.record import io as record  # noqa: PLC0415
+        from speedclaims.recorders import environment  # noqa: PLC0415
+
+        option = self.config.getoption
+        pairs = list(self.pairs.values())
+        names = (
+            "speedup_max_time",
+            "speedup_total_time",
+            "speedup_precision",
+            "speedup_confidence",
+            "speedup_processes",
+        )
+        options = {name.removeprefix("speedup_"): option(name) for name in names}
+        return {
+            "schema_version": record.SCHEMA_VERSION,
+            "environment": environment.environment(
+                devices=[row["device"] for row in self.rows.values()],
+                commit=self.config.hook.pytest_benchmark_generate_commit_info(config=self.config),
+                command="pytest " + shlex.join(str(argument) for argument in self.config.invocation_params.args),
+                options={**options, "passes": ",".join(self.passes)},
+            ),
+            "noise_floor": noise_floor(pairs),
+            **({"ceilings": list(self.ceilings.values())} if self.ceilings else {}),
+            "pairs": pairs,
+            "figures": list(self.figures.values()),
+            "not_run": self.open_tests,
+            "claims": self.claim_rows(),
+            "audit": [row for rows in self._audits.values() for row in rows],
+        }
+
+    def claim_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each claim of the ledgers, in their order, and each test that judges it.
+
+        An arithmetic claim needs no test: its row holds the verdict of its audit function.
+        """
+        if not self._ledgers:
+            return []  # without importing what reads one
+        from speedclaims.claims import audit  # noqa: PLC0415
+        from speedclaims.claims.verdict import not_judged  # noqa: PLC0415
+
+        found: list[dict[str, Any]] = []
+        measured = self.rows
+        for ledger in self._ledgers.values():
+            audited = {row["id"]: row for row in audit.claim_rows(ledger, self._audits.get(ledger.path, []))}
+            for name, claim in ledger.claims.items():
+                if name in audited:
+                    found.append(audited[name])
+                    continue
+                nodeids = self._judges.get((ledger.path, name), [])
+                ran = [nodeid for nodeid in nodeids if nodeid in measured or nodeid in self.reasons]
+                judgements: list[dict[str, Any]] = []
+                if not ran:
+                    judgements.append(not_judged(claim, NOT_ASKED, nodeids[0] if nodeids else None))
+                for nodeid in ran:
+                    row = measured.get(nodeid)
+                    judgements.append(
+                        not_judged(claim, self.reasons[nodeid], nodeid) if row is None else self.judge(claim, row)
+                    )
+                evidence = self._measured_evidence(ledger.path, name)
+                found += [{**row, "evidence": evidence} if evidence else row for row in judgements]
+        return found
+
+    def _measured_evidence(self, path: Path, name: str) -> list[str]:
+        """Return the tests whose pairs are evidence about a claim and have a speedup with an interval."""
+        nodeids = dict.fromkeys(self._evidence.get((path, name), []))
+        return [nodeid for nodeid in nodeids if self.pairs.get(nodeid, {}).get("status") == "measured"]
+
+    def record(self) -> dict[str, Any]:
+        """Return the whole record: pytest-benchmark's JSON and the section."""
+        from speedclaims.record import benchmark_rows  # noqa: PLC0415
+
+        if self._record is None:
+            self._record = benchmark_rows.as_json(self.config)
+        return self._record
+
+
+ROW = pytest.StashKey[dict[str, Any]]()
+ATTRIBUTE = "speedclaims_row"
+
+
+def _lateness(put_off: tuple[str, object]) -> int:
+    """Return how late a pass that was put off runs: what costs most and judges nothing comes last."""
+    return ("cold", "stages").index(put_off[0]) + 1 if put_off[0] in ("cold", "stages") else 0
+
+
+def noise_floor(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what two instances of the same side differ by: the farthest end of the control pairs' intervals from 1."""
+    control = [row for row in pairs if row["control"] and row["status"] == "measured"]
+    if not control:
+        short = any(row["control"] and row["status"] == "too_few_rounds" for row in pairs)
+        reason = "the control pair had too few rounds" if short else "no control pair was measured in this run"
+        return {"value": None, "unit": "1", "status": "not_measured", "reason": reason, "num_processes": 0, "pairs": []}
+    ends = [end for row in control for end in (row["low"], row["high"])]
+    num_processes = min(row["num_processes"] for row in control)
+    return {
+        "value": max(max(end, 1 / end) for end in ends) - 1,
+        "unit": "1",
+        "status": "measured",
+        "reason": None if num_processes else "one process only: it understates what differs between processes",
+        "num_processes": num_processes,
+        "pairs": [row["nodeid"] for row in control],
+    }
+
+
+def _without_prefix(reason: str) -> str:
+    return reason.removeprefix("Skipped: ").removeprefix("not_measured: ")

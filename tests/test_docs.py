@@ -1,0 +1,149 @@
+"""The pages in docs/ name tests, files and verdicts that exist."""
+
+import ast
+import functools
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+NOT_SOURCES = {"__pycache__", "build", "dist", "runs"}
+
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`[^`\n]*`")
+INLINE_LINK = re.compile(r"\]\(([^)\s]+)\)")
+REFERENCE_USE = re.compile(r"\]\[([^\]\n]+)\]")
+DEFINITION = re.compile(r"^\[([^\]\n]+)\]: (\S+)$", re.MULTILINE)
+NAMED_TEST = re.compile(r"`(test_\w+)`")
+LINKED_TEST = re.compile(r"\[`(test_\w+)`\]\[([^\]\n]+)\]")
+
+
+@functools.cache
+def sources():
+    """Files of the checkout by name, wherever they are; without hidden folders and what builds and runs leave."""
+    found = {}
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in NOT_SOURCES]
+        for name in names:
+            found.setdefault(name, []).append(Path(folder, name))
+    return found
+
+
+@functools.cache
+def names_of_tests(name):
+    """Names of the test functions in the files of this name."""
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in sources().get(name, []))
+    return {
+        node.name
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+
+
+def prose(text):
+    """Return a page's text without code."""
+    return CODE.sub("", FENCE.sub("", text))
+
+
+def relative_links(text):
+    """Return the targets of a page's links that lead to files, and references that are not defined."""
+    text = prose(text)
+    defined = dict(DEFINITION.findall(text))
+    undefined = [name for name in REFERENCE_USE.findall(DEFINITION.sub("", text)) if name not in defined]
+    targets = [*INLINE_LINK.findall(text), *defined.values()]
+    return [target for target in targets if not re.match(r"[a-z]+:|#", target)], undefined
+
+
+def misnamed(text):
+    """Return the tests that a page names and that are in no file it links them to."""
+    files = {name: Path(target).name for name, target in DEFINITION.findall(text)}
+    linked = LINKED_TEST.findall(text)
+    unlinked = set(NAMED_TEST.findall(text)) - {test for test, _ in linked}
+    return [test for test, name in linked if test not in names_of_tests(files.get(name, ""))] + sorted(unlinked)
+
+
+def listed_verdicts(text):
+    """Return the words of the table under the heading "Verdicts"."""
+    (section,) = re.findall(r"^### Verdicts$(.*?)^#", text, re.MULTILINE | re.DOTALL)
+    return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+
+
+def verdicts_of_records():
+    """Return the verdicts that the record's schema allows."""
+
+    def enums(node):
+        if isinstance(node, dict):
+            allowed = node.get("verdict")
+            yield from allowed.get("enum", []) if isinstance(allowed, dict) else []
+            node = list(node.values())
+        if isinstance(node, list):
+            for each in node:
+                yield from enums(each)
+
+    (path,) = sources()["record.schema.json"]
+    return set(enums(json.loads(path.read_text(encoding="utf-8"))))
+
+
+def words_of_the_plugin():
+    """Return all text constants of the plugin's modules."""
+    folders = {path: path.relative_to(ROOT).parts[:-1] for paths in sources().values() for path in paths}
+    trees = (
+        ast.parse(path.read_text(encoding="utf-8"))
+        for path, parts in folders.items()
+        if path.suffix == ".py" and "speedclaims" in parts and "tests" not in parts
+    )
+    return {
+        node.value
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+@pytest.fixture(scope="module")
+def properties():
+    return (DOCS / "properties.md").read_text(encoding="utf-8")
+
+
+def test_every_property_has_its_heading_and_a_test(properties):
+    headings = re.findall(r"^### (\d+)\. .*$", properties, re.MULTILINE)
+    assert [int(number) for number in headings] == list(range(1, 44))
+    sections = re.split(r"^##+ .*$", properties, flags=re.MULTILINE)
+    titles = re.findall(r"^##+ .*$", properties, re.MULTILINE)
+    for title, section in zip(titles, sections[1:], strict=True):
+        assert LINKED_TEST.search(section) or not title.startswith("### "), title
+
+
+def test_every_test_that_the_properties_name_exists(properties):
+    assert len(LINKED_TEST.findall(properties)) >= 43
+    assert misnamed(properties) == []
+
+
+def test_a_test_that_does_not_exist_is_noticed(properties):
+    assert misnamed(properties.replace("`test_21_", "`test_121_")) != []
+    assert misnamed(properties + "\n`test_of_nothing`\n") == ["test_of_nothing"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_to_a_file(page):
+    targets, undefined = relative_links(page.read_text(encoding="utf-8"))
+    assert undefined == []
+    assert [target for target in targets if not (page.parent / target.partition("#")[0]).exists()] == []
+
+
+def test_links_are_found_but_for_those_in_code():
+    text = "[a](b.md) [`c`][d] ![e](f.png) `[g](h.md)` [i](https://j.k)\n```\n[l](m.md)\n```\n\n[d]: n.py\n[o][p]\n"
+    assert relative_links(text) == (["b.md", "f.png", "n.py"], ["p"])
+
+
+def test_the_verdicts_of_the_vocabulary_are_those_of_the_code():
+    listed = listed_verdicts((DOCS / "vocabulary.md").read_text(encoding="utf-8"))
+    assert len(listed) == len(set(listed))
+    assert set(listed) == verdicts_of_records()
+    assert set(listed) <= words_of_the_plugin()

@@ -1,0 +1,1 @@
+"""Code that all families share, of no framework."""

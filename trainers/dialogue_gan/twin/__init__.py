@@ -1,1 +1,0 @@
-"""The dialogue GAN's networks, losses and steps in PyTorch; `trainers.dialogue_gan.torch_twin` is the way in."""

@@ -1,0 +1,95 @@
+"""Loaders whose order depends on the seed and the epoch alone, for PyTorch."""
+
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, cast
+
+import torch
+from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset
+
+from trainers.pytorch.randomness import derived_seed
+
+__all__ = ["EpochSampler", "make_loader", "prepare_worker", "stop_workers"]
+
+
+class EpochSampler(RandomSampler):
+    """A random order of the rows that depends on the seed and the epoch alone.
+
+    A generator that runs on from epoch to epoch would give another order to a loader whose workers persist, for that
+    one draws from it at other times. Reseeding at the start of every epoch makes the order the same for all of them,
+    and lets a training that was interrupted continue in the middle of an epoch.
+
+    Args:
+        data_source: what is drawn from.
+
+    """
+
+    def __init__(self, data_source: Dataset[Any]) -> None:
+        """Stand at the first row of epoch 0 of seed 0."""
+        super().__init__(cast("Subset[Any]", data_source), generator=torch.Generator())
+        self.dataset = data_source
+        self.seek(seed=0, epoch=0, num_done=0)
+
+    def seek(self, seed: int, epoch: int, num_done: int) -> None:
+        """Let the next iteration run through `epoch` of a training with `seed`, without its first `num_done` rows."""
+        self._order_seed, self._num_done = derived_seed(seed, epoch), num_done
+
+    def __iter__(self) -> Iterator[int]:
+        """Row numbers of the epoch, from where `seek` put it."""
+        cast("torch.Generator", self.generator).manual_seed(self._order_seed)
+        return itertools.islice(super().__iter__(), self._num_done, None)
+
+
+def make_loader(  # noqa: PLR0913 - what a loader consists of
+    dataset: Dataset[Any],
+    batch_size: int,
+    *,
+    sampler: EpochSampler | None = None,
+    num_workers: int = 0,
+    persistent_workers: bool = False,
+    collate: Callable[[list[Any]], Any] | None = None,
+) -> DataLoader[Any]:
+    """Loader of batches in the sampler's order or, without one, in the data's, put together by `collate` or by PyTorch.
+
+    Persistent workers are asked for only where there are workers: PyTorch raises otherwise.
+    """
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=num_workers,
+        persistent_workers=persistent_workers and num_workers > 0,
+        # The loader draws a seed for its workers at every epoch. From the global generator, which it takes
+        # otherwise, that draw would shift the dropout masks; no worker here draws anything.
+        generator=torch.Generator(),
+        worker_init_fn=prepare_worker,
+        collate_fn=collate,
+    )
+
+
+def prepare_worker(_: int) -> None:
+    """Let a worker process out of the group that a Ctrl-C goes to: the training process says when to stop.
+
+    One that stops while it takes a batch hangs up on its workers in the middle of a word, and the thread in them that
+    hands batches over would tell the terminal about it.
+    """
+    os.setpgid(0, 0)
+    sys.excepthook = _unless_hung_up
+
+
+def _unless_hung_up(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if not issubclass(kind, EOFError | ConnectionError):
+        sys.__excepthook__(kind, error, traceback)
+
+
+def stop_workers(loader: DataLoader[Any]) -> None:
+    """Stop the workers that a loader keeps between epochs, if it has any."""
+    # Only the iterator can stop them, and the loader has no public way to reach it. Waiting for the garbage
+    # collector instead leaves processes behind for as long as anything refers to the loader.
+    iterator = getattr(loader, "_iterator", None)
+    if iterator is not None:
+        iterator._shutdown_workers()  # noqa: SLF001 - see above
+        loader._iterator = None  # noqa: SLF001 - see above

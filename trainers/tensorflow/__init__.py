@@ -1,0 +1,1 @@
+"""Code that the TensorFlow family uses."""

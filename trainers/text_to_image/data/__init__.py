@@ -1,0 +1,1 @@
+"""Images with captions: read, decoded, cached, embedded, and made up."""
