@@ -17,7 +17,7 @@ IMAGES = {"tiny": 16, "smoke": 32, "default": 512}
 """Images of one call where the batch sizes differ: a multiple of both."""
 
 
-LOADER_BOUND, TWICE_THE_IMAGES = 3.6, 6.5
+LOADER_BOUND, TWICE_THE_IMAGES = 4.6, 8.5
 """Times `--speedup-max-time` that six double rounds take where decoding sets the pace, of 256 and of 512 images."""
 
 

@@ -262,7 +262,8 @@ def pretended(monkeypatch):
 
 
 def rows(out):
-    return [json.loads(line) for line in (out / "probe.jsonl").read_text(encoding="utf-8").splitlines()]
+    found = [json.loads(line) for line in (out / "probe.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [row for row in found if "begun" not in row]
 
 
 def test_every_check_runs_and_fails_for_itself(pretended, tmp_path):
@@ -438,3 +439,31 @@ def test_what_is_wrong_in_values_is_not_judged_where_the_device_computes_none(pr
     assert printed[-1].startswith("1 of 3 checks passed, 1 not judged in")
     monkeypatch.setattr(probe, "device_computes", lambda: True)
     assert probe.probe(tmp_path, "tiny", printed.append, compile_ahead=False) == 2
+
+
+def test_a_check_that_ends_its_process_costs_itself_alone(tmp_path, monkeypatch):
+    file, asked = tmp_path / "probe.jsonl", []
+
+    def run(command, **options):
+        asked.append(command)
+        done = probe._checks_in(file)[1]
+        for name in ("one", "two", "three"):
+            if name not in done:
+                probe._append(file, {"begun": name})
+                if name == "two":
+                    return types.SimpleNamespace(returncode=-11)
+                probe._append(file, {"check": name, "outcome": "ok"})
+        return types.SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(probe.subprocess, "run", run)
+    assert probe.probe_safely(tmp_path, "tiny", {}) == 1
+    assert len(asked) == 2
+    assert "--go-on" in asked[0]
+    assert [(row["check"], row["outcome"]) for row in rows(tmp_path)] == [
+        ("one", "ok"), ("two", "failed"), ("three", "ok"),
+    ]  # fmt: skip
+
+
+def test_a_machine_without_a_gpu_is_said_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(probe.subprocess, "run", lambda *_, **__: types.SimpleNamespace(returncode=2))
+    assert probe.probe_safely(tmp_path, "tiny", {}) == 2

@@ -200,8 +200,16 @@ def test_a_test_that_is_wanted_less_does_not_take_the_time_of_one_that_fits():
 
 def test_a_test_that_takes_the_rounds_of_another_costs_no_measuring():
     budget = Budget({"epoch": Cost(10, 60), "training": Cost(6, 60, "epoch")})
-    assert budget.cost("training") == Cost(6, 60)
-    assert budget.cost("training", {"epoch": {}}) == Cost(6, 0)
+    assert budget.cost("training").measure_s == 60
+    assert budget.cost("training", {"epoch": {}}).measure_s == 0
+
+
+def test_a_pair_that_ends_early_does_not_make_tests_free():
+    budget = Budget({"quick": Cost(10, 50), "next": Cost(20, 5)})
+    budget.note("quick", took_s=13, measured_s=3)
+    assert budget.cost("next") == Cost(20, 5)
+    budget.note("quick", took_s=3, measured_s=3)
+    assert budget.cost("next").other_s == 10
 
 
 def test_costs_are_corrected_by_what_tests_took():

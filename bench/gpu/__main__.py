@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from bench.gpu import pack  # noqa: E402 - the path is set first: nothing of ours is installed
+from bench.gpu.probe import probe_safely  # noqa: E402 - likewise
+from bench.gpu.runner import Run  # noqa: E402 - likewise
 from speedclaims.record.io import RecordError  # noqa: E402 - likewise
 
 NEEDED = {
@@ -133,14 +135,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the one line that bad input gets
         return 2
     print(f"to {out}", flush=True)  # noqa: T201 - a command
-    if chosen.probe:
-        from bench.gpu.probe import probe  # noqa: PLC0415 - it imports PyTorch
-
-        return 1 if probe(out, chosen.preset) else 0
-    from bench.gpu.runner import Run  # noqa: PLC0415 - as late
-
     paths = [] if carried is None else [carried]
-    return Run(out, 60 * chosen.minutes, chosen.preset, chosen.family or FAMILIES, paths).measure()
+    run = Run(out, 60 * chosen.minutes, chosen.preset, chosen.family or FAMILIES, paths)
+    if chosen.probe:
+        return probe_safely(out, chosen.preset, run.environment)
+    return run.measure()
 
 
 if __name__ == "__main__":

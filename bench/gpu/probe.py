@@ -5,6 +5,7 @@ short line to the terminal. It ends with 0, with 1 where a check failed, and wit
 """
 
 import argparse
+import faulthandler
 import json
 import math
 import os
@@ -14,7 +15,7 @@ import textwrap
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,10 @@ from typing import Any
 from bench.gpu.pack import commit_info
 
 ROOT = Path(__file__).parents[2]
-NO_GPU = 2
+NO_GPU, GPU_LOST = 2, 70
+HUNG_AFTER_S = 60.0
+"""Seconds after which a check is taken for hung; its process is ended with every thread's traceback."""
+
 PRESETS = ("tiny", "smoke", "default")
 _WIDTH = 79
 _MOST_ERROR_LINES = 4
@@ -43,8 +47,14 @@ def _print(text: str) -> None:
     print(text, flush=True)  # noqa: T201 - a command
 
 
-def probe(
-    out: Path, preset: str, log: Log = _print, *, seconds: float = 110.0, compile_ahead: bool | None = None
+def probe(  # noqa: PLR0913 - all but the first two are for its callers here
+    out: Path,
+    preset: str,
+    log: Log = _print,
+    *,
+    seconds: float = 110.0,
+    compile_ahead: bool | None = None,
+    done: Container[str] = (),
 ) -> int:
     """Run the checks one after the other.
 
@@ -55,6 +65,7 @@ def probe(
         seconds: once they have passed, no further check begins; those left are named.
         compile_ahead: whether processes of their own fill the compiler's cache meanwhile, by running the checks that
             compile; by default where there are cores for that.
+        done: names of checks that are not to run.
 
     Returns:
         How many checks failed; `NO_GPU` where there is no CUDA device at all.
@@ -73,7 +84,7 @@ def probe(
     file, look, began = out / "probe.jsonl", Look(preset), time.perf_counter()
     _append(file, {"began": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "preset": preset, "commit": commit_info(ROOT)})
     num_failed = num_unjudged = 0
-    waiting = list(CHECKS)
+    waiting = [check for check in CHECKS if check.name not in done]
     computes = device_computes()
     if not computes:
         log("The device computes nothing (1 + 1 is not 2): wrong values are not judged.")
@@ -88,12 +99,17 @@ def probe(
             waited_s = ahead.wait() if check.compiles else 0.0
             if waited_s > _LEAST_SHOWN_S:
                 log(lines("compiling ahead", {"outcome": "ok", "seconds": waited_s})[0])
+            _append(file, {"begun": check.name})
+            faulthandler.dump_traceback_later(HUNG_AFTER_S, exit=True)
             row = _run(check.run, look, computes=computes)
+            faulthandler.cancel_dump_traceback_later()
             num_failed += row["outcome"] == "failed"
             num_unjudged += row["outcome"] == NOT_JUDGED
             _append(file, {"check": check.name, **row})
             for text in lines(check.name, row):
                 log(text)
+            if row["outcome"] == "failed" and _gpu_is_lost():
+                os._exit(GPU_LOST)
     finally:
         ahead.end()
     names = [check.name for check in waiting]
@@ -106,6 +122,49 @@ def probe(
     passed = f"{num_run - num_failed - num_unjudged} of {num_run} checks passed{unjudged}"
     log(f"{passed} in {time.perf_counter() - began:.0f} s; details: {file.name}")
     return num_failed
+
+
+def probe_safely(out: Path, preset: str, environment: Mapping[str, str]) -> int:
+    """Run the checks in processes of their own; after one that ends its process, go on in a fresh one.
+
+    Args:
+        out: as for `probe`.
+        preset: as for `probe`.
+        environment: variables of the processes.
+
+    Returns:
+        The exit code: 0, 1 where a check failed, 2 where there is no GPU.
+    """
+    file, seconds, began, has_died = out / "probe.jsonl", 110.0, time.perf_counter(), False
+    while True:
+        command = [sys.executable, "-m", "bench.gpu.probe", str(out), preset, f"--seconds={seconds:g}", "--go-on"]
+        code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode  # noqa: S603 - ourselves
+        begun, ended = _checks_in(file)
+        died = [name for name in begun if name not in ended]
+        if not died:
+            return max(code, int(has_died)) if code in {0, 1} else code
+        has_died = True
+        error = f"the process that ran it ended with {code}"
+        _append(file, {"check": died[-1], "outcome": "failed", "error": error, "seconds": 0.0})
+        _print(f"{died[-1]:<{_NAME_WIDTH}}FAILED: {error}")
+        seconds = max(0.0, 110.0 - (time.perf_counter() - began))
+
+
+def _checks_in(file: Path) -> tuple[list[str], set[str]]:
+    """Return the checks that have begun, by the file, and those that have ended."""
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+    return [row["begun"] for row in rows if "begun" in row], {row["check"] for row in rows if "check" in row}
+
+
+def _gpu_is_lost() -> bool:
+    """Whether CUDA answers every call of this process with the error of an earlier one."""
+    import torch  # noqa: PLC0415 - as above
+
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
 
 
 def no_gpu() -> str | None:
@@ -152,12 +211,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("preset", nargs="?", choices=PRESETS, default="default", help="sizes (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=110.0, help="begin no check after so long (default: 110)")
     parser.add_argument("--compile", metavar="CHECK", help=argparse.SUPPRESS)
+    parser.add_argument("--go-on", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.compile:
         _compile(given.compile, given.preset)
         return 0
     try:
-        failed = probe(given.out, given.preset, seconds=given.seconds)
+        done = _checks_in(given.out / "probe.jsonl")[1] if given.go_on else ()
+        failed = probe(given.out, given.preset, seconds=given.seconds, done=done)
     except OSError as error:
         parser.error(f"{given.out}: {error.strerror or error}")
     return NO_GPU if no_gpu() is not None else int(failed > 0)

@@ -14,13 +14,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
-RESERVE_S = 20.0
+RESERVE_S = 25.0
 """Seconds at the end of the time for writing the record and its report."""
 
 GPU_LOST = 70
@@ -33,6 +34,8 @@ GRACE_S = 20.0
 """Seconds that a measuring process gets for its record after its time is up."""
 
 _PR_SET_PDEATHSIG = 1
+_MOST_SIGNALS = 4
+_PARENT = "BENCH_GPU_PARENT"
 
 PYTEST_ARGUMENTS = (
     *("bench", "-m", "not ladder and not peers and not growth and not quality", "--device=cuda"),
@@ -93,6 +96,7 @@ class Run:
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PYTHONUNBUFFERED": "1",
+            _PARENT: str(os.getpid()),
         }
 
     def measure(self) -> int:
@@ -108,7 +112,7 @@ class Run:
                 self._keep_for_the_next(notes, continued, code)
                 arguments = [f"--gpu-continue={continued}"]
             self._finish()
-        return code
+        return 1 if code < 0 or code == GPU_LOST else code
 
     def _measure_once(self, arguments: Sequence[str]) -> int:
         total = max(1.0, self.seconds_left - RESERVE_S)
@@ -141,15 +145,20 @@ class Run:
             self.say("the time is up: ending the measuring process")
         except KeyboardInterrupt:
             self.say("interrupted: the record is being written")
-        process.send_signal(signal.SIGINT)
+        interrupted = self.seconds_left > 0
+        for _ in range(_MOST_SIGNALS):
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=GRACE_S / _MOST_SIGNALS)
+                break
         self._end(process)
-        return _INTERRUPTED
+        return _INTERRUPTED if interrupted else 1
 
     @staticmethod
     def _end(process: subprocess.Popen[str]) -> int:
-        """Wait some seconds for a process that ends by itself, then kill it; return its exit code."""
+        """Wait a moment for a process that ends by itself, then kill it; return its exit code."""
         try:
-            return process.wait(timeout=GRACE_S)
+            return process.wait(timeout=GRACE_S / _MOST_SIGNALS)
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()
@@ -243,6 +252,9 @@ def end_with_parent() -> None:
     """Let Linux end this process when the one that started it ends: nobody else would."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.environ.get(_PARENT, str(os.getppid())) != str(os.getppid()):  # it has ended already
+        os._exit(GPU_LOST)
+    os.environ[_PARENT] = str(os.getpid())  # of those that this one starts
 
 
 def warm_up(family: str, preset: str, number: int) -> None:

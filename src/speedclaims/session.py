@@ -39,6 +39,7 @@ class SpeedSession:
         self.ceilings: dict[tuple[str | None, str], dict[str, Any]] = {}
         self.measurements: dict[str, list[Measurement]] = {}
         self.budgets: dict[str, float] = {}
+        self.spent_s: dict[str, float] = {}
         self.changed: Callable[[], object] = lambda: None
         self._put_off: list[tuple[str, Callable[[Sequence[str]], object]]] = []
         self._ledgers: dict[Path, Ledger] = {}
@@ -216,9 +217,11 @@ class SpeedSession:
         """Measure the passes that were put off, as long as time is left: the costly ones, `cold` and stages, last."""
         put_off, self._put_off = sorted(self._put_off, key=_lateness), []
         for (_, add), group in groupby(put_off, key=lambda one: (_lateness(one), one[1])):
+            is_in_time = self.seconds_left > 0
             add([name for name, _ in group])
             self._record = self._section = None
-            self.changed()
+            if is_in_time:
+                self.changed()
 
     def ceilings_of(self, framework: str | None, device: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return what the machine does at most, measured once in a run for each framework and device."""
@@ -272,6 +275,7 @@ class SpeedSession:
         return self._section
 
     def _make_section(self) -> dict[str, Any]:
+        from speedclaims.record import benchmark_rows  # noqa: PLC0415
         from speedclaims.record import io as record  # noqa: PLC0415
         from speedclaims.recorders import environment  # noqa: PLC0415
 
@@ -289,7 +293,7 @@ class SpeedSession:
             "schema_version": record.SCHEMA_VERSION,
             "environment": environment.environment(
                 devices=[row["device"] for row in self.rows.values()],
-                commit=self.config.hook.pytest_benchmark_generate_commit_info(config=self.config),
+                commit=benchmark_rows.commit_info(self.config),
                 command="pytest " + shlex.join(str(argument) for argument in self.config.invocation_params.args),
                 options={**options, "passes": ",".join(self.passes)},
             ),

@@ -6,7 +6,6 @@ memory. More processes repeat those alone, and the record holds the median with 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -277,7 +276,8 @@ class Alone:
     def _memory(self) -> dict[str, Any]:
         from speedclaims.recorders.memory import peak_bytes  # noqa: PLC0415
 
-        return peak_bytes(self.device, partial(time_side, self.sides, self.name, 1))
+        self._prepare()  # what that holds for a moment is not the side's
+        return peak_bytes(self.device, self._call)
 
     def _syncs(self) -> dict[str, Any]:
         from speedclaims.recorders.syncs.record import count_call  # noqa: PLC0415

@@ -9,10 +9,11 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
+
+_COMMIT, _MACHINE = pytest.StashKey[dict[str, Any]](), pytest.StashKey[dict[str, Any]]()
 
 SUPPORTED = ">=5.1,<5.4"
 """The versions of pytest-benchmark that this module works with, as ``pyproject.toml`` asks for them."""
@@ -24,7 +25,7 @@ def enabled(benchmark: Any) -> bool:
     return bool(benchmark.enabled) and not _is_xdist_worker()
 
 
-def why_disabled(config: "pytest.Config") -> str:
+def why_disabled(config: pytest.Config) -> str:
     """Return in words why pytest-benchmark is disabled in this run."""
     if _is_xdist_worker() or config.getoption("dist", "no") != "no":
         return "benchmarks do not run under pytest-xdist"
@@ -36,12 +37,12 @@ def _is_xdist_worker() -> bool:
     return "PYTEST_XDIST_WORKER" in os.environ
 
 
-def session(config: "pytest.Config") -> Any:
+def session(config: pytest.Config) -> Any:
     """Return pytest-benchmark's session."""
     return config._benchmarksession  # type: ignore[attr-defined]  # noqa: SLF001
 
 
-def saved_runs(config: "pytest.Config", wanted: str | None) -> tuple[list[Path], str]:
+def saved_runs(config: pytest.Config, wanted: str | None) -> tuple[list[Path], str]:
     """Return the saved runs that a number or prefix fits (all of them without one), oldest first, and their place.
 
     Raises:
@@ -100,20 +101,35 @@ def _with_side(name: str, side: str) -> str:
     return f"{name[:-1]}-{side}]" if name.endswith("]") else f"{name}[{side}]"
 
 
-def as_json(config: "pytest.Config") -> dict[str, Any]:
+def commit_info(config: pytest.Config) -> dict[str, Any]:
+    """Return pytest-benchmark's information on the commit, asked for once a run: it starts processes."""
+    if _COMMIT not in config.stash:
+        config.stash[_COMMIT] = config.hook.pytest_benchmark_generate_commit_info(config=config)
+    found: dict[str, Any] = config.stash[_COMMIT]
+    return dict(found)
+
+
+def machine_info(config: pytest.Config) -> dict[str, Any]:
+    """Return pytest-benchmark's information on the machine, asked for once a run: it starts processes."""
+    if _MACHINE not in config.stash:
+        config.stash[_MACHINE] = session(config).get_machine_info()
+    found: dict[str, Any] = config.stash[_MACHINE]
+    return dict(found)
+
+
+def as_json(config: pytest.Config) -> dict[str, Any]:
     """Return pytest-benchmark's JSON of this run as it is, also where it has no rows and would write none."""
     from pytest_benchmark.utils import safe_dumps  # noqa: PLC0415 - absent under -p no:benchmark
 
     bench, hook = session(config), config.hook
-    machine_info = bench.get_machine_info()
-    commit_info = hook.pytest_benchmark_generate_commit_info(config=config)
-    hook.pytest_benchmark_update_commit_info(config=config, commit_info=commit_info)
+    commit = commit_info(config)
+    hook.pytest_benchmark_update_commit_info(config=config, commit_info=commit)
     output: dict[str, Any] = hook.pytest_benchmark_generate_json(
         config=config,
         benchmarks=bench.benchmarks,
         include_data=False,
-        machine_info=machine_info,
-        commit_info=commit_info,
+        machine_info=machine_info(config),
+        commit_info=commit,
     )
     hook.pytest_benchmark_update_json(config=config, benchmarks=bench.benchmarks, output_json=output)
     plain: dict[str, Any] = json.loads(safe_dumps(output))  # type: ignore[no-untyped-call] # parameters of tests may be any object
