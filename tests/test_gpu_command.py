@@ -446,7 +446,7 @@ def test_a_check_that_ends_its_process_costs_itself_alone(tmp_path, monkeypatch)
 
     def run(command, **options):
         asked.append(command)
-        done = probe._checks_in(file)[1]
+        done = probe._checks_in(file, 1)[1]
         for name in ("one", "two", "three"):
             if name not in done:
                 probe._append(file, {"begun": name})
@@ -455,12 +455,13 @@ def test_a_check_that_ends_its_process_costs_itself_alone(tmp_path, monkeypatch)
                 probe._append(file, {"check": name, "outcome": "ok"})
         return types.SimpleNamespace(returncode=0)
 
+    probe._append(file, {"check": "one", "outcome": "failed"})  # of an earlier look
     monkeypatch.setattr(probe.subprocess, "run", run)
     assert probe.probe_safely(tmp_path, "tiny", {}) == 1
     assert len(asked) == 2
-    assert "--go-on" in asked[0]
+    assert "--after=1" in asked[0]
     assert [(row["check"], row["outcome"]) for row in rows(tmp_path)] == [
-        ("one", "ok"), ("two", "failed"), ("three", "ok"),
+        ("one", "failed"), ("one", "ok"), ("two", "failed"), ("three", "ok"),
     ]  # fmt: skip
 
 

@@ -136,10 +136,19 @@ def probe_safely(out: Path, preset: str, environment: Mapping[str, str]) -> int:
         The exit code: 0, 1 where a check failed, 2 where there is no GPU.
     """
     file, seconds, began, has_died = out / "probe.jsonl", 110.0, time.perf_counter(), False
+    num_before = len(file.read_text(encoding="utf-8").splitlines()) if file.exists() else 0  # of an earlier look
     while True:
-        command = [sys.executable, "-m", "bench.gpu.probe", str(out), preset, f"--seconds={seconds:g}", "--go-on"]
+        command = [
+            sys.executable,
+            "-m",
+            "bench.gpu.probe",
+            str(out),
+            preset,
+            f"--seconds={seconds:g}",
+            f"--after={num_before}",
+        ]
         code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode  # noqa: S603 - ourselves
-        begun, ended = _checks_in(file)
+        begun, ended = _checks_in(file, num_before)
         died = [name for name in begun if name not in ended]
         if not died:
             return max(code, int(has_died)) if code in {0, 1} else code
@@ -150,9 +159,10 @@ def probe_safely(out: Path, preset: str, environment: Mapping[str, str]) -> int:
         seconds = max(0.0, 110.0 - (time.perf_counter() - began))
 
 
-def _checks_in(file: Path) -> tuple[list[str], set[str]]:
-    """Return the checks that have begun, by the file, and those that have ended."""
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+def _checks_in(file: Path, num_before: int) -> tuple[list[str], set[str]]:
+    """Return the checks that have begun, by the file after some lines, and those that have ended."""
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    rows = [json.loads(line) for line in text.splitlines()[num_before:]]
     return [row["begun"] for row in rows if "begun" in row], {row["check"] for row in rows if "check" in row}
 
 
@@ -211,13 +221,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("preset", nargs="?", choices=PRESETS, default="default", help="sizes (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=110.0, help="begin no check after so long (default: 110)")
     parser.add_argument("--compile", metavar="CHECK", help=argparse.SUPPRESS)
-    parser.add_argument("--go-on", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--after", type=int, metavar="LINES", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.compile:
         _compile(given.compile, given.preset)
         return 0
     try:
-        done = _checks_in(given.out / "probe.jsonl")[1] if given.go_on else ()
+        done = () if given.after is None else _checks_in(given.out / "probe.jsonl", given.after)[1]
         failed = probe(given.out, given.preset, seconds=given.seconds, done=done)
     except OSError as error:
         parser.error(f"{given.out}: {error.strerror or error}")
