@@ -24,7 +24,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "
 
 FRESH = """
 import hashlib, json, sys
-from trainers import checkpoint
+from trainers.common import checkpoint
 from trainers.dialogue_gan import build
 
 trainer = build(sys.argv[1], preset="tiny", log=lambda _: None, seed=5, **json.loads(sys.argv[2]))

@@ -238,7 +238,7 @@ def test_39_all_of_200_flipped_bits_are_refused(saved):
 KILLING = """
 import itertools, os, pathlib, random, signal, sys, time
 import numpy as np
-from trainers import checkpoint
+from trainers.common import checkpoint
 from trainers.contract import BadInput
 
 def save(path, count):

@@ -224,8 +224,8 @@ def test_the_optimized_tier_prints_the_lines_of_the_documents():
 def test_steps_are_compiled_where_the_configuration_or_a_switch_says_so(tier, arguments, steps, monkeypatch):
     asked = []
 
-    def pretended(step, *, dynamic, isolate_recompiles):
-        assert (dynamic, isolate_recompiles) == (False, True)
+    def pretended(step, *, dynamic, isolate_recompiles, options):
+        assert (dynamic, isolate_recompiles, options) == (False, True, None)
         asked.append(step.__name__)
         return step
 
