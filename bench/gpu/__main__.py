@@ -28,7 +28,7 @@ NEEDED = {
     "pytest_benchmark": "pytest-benchmark",
     "attr": "attrs",
 }
-"""What the command cannot do without, by the module that it imports."""
+"""Packages that the command cannot do without, by the module that it imports."""
 
 FAMILIES = ("text_to_image", "tabular_regressor", "dialogue_twin")
 CARRIED = ROOT / ".gpu"

@@ -21,7 +21,7 @@ import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from bench.gpu.pack import commit_info
-from bench.gpu.runner import GPU_LOST, ROOT, end_with_parent
+from bench.gpu.runner import GPU_LOST, ROOT, end_with_parent, gpu_is_lost
 from speedclaims.markers import measures
 from speedclaims.measure import child_process
 from speedclaims.record import files as record_files
@@ -102,7 +102,7 @@ COSTS: Mapping[str, Cost] = {
     f"{_IMAGE}test_document_003_by_the_epoch_in_memory": Cost(5, 6),
     f"{_TABULAR}test_control": Cost(30, 10),
 }
-"""What tests cost, the most wanted first; estimates, until a run on a GPU replaces them."""
+"""Costs of the tests, the most wanted first; estimates, until a run on a GPU replaces them."""
 
 UNKNOWN = Cost(30, 15)
 """Cost of a test that is not in the table; it comes after all that are."""
@@ -281,7 +281,7 @@ class Plan:
             self._print(f"        {_why(report)}"[:_WIDTH])
         if report.failed:
             print(f"\n{report.nodeid}\n{report.longreprtext}", file=sys.__stderr__, flush=True)
-        if report.failed and _gpu_is_lost():
+        if report.failed and gpu_is_lost():
             sys.stdout.flush()
             os._exit(GPU_LOST)
 
@@ -340,15 +340,3 @@ def _why(report: pytest.TestReport) -> str:
 def _end_test(*_: object) -> None:
     """End the test that runs, as its run's time is up: the record must still be written."""
     pytest.skip("not_measured: the run's time was up while it was measured (--minutes)")
-
-
-def _gpu_is_lost() -> bool:
-    """Whether CUDA answers every call of this process with the error of an earlier one."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
-        return False
-    try:
-        torch.cuda.synchronize()
-    except RuntimeError:
-        return True
-    return False

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.gpu.pack import commit_info
+from bench.gpu.runner import GPU_LOST, gpu_is_lost
 
 ROOT = Path(__file__).parents[2]
-NO_GPU, GPU_LOST = 2, 70
+NO_GPU = 2
 HUNG_AFTER_S = 60.0
 """Seconds after which a check is taken for hung; its process is ended with every thread's traceback."""
 
@@ -108,7 +109,7 @@ def probe(  # noqa: PLR0913 - all but the first two are for its callers here
             _append(file, {"check": check.name, **row})
             for text in lines(check.name, row):
                 log(text)
-            if row["outcome"] == "failed" and _gpu_is_lost():
+            if row["outcome"] == "failed" and gpu_is_lost():
                 os._exit(GPU_LOST)
     finally:
         ahead.end()
@@ -164,17 +165,6 @@ def _checks_in(file: Path, num_before: int) -> tuple[list[str], set[str]]:
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     rows = [json.loads(line) for line in text.splitlines()[num_before:]]
     return [row["begun"] for row in rows if "begun" in row], {row["check"] for row in rows if "check" in row}
-
-
-def _gpu_is_lost() -> bool:
-    """Whether CUDA answers every call of this process with the error of an earlier one."""
-    import torch  # noqa: PLC0415 - as above
-
-    try:
-        torch.cuda.synchronize()
-    except RuntimeError:
-        return True
-    return False
 
 
 def no_gpu() -> str | None:

@@ -44,7 +44,7 @@ PYTEST_ARGUMENTS = (
     *("-o", "console_output_style=classic"),
     *("--benchmark-disable-gc", "--benchmark-quiet", "--speedup-passes-last"),
 )
-"""What every measuring process is started with. Plugins are named: nothing of ours is installed."""
+"""Arguments of every measuring process. Plugins are named: nothing of ours is installed."""
 
 SO_FAR, RECORD = "record.partial.json", "record.json"
 
@@ -59,7 +59,7 @@ WARM_UPS: dict[str, tuple[tuple[str, dict[str, bool] | None, str, bool], ...]] =
     ),
     "dialogue_twin": (("optimized", None, "adversarial", False), ("optimized", None, "generator_pretraining", False)),
 }
-"""What compiles, by family: a tier, its switches, a phase, and whether a whole epoch, with a smaller last batch."""
+"""Trainers that compile, by family: tier, switches, phase, and whether an epoch with its smaller last batch."""
 
 
 @dataclass
@@ -255,6 +255,18 @@ def end_with_parent() -> None:
     if os.environ.get(_PARENT, str(os.getppid())) != str(os.getppid()):  # it has ended already
         os._exit(GPU_LOST)
     os.environ[_PARENT] = str(os.getpid())  # of those that this one starts
+
+
+def gpu_is_lost() -> bool:
+    """Whether CUDA answers every call of this process with the error of an earlier one."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
 
 
 def warm_up(family: str, preset: str, number: int) -> None:

@@ -124,7 +124,7 @@ TWIN_OPTIMIZED_SWITCHES = (
     _TEMPERATURE_SCHEDULE,
     _PYTHON_FLOAT_TEMPERATURE,
 )
-"""What the twin's optimized tier adds to its reference: the mechanisms of documents 000 to 002 in PyTorch."""
+"""Switches of the twin's optimized tier: the mechanisms of documents 000 to 002 in PyTorch."""
 
 TWIN_SWITCHES = (
     _INCREMENTAL_DECODING,

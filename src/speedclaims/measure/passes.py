@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from speedclaims.claims.ledger import Claim
 
 PASSES = ("time", "cold", "memory", "syncs", "gpu", "profile")
-"""What can be measured; ``time`` is the pair itself."""
+"""Names of the passes; ``time`` is the pair itself."""
 
 SIDES: tuple[SideName, SideName] = ("before", "after")
 NUM_PROCESSES = 3
