@@ -28,7 +28,7 @@ from speedclaims.recorders import ceilings, memory
 from speedclaims.recorders.flops import count as flops
 from speedclaims.recorders.nvml import devices as nvml
 from speedclaims.recorders.nvml import window as nvml_window
-from speedclaims.recorders.phases import record as phases_record
+from speedclaims.recorders.phases import recorder as phases_record
 from speedclaims.recorders.phases import stopwatch as profile
 from speedclaims.recorders.syncs import torch as syncs_torch
 from trainers.common import checkpoint

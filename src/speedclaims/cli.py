@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from speedclaims import __version__
+from speedclaims.errors import SpeedclaimsError
 from speedclaims.export import FORMATS, export
 from speedclaims.record import files as record_files
 
@@ -27,13 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    from speedclaims.claims.ledger import LedgerError  # noqa: PLC0415
-    from speedclaims.record.io import RecordError  # noqa: PLC0415
-    from speedclaims.report.html.page import ReportError  # noqa: PLC0415
-
     try:
         code: int = options.run(options)
-    except (LedgerError, RecordError, ReportError) as error:
+    except SpeedclaimsError as error:
         print(f"speedclaims: {error}", file=sys.stderr)  # noqa: T201 - this is a command
         return BAD_INPUT
     return code

@@ -18,7 +18,9 @@ from typing import IO, Any
 
 from speedclaims import __version__
 from speedclaims.record import benchmark_rows
-from speedclaims.recorders import environment, memory
+from speedclaims.recorders import environment
+from speedclaims.recorders.recorder import Machine
+from speedclaims.recorders.registry import recorders
 
 TIMEOUT_S = 120.0
 _MARK = "speedclaims-probe:"
@@ -242,29 +244,15 @@ def pytest_benchmark() -> dict[str, Any]:
 
 def _passes(frameworks: Mapping[str, Any], nvml: Mapping[str, Any], benchmark: Mapping[str, Any]) -> dict[str, Any]:
     """Return for each pass and recorded figure whether it is possible here."""
+    importable = any(framework["possible"] for framework in frameworks.values())
+    machine = Machine(
+        frameworks=None if importable else "neither torch nor tensorflow can be imported",
+        torch_on_cuda=frameworks["torch"]["devices"]["cuda"]["reason"],
+        nvml=lambda figure: _no_figure(nvml, figure),
+    )
     timed = benchmark["reason"]
-    cpu_memory = memory.peak_bytes("cpu", lambda: None)["reason"]
-    importable = [name for name, framework in frameworks.items() if framework["possible"]]
-    no_framework = None if importable else "neither torch nor tensorflow can be imported"
-    return {
-        "time": state(timed, _not_offered("time")),
-        "cold": state(timed, _not_offered("cold")),
-        "memory": state(timed, _not_offered("memory"), cpu_memory),
-        "memory_cuda": state(timed, _not_offered("memory"), frameworks["torch"]["devices"]["cuda"]["reason"]),
-        "syncs": state(timed, _not_offered("syncs"), no_framework),
-        "profile": state(timed, _not_offered("profile"), no_framework),
-        "gpu": state(timed, _not_offered("gpu"), _no_figure(nvml, "utilization")),
-        "utilization": state(timed, _not_offered("gpu"), _no_figure(nvml, "utilization")),
-        "power": state(timed, _not_offered("gpu"), _no_figure(nvml, "power")),
-        "energy": state(timed, _not_offered("gpu"), _no_figure(nvml, "energy")),
-    }
-
-
-def _not_offered(name: str) -> str | None:
-    """Return that this version has no such pass, where it has none."""
-    from speedclaims.measure.passes import PASSES  # noqa: PLC0415 - it imports pytest
-
-    return None if name in PASSES else f"speedclaims {__version__} has no pass {name}"
+    lines = {line: why for one in recorders().values() for line, why in one.obstacles(machine).items()}
+    return {"time": state(timed)} | {line: state(timed, *why) for line, why in lines.items()}
 
 
 def _no_figure(nvml: Mapping[str, Any], figure: str) -> str | None:

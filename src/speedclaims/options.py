@@ -72,11 +72,15 @@ def _count(text: str) -> int:
 
 
 def _passes(text: str) -> tuple[str, ...]:
-    from speedclaims.measure.passes import PASSES  # noqa: PLC0415
+    from speedclaims.recorders.registry import RecorderError, passes  # noqa: PLC0415
 
+    try:
+        known = passes()
+    except RecorderError as error:
+        raise pytest.UsageError(str(error)) from None
     names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names or set(names) - set(PASSES):
-        msg = f"{text!r}: give some of {','.join(PASSES)}"
+    if not names or set(names) - set(known):
+        msg = f"{text!r}: give some of {','.join(known)}"
         raise argparse.ArgumentTypeError(msg)
     return names
 

@@ -4,10 +4,10 @@ Loading it imports nothing heavy; what measures, judges and draws is imported wh
 """
 
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,6 +26,14 @@ from speedclaims.options import (
 )
 from speedclaims.record import files as record_files
 from speedclaims.session import ATTRIBUTE, KEY, ROW, SpeedSession
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from speedclaims.fixtures.child_pair import ChildPair
+    from speedclaims.fixtures.figure import Figure
+    from speedclaims.fixtures.pair import Pair
+    from speedclaims.record.types import Labels, Row
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -80,8 +88,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
     """Add a pair's speedup to PASSED, with ``-v``."""
-    row: dict[str, Any] | None = getattr(report, ATTRIBUTE, None)
-    if report.when != "call" or not report.passed or row is None or row.get("speedup") is None:
+    row: Row | None = getattr(report, ATTRIBUTE, None)
+    if report.when != "call" or not report.passed or row is None or "speedup" not in row or row["speedup"] is None:
         return None
     from speedclaims.report.model.formatting import format_estimate  # noqa: PLC0415
 
@@ -89,26 +97,31 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, tuple
 
 
 @pytest.fixture
-def pair_labels() -> Mapping[str, str | None]:
+def pair_labels() -> "Labels":
     """Return labels for the rows of all pairs; override it in a conftest: ``family``, ``preset`` and ``device``."""
     return {}
 
 
 @pytest.fixture
-def pair(request: pytest.FixtureRequest, benchmark: Any, pair_labels: Mapping[str, str | None]) -> Any:
+def pair(request: pytest.FixtureRequest, benchmark: "BenchmarkFixture", pair_labels: "Labels") -> "Pair | ChildPair":
     """Measure two callables in alternation: ``result = pair(before=old, after=new)``.
 
     The result has ``speedup``, ``low``, ``high``, ``num_rounds``, ``before_s``, ``after_s`` and ``verdict``. Further
     arguments are ``equivalent`` (a check that runs first), ``work`` (same, less or different), ``units`` (per call),
     ``setup`` (runs before each side and is not timed), ``synchronize`` and ``passes``.
     """  # noqa: D402 - it shows the call
+    job = child_process.job_of(request.config)
+    if job is not None:
+        from speedclaims.fixtures.child_pair import ChildPair  # noqa: PLC0415
+
+        return ChildPair(request.config, job, benchmark, pair_labels)
     from speedclaims.fixtures.pair import Pair  # noqa: PLC0415
 
     return Pair(request, benchmark, request.config.stash[KEY], pair_labels)
 
 
 @pytest.fixture
-def figure(request: pytest.FixtureRequest, benchmark: Any, pair_labels: Mapping[str, str | None]) -> Any:
+def figure(request: pytest.FixtureRequest, benchmark: "BenchmarkFixture", pair_labels: "Labels") -> "Figure":
     """Record one value that is not a time, with its interval: ``figure(value, low=low, high=high, unit="bytes")``.
 
     The value judges the claims that the test's marker names. Give a count ``exact=True`` instead of an interval. Give

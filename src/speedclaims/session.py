@@ -2,11 +2,11 @@
 
 import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -17,6 +17,17 @@ from speedclaims.record.io import NOT_ASKED
 if TYPE_CHECKING:
     from speedclaims.claims.ledger import Claim, Ledger
     from speedclaims.measure.interleave import Measurement
+    from speedclaims.record.types import (
+        Ceilings,
+        NoiseFloor,
+        Record,
+        RecordedAudit,
+        RecordedClaim,
+        RecordedFigure,
+        RecordedPair,
+        Row,
+        Section,
+    )
 
 INI_CLAIMS = "speedup_claims"
 DEFAULT_LEDGER = "claims.toml"
@@ -30,13 +41,13 @@ class SpeedSession:
     def __init__(self, config: pytest.Config) -> None:
         """Start empty; ledgers are read when tests have been collected."""
         self.config = config
-        self.pairs: dict[str, dict[str, Any]] = {}
-        self.figures: dict[str, dict[str, Any]] = {}
+        self.pairs: dict[str, RecordedPair] = {}
+        self.figures: dict[str, RecordedFigure] = {}
         self.reasons: dict[str, str] = {}
         self.num_others_passed = 0
         self.wanted: set[str] = set()
         self._began = perf_counter()
-        self.ceilings: dict[tuple[str | None, str], dict[str, Any]] = {}
+        self.ceilings: dict[tuple[str | None, str], Ceilings] = {}
         self.measurements: dict[str, list[Measurement]] = {}
         self.budgets: dict[str, float] = {}
         self.spent_s: dict[str, float] = {}
@@ -45,9 +56,9 @@ class SpeedSession:
         self._ledgers: dict[Path, Ledger] = {}
         self._judges: dict[tuple[Path, str], list[str]] = {}
         self._evidence: dict[tuple[Path, str], list[str]] = {}
-        self._audits: dict[Path, list[dict[str, Any]]] = {}
-        self._record: dict[str, Any] | None = None
-        self._section: dict[str, Any] | None = None
+        self._audits: dict[Path, list[RecordedAudit]] = {}
+        self._record: Record | None = None
+        self._section: Section | None = None
 
     @property
     def passes(self) -> Sequence[str]:
@@ -96,6 +107,8 @@ class SpeedSession:
         Raises:
             pytest.UsageError: a marker without a claim, a claim without a test, or a ledger that cannot be used.
         """
+        if any(measures(item) for item in items):
+            self._load_recorders()
         for marker, noted in ((CLAIM, self._judges), (EVIDENCE, self._evidence)):
             marked = [(item, name) for item in items for name in claim_names(item, marker)]
             for item, name in marked:
@@ -109,6 +122,16 @@ class SpeedSession:
         reports = not hasattr(self.config, "workerinput") and child_process.job_of(self.config) is None
         if self._ledgers and reports:
             self._audit()
+
+    @staticmethod
+    def _load_recorders() -> None:
+        """Load the recorders, so that a broken one of another package is refused before anything is measured."""
+        from speedclaims.recorders.registry import RecorderError, recorders  # noqa: PLC0415
+
+        try:
+            recorders()
+        except RecorderError as error:
+            raise pytest.UsageError(str(error)) from None
 
     def _ledger_with(self, item: pytest.Item, name: str) -> "Ledger":
         """Return a test's ledger, which holds the measured claim that a marker of the test names.
@@ -199,15 +222,18 @@ class SpeedSession:
                 raise ValueError(msg)
         return claims
 
-    def add_row(self, item: pytest.Item, row: dict[str, Any]) -> None:
+    def add_row(self, item: pytest.Item, row: "Row") -> None:
         """Keep a pair's or figure's row, and leave it on its test, whose report carries it to an xdist controller."""
         item.stash[ROW] = row
         self._keep(item.nodeid, row)
         self.changed()
 
-    def _keep(self, nodeid: str, row: dict[str, Any]) -> None:
+    def _keep(self, nodeid: str, row: "Row") -> None:
         self._record = self._section = None
-        (self.figures if "value" in row else self.pairs)[nodeid] = row
+        if "value" in row:
+            self.figures[nodeid] = row
+        else:
+            self.pairs[nodeid] = row
 
     def put_off(self, names: Sequence[str], add: Callable[[Sequence[str]], object]) -> None:
         """Keep passes of a pair for the time after all pairs; `add` measures some of them and adds them to the row."""
@@ -223,13 +249,13 @@ class SpeedSession:
             if is_in_time:
                 self.changed()
 
-    def ceilings_of(self, framework: str | None, device: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def ceilings_of(self, framework: str | None, device: str, measure: "Callable[[], Ceilings]") -> "Ceilings":
         """Return what the machine does at most, measured once in a run for each framework and device."""
         if (framework, device) not in self.ceilings:
             self.ceilings[framework, device] = measure()
         return self.ceilings[framework, device]
 
-    def judge(self, claim: "Claim", row: Mapping[str, Any]) -> dict[str, Any]:
+    def judge(self, claim: "Claim", row: "Row") -> "RecordedClaim":
         """Return the verdict row of a claim for a pair."""
         from speedclaims.claims.verdict import judge  # noqa: PLC0415
 
@@ -238,7 +264,7 @@ class SpeedSession:
     def take(self, report: pytest.TestReport) -> None:
         """Take a finished test's row and outcome from its report."""
         self._record = self._section = None
-        row: dict[str, Any] | None = getattr(report, ATTRIBUTE, None)
+        row: Row | None = getattr(report, ATTRIBUTE, None)
         if row is not None:
             self._keep(report.nodeid, row)
         if report.skipped and isinstance(report.longrepr, tuple):
@@ -251,7 +277,7 @@ class SpeedSession:
     # -- the record ----------------------------------------------------------------------------------------------
 
     @property
-    def rows(self) -> dict[str, dict[str, Any]]:
+    def rows(self) -> "dict[str, Row]":
         """The rows of pairs and figures by node id."""
         return {**self.pairs, **self.figures}
 
@@ -268,18 +294,17 @@ class SpeedSession:
         """Whether a claim is refuted: measured below what it says, or inconsistent with its own figures."""
         return any(claim["verdict"] in ("below", "inconsistent") for claim in self.section()["claims"])
 
-    def section(self) -> dict[str, Any]:
+    def section(self) -> "Section":
         """Return the record's ``speedclaims`` section, of the tests that have ended."""
         if self._section is None:
             self._section = self._make_section()
         return self._section
 
-    def _make_section(self) -> dict[str, Any]:
+    def _make_section(self) -> "Section":
         from speedclaims.record import benchmark_rows  # noqa: PLC0415
-        from speedclaims.record import io as record  # noqa: PLC0415
         from speedclaims.recorders import environment  # noqa: PLC0415
 
-        option = self.config.getoption
+        option, commit = self.config.getoption, benchmark_rows.commit_info(self.config)
         pairs = list(self.pairs.values())
         names = (
             "speedup_max_time",
@@ -290,15 +315,15 @@ class SpeedSession:
         )
         options = {name.removeprefix("speedup_"): option(name) for name in names}
         return {
-            "schema_version": record.SCHEMA_VERSION,
+            "schema_version": 2,
             "environment": environment.environment(
                 devices=[row["device"] for row in self.rows.values()],
-                commit=benchmark_rows.commit_info(self.config),
+                commit={"id": commit.get("id"), "dirty": commit.get("dirty")},
                 command="pytest " + shlex.join(str(argument) for argument in self.config.invocation_params.args),
                 options={**options, "passes": ",".join(self.passes)},
             ),
             "noise_floor": noise_floor(pairs),
-            **({"ceilings": list(self.ceilings.values())} if self.ceilings else {}),
+            "ceilings": list(self.ceilings.values()),
             "pairs": pairs,
             "figures": list(self.figures.values()),
             "not_run": self.open_tests,
@@ -306,7 +331,7 @@ class SpeedSession:
             "audit": [row for rows in self._audits.values() for row in rows],
         }
 
-    def claim_rows(self) -> list[dict[str, Any]]:
+    def claim_rows(self) -> "list[RecordedClaim]":
         """Return a row for each claim of the ledgers, in their order, and each test that judges it.
 
         An arithmetic claim needs no test: its row holds the verdict of its audit function.
@@ -316,7 +341,7 @@ class SpeedSession:
         from speedclaims.claims import audit  # noqa: PLC0415
         from speedclaims.claims.verdict import not_judged  # noqa: PLC0415
 
-        found: list[dict[str, Any]] = []
+        found: list[RecordedClaim] = []
         measured = self.rows
         for ledger in self._ledgers.values():
             audited = {row["id"]: row for row in audit.claim_rows(ledger, self._audits.get(ledger.path, []))}
@@ -326,7 +351,7 @@ class SpeedSession:
                     continue
                 nodeids = self._judges.get((ledger.path, name), [])
                 ran = [nodeid for nodeid in nodeids if nodeid in measured or nodeid in self.reasons]
-                judgements: list[dict[str, Any]] = []
+                judgements: list[RecordedClaim] = []
                 if not ran:
                     judgements.append(not_judged(claim, NOT_ASKED, nodeids[0] if nodeids else None))
                 for nodeid in ran:
@@ -341,34 +366,36 @@ class SpeedSession:
     def _measured_evidence(self, path: Path, name: str) -> list[str]:
         """Return the tests whose pairs are evidence about a claim and have a speedup with an interval."""
         nodeids = dict.fromkeys(self._evidence.get((path, name), []))
-        return [nodeid for nodeid in nodeids if self.pairs.get(nodeid, {}).get("status") == "measured"]
+        return [nodeid for nodeid in nodeids if nodeid in self.pairs and self.pairs[nodeid]["status"] == "measured"]
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> "Record":
         """Return the whole record: pytest-benchmark's JSON and the section."""
         from speedclaims.record import benchmark_rows  # noqa: PLC0415
 
         if self._record is None:
-            self._record = benchmark_rows.as_json(self.config)
+            self._record = cast("Record", benchmark_rows.as_json(self.config))
         return self._record
 
 
-ROW = pytest.StashKey[dict[str, Any]]()
+ROW = pytest.StashKey["Row"]()
 ATTRIBUTE = "speedclaims_row"
 
 
 def _lateness(put_off: tuple[str, object]) -> int:
     """Return how late a pass that was put off runs: what costs most and judges nothing comes last."""
-    return ("cold", "stages").index(put_off[0]) + 1 if put_off[0] in ("cold", "stages") else 0
+    from speedclaims.recorders.registry import recorders  # noqa: PLC0415 - loading the plugin must stay cheap
+
+    return recorders()[put_off[0]].lateness
 
 
-def noise_floor(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def noise_floor(pairs: "Sequence[RecordedPair]") -> "NoiseFloor":
     """Return what two instances of the same side differ by: the farthest end of the control pairs' intervals from 1."""
     control = [row for row in pairs if row["control"] and row["status"] == "measured"]
     if not control:
         short = any(row["control"] and row["status"] == "too_few_rounds" for row in pairs)
         reason = "the control pair had too few rounds" if short else "no control pair was measured in this run"
         return {"value": None, "unit": "1", "status": "not_measured", "reason": reason, "num_processes": 0, "pairs": []}
-    ends = [end for row in control for end in (row["low"], row["high"])]
+    ends = [end for row in control for end in (row["low"], row["high"]) if end is not None]
     num_processes = min(row["num_processes"] for row in control)
     return {
         "value": max(max(end, 1 / end) for end in ends) - 1,

@@ -60,8 +60,12 @@ def pair(name: str, title: str, **changes: Any) -> Row:
         "device": "cpu",
         "control": False,
         "units": 24,
+        "calls_before": 1,
+        "calls_after": 1,
         "num_rounds": 48,
         "num_processes": 1,
+        "process_num_values": [],
+        "fail_percent": None,
         "repeats_before": 1,
         "repeats_after": 1,
         "before_s": None,
@@ -80,6 +84,8 @@ def pair(name: str, title: str, **changes: Any) -> Row:
         "memory": sides(None, None, "bytes", "pass not asked for"),
         "syncs": sides(None, None, "1", NO_GPU),
         "gpu": {},
+        "stages": {},
+        "recorders": {},
         "status": "measured",
         "reason": None,
     }
@@ -378,7 +384,7 @@ def sample_record() -> Row:
         "datetime": "2026-11-21T09:30:12.000000+00:00",
         "version": "5.3.1",
         "speedclaims": {
-            "schema_version": 1,
+            "schema_version": 2,
             "environment": _environment(),
             "noise_floor": {
                 "value": 0.006,
@@ -401,6 +407,7 @@ def sample_record() -> Row:
             ],
             "pairs": list(pairs.values()),
             "figures": _recorded_figures(),
+            "not_run": [],
             "claims": _claims(pairs),
             "audit": _audit(),
         },

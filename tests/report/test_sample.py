@@ -20,6 +20,8 @@ def test_a_hostile_record_is_valid_against_the_schema_too(report_schema: Path) -
 def test_the_sample_has_every_verdict_status_and_kind_of_work(report_schema: Path) -> None:
     definitions = json.loads(report_schema.read_text(encoding="utf-8"))["definitions"]
     run = sample_record()["speedclaims"]
-    assert {row["verdict"] for row in run["claims"]} == set(definitions["claim"]["properties"]["verdict"]["enum"])
+    assert {row["verdict"] for row in run["claims"]} == set(
+        definitions["RecordedClaim"]["properties"]["verdict"]["enum"]
+    )
     for key in ("status", "work", "equivalence"):
-        assert {row[key] for row in run["pairs"]} == set(definitions["pair"]["properties"][key]["enum"])
+        assert {row[key] for row in run["pairs"]} == set(definitions["RecordedPair"]["properties"][key]["enum"])

@@ -54,7 +54,7 @@ def test_energy_is_told_as_units_per_joule_too_and_only_amounts_have_a_ratio():
     rate = tables["GPU: units per joule"].rows[0]
     assert (rate.before, rate.after) == ("2.00 1/J", "4.00 1/J")
     assert tables["GPU: energy"].has_ratio
-    assert not tables["GPU: temperature c"].has_ratio
+    assert not tables["GPU: temperature"].has_ratio
     assert not tables["GPU: other processes"].has_ratio
 
 

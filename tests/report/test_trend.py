@@ -463,12 +463,12 @@ def test_the_command_draws_several_records_in_any_order_and_notes_a_repeated_one
 
 def another_version(path):
     record = json.loads(path.read_text())
-    record["speedclaims"]["schema_version"] = 2
+    record["speedclaims"]["schema_version"] = 99
     path.write_text(json.dumps(record))
 
 
 BAD = {
-    "of another schema version": (another_version, "schema version 2, this speedclaims reads 1"),
+    "of another schema version": (another_version, "schema version 99, this speedclaims reads 1 to 2"),
     "damaged": (lambda path: path.write_bytes(path.read_bytes()[:-99]), "damaged or not JSON"),
     "missing": (lambda path: path.unlink(), "cannot be read"),
 }

@@ -246,8 +246,8 @@ BAD = {
     "not a record": (lambda _: "[]", "no speedclaims section"),
     "of pytest-benchmark alone": (lambda _: '{"benchmarks": [], "machine_info": {}}', "no speedclaims section"),
     "of another schema version": (
-        lambda text: text.replace('"schema_version": 1', '"schema_version": 99'),
-        "schema version 99, this speedclaims reads 1: measure again, or use the version that wrote it",
+        lambda text: text.replace('"schema_version": 2', '"schema_version": 99'),
+        "schema version 99, this speedclaims reads 1 to 2: measure again, or use the version that wrote it",
     ),
     "with NaN": (lambda text: text.replace('"speedup": 2.0', '"speedup": NaN'), "it holds NaN"),
 }

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch  # here, and not in a test of a project's: those forget what they imported, and it cannot come twice
 
-from speedclaims.measure.interleave import Work, setup_for
-from speedclaims.measure.passes import Alone, measure_passes
+from speedclaims.measure.passes import measure_passes, run_tasks
 from speedclaims.recorders.nvml import window as nvml_window
 from speedclaims.recorders.nvml.window import Reading
+from speedclaims.recorders.recorder import PairContext, Side
 
 TEST = """
 import pytest
@@ -26,17 +26,15 @@ def test_the_side_runs_alone_set_up_once_and_waited_for(monkeypatch):
     seen = []
     reading = Reading({"utilization": {}}, {})
     monkeypatch.setattr(nvml_window, "watch", lambda call, device: [call(), call(), seen.append(device), reading][-1])
-    sides = Work(
-        lambda: seen.append("before"), lambda: seen.append("after"), setup_for(lambda: seen.append("setup")),
-        lambda: seen.append("wait"), resets=True,
+    side = Side(
+        "after", "cuda:0", Path(), 1, 0.5,
+        act=lambda: seen.append("after"), setup=lambda: seen.append("setup"), synchronize=lambda: seen.append("wait"),
     )  # fmt: skip
     left = []
-    Alone("after", sides, "cuda:0", Path()).run("gpu", lambda *found: left.append(found))
+    run_tasks("gpu", side, lambda *found: left.append(found))
     assert left == [({"gpu": {"figures": {"utilization": {}}, "timeline": {}}}, True)]
     assert seen.pop() == "cuda:0"
-    window = seen[len(seen) - seen[::-1].index("setup") - 1 :]
-    assert window == ["setup", "wait", "after", "wait", "after", "wait"]
-    assert "before" not in seen
+    assert seen == ["setup", "wait", "after", "wait", "after", "wait"]
 
 
 def ask(task, side):
@@ -50,7 +48,7 @@ def ask(task, side):
 
 
 def test_the_row_holds_each_figure_of_both_sides_or_its_reason():
-    found = measure_passes(["time", "gpu"], {"device": "cuda"}, ask, lambda framework: {})
+    found = measure_passes(["time", "gpu"], ask, PairContext({"device": "cuda"}, lambda framework: {}))
     gpu = found["gpu"]
     assert [found["gpu_timeline"][side]["percent"] for side in ("before", "after")] == [[40.0, 40.0], [80.0, 80.0]]
     assert [gpu["utilization"][side]["value"] for side in ("before", "after", "ratio")] == [40.0, 80.0, 0.5]
@@ -73,6 +71,6 @@ def test_on_a_gpu_the_pass_fills_the_row(project):
     project.write(test_t_py=f"import torch\n{test}")
     assert project.run("--speedup-report=out").ret == 0
     (row,) = project.record()["speedclaims"]["pairs"]
-    assert set(row["gpu"]) == set(nvml_window.UNITS)
+    assert set(row["gpu"]) == set(nvml_window.FIGURES)
     assert row["gpu"]["energy_j"]["before"]["value"] > 0
     assert len(row["gpu_timeline"]["after"]["seconds"]) > 5

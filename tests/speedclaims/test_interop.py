@@ -27,7 +27,7 @@ def test_autosave_stores_both_rows_and_the_record_beside_ordinary_benchmarks(sav
     data = json.loads(path.read_text())
     names = ["test_loop[before]", "test_loop[after]", "test_plain"]
     assert [row["name"] for row in data["benchmarks"]] == names
-    assert data["speedclaims"]["schema_version"] == 1
+    assert data["speedclaims"]["schema_version"] == 2
     assert data["machine_info"]["libraries"]["pytest-benchmark"]
 
 

@@ -3,7 +3,9 @@
 import pytest
 
 from speedclaims.measure.child_process import ChildError
-from speedclaims.measure.passes import PASSES, measure_passes
+from speedclaims.measure.passes import measure_passes
+from speedclaims.recorders.recorder import PairContext
+from speedclaims.recorders.registry import passes
 
 
 def known(value, unit="bytes"):
@@ -32,7 +34,7 @@ def processes():
 
 
 def fields(processes, names, device="cpu"):
-    return measure_passes(names, {"device": device}, processes, lambda framework: {})
+    return measure_passes(names, processes, PairContext({"device": device}, lambda framework: {}))
 
 
 def test_one_process_a_side_measures_all_and_two_more_what_scatters(processes):
@@ -83,7 +85,7 @@ def test_a_marker_that_names_no_pass_is_refused_with_those_that_there_are(projec
     project.write(test_m_py=MARKED.format(names=names))
     run = project.run("-k", "marked")
     assert run.ret != 0
-    run.stdout.fnmatch_lines([f"*speedup_passes takes some of {', '.join(PASSES)}*"])
+    run.stdout.fnmatch_lines([f"*speedup_passes takes some of {', '.join(passes())}*"])
 
 
 LATE = """
@@ -123,9 +125,9 @@ import pytest
 def broken(monkeypatch):
     def fail(*arguments, **options):
         raise RuntimeError("planted in a pass")
-    import speedclaims.measure.passes as passes
-    for name in ("_cold", "_memory", "_syncs", "_profile", "_stages"):
-        monkeypatch.setattr(passes.Alone, name, fail)
+    from speedclaims.recorders.registry import recorders
+    for one in recorders().values():
+        monkeypatch.setattr(type(one), "record_side", fail)
 
 @pytest.mark.speedup_passes("cold", "memory", "syncs", "profile")
 def test_one(pair):

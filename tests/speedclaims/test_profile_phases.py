@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 from hypothesis import given
 
-from speedclaims.recorders.phases import record as phases_record
-from speedclaims.recorders.phases.record import profile_side
+from speedclaims.recorders.phases import recorder as phases_record
+from speedclaims.recorders.phases.recorder import profile_side
 from speedclaims.recorders.phases.stopwatch import (
     COMPILED,
     DATA_WAIT,
@@ -198,7 +198,7 @@ def test_what_was_replaced_is_put_back_also_after_an_exception():
 
 
 def test_without_a_framework_there_are_no_phases_but_a_reason(monkeypatch):
-    monkeypatch.setattr("speedclaims.recorders.phases.record.imported_frameworks", list)
+    monkeypatch.setattr("speedclaims.recorders.phases.recorder.imported_frameworks", list)
     found = profile_side(lambda: None, lambda: pytest.fail("nothing is to be called"), "cpu")
     reason = "neither PyTorch nor TensorFlow is imported: there are no phases to tell apart"
     assert found["phases"] == []

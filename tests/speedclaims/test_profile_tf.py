@@ -19,7 +19,7 @@ tf = pytest.importorskip("tensorflow")
 
 import keras  # noqa: E402 - it comes with TensorFlow
 
-from speedclaims.recorders.phases import record as phases_record  # noqa: E402 - likewise
+from speedclaims.recorders.phases import recorder as phases_record  # noqa: E402 - likewise
 
 
 class Training:

@@ -24,7 +24,7 @@ torch = pytest.importorskip("torch")
 from torch.nn.utils import clip_grad_norm_  # noqa: E402 - by name, as trainers do
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
-from speedclaims.recorders.phases import record as phases_record  # noqa: E402 - likewise
+from speedclaims.recorders.phases import recorder as phases_record  # noqa: E402 - likewise
 
 ROWS_BF = torch.arange(64.0).reshape(16, 4) / 64
 

@@ -26,7 +26,7 @@ def speedups(path: Path) -> list[float]:
         record = load_record(path)
     except SpeedclaimsError as error:
         raise SystemExit(f"{__version__}: {error}") from None
-    return [float(row["speedup"]) for row in record["speedclaims"]["pairs"]]
+    return [row["speedup"] for row in record["speedclaims"]["pairs"] if row["speedup"] is not None]
 
 
 def bounds(claim: Claim) -> tuple[float | None, float | None]:

@@ -1,6 +1,7 @@
 """The record is strict JSON of a published form, or refused in one line."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from speedclaims import cli
 from speedclaims.record import figure as record_figure
 from speedclaims.record import files as record_files
 from speedclaims.record import io as record
+from speedclaims.record import schema
 from speedclaims.record.io import RecordError
 from tests.speedclaims.conftest import record_of
 
@@ -63,7 +65,11 @@ BROKEN = {
     "with NaN": (lambda p: p.write_text(p.read_text().replace('"audit": []', '"audit": [NaN]')), "it holds NaN"),
     "a list": (lambda p: p.write_text("[]"), "no speedclaims section"),
     "pytest-benchmark's alone": (lambda p: p.write_text('{"benchmarks": []}'), "no speedclaims section"),
-    "of another schema version": (lambda p: change(p, schema_version=2), "schema version 2, this speedclaims reads 1"),
+    "of a later schema version": (lambda p: change(p, schema_version=3), "version 3, this speedclaims reads 1 to 2"),
+    "of a version that is no number": (lambda p: change(p, schema_version=[]), "version [], this speedclaims reads"),
+    "of a version that is a truth value": (lambda p: change(p, schema_version=True), "version True, this speedclaims"),
+    "of version 1 without pairs": (lambda p: change(p, schema_version=1, pairs=7), "speedclaims.pairs must be array"),
+    "of version 1 with a bad pair": (lambda p: change(p, schema_version=1, pairs=[7]), "pairs[0] must be object"),
     "without pairs": (lambda p: change(p, pairs=None), "speedclaims.pairs must be array"),
     "with an unknown key": (lambda p: change(p, surprise=1), "surprise"),
 }
@@ -97,6 +103,42 @@ def test_the_report_command_draws_the_report_from_the_record_alone(path, tmp_pat
     written = {line.rsplit("/", 1)[1] for line in capsys.readouterr().out.split()}
     assert written == {"index.html", "speedups.md", "record.json"} == {p.name for p in out.iterdir()}
     assert json.loads((out / "record.json").read_text()) == json.loads(path.read_text())
+
+
+def test_the_published_schema_is_the_one_that_the_types_give():
+    assert record.SCHEMA_PATH.read_text(encoding="utf-8") == schema.text()
+
+
+RECORDED = sorted((Path(__file__).parents[2] / "reports" / "recorded").rglob("*.json"))
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_a_committed_record_is_brought_to_the_present_version_with_all_that_it_holds(path):
+    before, after = json.loads(path.read_text()), record.read(path)
+    assert after["speedclaims"]["schema_version"] == record.SCHEMA_VERSION
+    if before["speedclaims"]["schema_version"] == 1:
+        pairs = after["speedclaims"]["pairs"]
+        assert all(pair["recorders"] == {} and pair["calls_before"] > 0 for pair in pairs)
+    record.validate(after)
+    before["speedclaims"]["schema_version"] = record.SCHEMA_VERSION
+    assert_holds(before, after)
+
+
+def test_committed_records_of_version_1_are_among_those():
+    assert {json.loads(path.read_text())["speedclaims"]["schema_version"] for path in RECORDED} >= {1}
+
+
+def assert_holds(old, new):
+    """Assert that a value holds all that an older one holds: keys may be added, nothing else."""
+    if isinstance(old, dict):
+        for key, value in old.items():
+            assert_holds(value, new[key])
+    elif isinstance(old, list):
+        assert len(old) == len(new)
+        for value, other in zip(old, new, strict=True):
+            assert_holds(value, other)
+    else:
+        assert old == new
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from speedclaims.measure import stages
-from speedclaims.measure.stages import FEWEST_CALLS, MOST_CALLS, check_stages, measure_stages
+from speedclaims.recorders import stages
+from speedclaims.recorders.stages import FEWEST_CALLS, MOST_CALLS, check_stages, measure_stages
 
 TEST = """
 import time

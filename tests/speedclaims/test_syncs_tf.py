@@ -15,7 +15,7 @@ except BadInput as error:
     pytest.skip(str(error), allow_module_level=True)
 import tensorflow as tf
 
-from speedclaims.recorders.syncs import record as syncs_record
+from speedclaims.recorders.syncs import recorder as syncs_record
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from speedclaims.recorders.syncs import counter as both
 from speedclaims.recorders.syncs.counter import NothingToCountError, Syncs
-from speedclaims.recorders.syncs.record import count_call
+from speedclaims.recorders.syncs.recorder import count_call
 from speedclaims.recorders.syncs.torch import Watch, counting_syncs, cuda_warnings
 
 torch = pytest.importorskip("torch")

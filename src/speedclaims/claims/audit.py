@@ -21,14 +21,17 @@ import importlib.machinery
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from speedclaims.claims.arithmetic import Recomputed
 from speedclaims.claims.ledger import Claim, Ledger, LedgerError
 from speedclaims.claims.verdict import blank
+
+if TYPE_CHECKING:
+    from speedclaims.record.types import RecordedAudit, RecordedClaim
 
 AUDITS = "audits.py"
 """The file next to a ledger that holds the audit functions."""
@@ -37,7 +40,7 @@ AUDITS = "audits.py"
 # -- running a ledger's audit functions ----------------------------------------------------------------------------
 
 
-def audit_rows(ledger: Ledger) -> list[dict[str, Any]]:
+def audit_rows(ledger: Ledger) -> "list[RecordedAudit]":
     """Return the record's ``audit`` rows: one for each arithmetic claim, in the ledger's order.
 
     ``audits.py`` is executed only when there is one; what it prints goes to stderr.
@@ -54,15 +57,19 @@ def audit_rows(ledger: Ledger) -> list[dict[str, Any]]:
         found = [(claim, _call(module, path, ledger, claim)) for claim in claims]
     return [
         {
-            **{key: getattr(claim, key) for key in ("id", "source", "text")},
-            **{key: getattr(result, key) for key in ("claimed", "recomputed", "formula")},
+            "id": claim.id,
+            "source": claim.source,
+            "text": claim.text,
+            "claimed": result.claimed,
+            "recomputed": result.recomputed,
+            "formula": result.formula,
             "verdict": "consistent" if result.consistent else "inconsistent",
         }
         for claim, result in found
     ]
 
 
-def claim_rows(ledger: Ledger, audit: Sequence[Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
+def claim_rows(ledger: Ledger, audit: "Sequence[RecordedAudit] | None" = None) -> "list[RecordedClaim]":
     """Return the record's ``claims`` rows of the arithmetic claims.
 
     Args:

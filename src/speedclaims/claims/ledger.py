@@ -15,24 +15,12 @@ from typing import Any, Literal, get_args
 
 import attrs
 
+from speedclaims.claims.metrics import metrics
 from speedclaims.errors import SpeedclaimsError
+from speedclaims.record.types import Work
 
 Kind = Literal["measured", "arithmetic"]
-Metric = Literal[
-    "speedup",
-    "memory_ratio",
-    "sync_ratio",
-    "utilization",
-    "utilization_before",
-    "sm_activity",
-    "tensor_activity",
-    "energy_ratio",
-    "quality",
-]
-Work = Literal["same", "less", "different"]
 Requirement = Literal["device", "preset", "family"]
-
-_IN_PERCENT = ("utilization", "utilization_before", "sm_activity", "tensor_activity")
 
 
 class LedgerError(SpeedclaimsError, ValueError):
@@ -113,7 +101,7 @@ class Claim:
     source: str = attrs.field(validator=_is_text)
     text: str = attrs.field(validator=_is_text)
     kind: Kind = attrs.field(validator=_is_one_of(get_args(Kind)))
-    metric: Metric = attrs.field(default="speedup", validator=_is_one_of(get_args(Metric)))
+    metric: str = attrs.field(default="speedup")
     unit: str = attrs.field(validator=_is_text)
     work: Work = attrs.field(default="same", validator=_is_one_of(get_args(Work)))
     low: float | None = attrs.field(default=None, converter=_as_float, validator=attrs.validators.optional(_is_bound))
@@ -121,9 +109,16 @@ class Claim:
     requires: Mapping[str, str] = attrs.field(factory=dict, validator=_are_requirements)
     audit: str | None = attrs.field(default=None, validator=attrs.validators.optional(_is_text))
 
+    @metric.validator
+    def _is_known(self, _: "attrs.Attribute[str]", value: object) -> None:
+        known = metrics()
+        if value not in known:
+            raise ValueError(f"metric: {value!r} is not one of {', '.join(known)}")
+
     @unit.default
     def _unit_of_the_metric(self) -> str:
-        return "percent" if self.metric in _IN_PERCENT else "1"
+        known = metrics()
+        return known[self.metric].unit if self.metric in known else "1"
 
     def __attrs_post_init__(self) -> None:
         """Refuse values that do not fit together."""

@@ -1,12 +1,15 @@
 """Judge a claim by the interval that a pair or a figure measured."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
 from speedclaims.claims.ledger import Claim
+from speedclaims.claims.metrics import metrics
+from speedclaims.record.types import Verdict
 
-Verdict = Literal["confirmed", "below", "above", "ambiguous", "not_measured", "consistent", "inconsistent"]
-"""The words for what a measurement says of a claim; the last two are those of arithmetic claims."""
+if TYPE_CHECKING:
+    from speedclaims.record.types import Figure, RecordedClaim, RecordedFigure, Row
+
+__all__ = ["Verdict", "blank", "judge", "not_judged", "verdict"]
 
 
 def verdict(claim: Claim, low: float, high: float) -> Verdict:
@@ -22,23 +25,24 @@ def verdict(claim: Claim, low: float, high: float) -> Verdict:
     return "ambiguous"
 
 
-def judge(claim: Claim, row: Mapping[str, Any]) -> dict[str, Any]:
+def judge(claim: Claim, row: "Row") -> "RecordedClaim":
     """Return the record's row for a claim that a pair (or a figure) measured.
 
     Args:
         claim: the claim, of kind ``measured``.
-        row: the pair's row of the record; see ``record.schema.json``.
+        row: the row of the pair or the figure in the record.
     """
-    measured, low, high, missing = _figure(claim, row)
+    found = _figure(claim, row)
+    measured = found["value"]
+    low, high = found.get("low", measured), found.get("high", measured)
     unmet = [_need(key, value) for key, value in claim.requires.items() if row.get(key) != value]
-    reason: str | None
+    word: Verdict = "not_measured"
+    reason = found["reason"]
     if unmet:
-        word, reason = "not_measured", f"needs {' and '.join(unmet)}"
-    elif measured is None:
-        word, reason = "not_measured", missing
-    elif low is None or high is None:
-        word, reason = "ambiguous", missing
-    else:
+        reason = f"needs {' and '.join(unmet)}"
+    elif measured is not None and (low is None or high is None):
+        word = "ambiguous"
+    elif measured is not None and low is not None and high is not None:
         word = verdict(claim, low, high)
         reason = _straddles(claim, low, high) if word == "ambiguous" else None
     return {
@@ -50,20 +54,27 @@ def judge(claim: Claim, row: Mapping[str, Any]) -> dict[str, Any]:
         "reason": reason,
         "pair": row["nodeid"],
         "device": row["device"],
-        "equivalence": row.get("equivalence"),
+        "equivalence": row["equivalence"] if "speedup" in row else None,
     }
 
 
-def not_judged(claim: Claim, reason: str, nodeid: str | None = None) -> dict[str, Any]:
+def not_judged(claim: Claim, reason: str, nodeid: str | None = None) -> "RecordedClaim":
     """Return the record's row for a claim that nothing measured, with the reason."""
     return {**blank(claim), "reason": reason, "pair": nodeid}
 
 
-def blank(claim: Claim) -> dict[str, Any]:
+def blank(claim: Claim) -> "RecordedClaim":
     """Return the record's row for a claim before anything is known about it."""
-    copied = ("id", "source", "text", "kind", "metric", "unit", "work", "low", "high")
     return {
-        **{key: getattr(claim, key) for key in copied},
+        "id": claim.id,
+        "source": claim.source,
+        "text": claim.text,
+        "kind": claim.kind,
+        "metric": claim.metric,
+        "unit": claim.unit,
+        "work": claim.work,
+        "low": claim.low,
+        "high": claim.high,
         "requires": dict(claim.requires),
         "measured": None,
         "measured_low": None,
@@ -85,32 +96,23 @@ def _straddles(claim: Claim, low: float, high: float) -> str:
     return f"the interval straddles {' and '.join(f'{bound:g}' for bound in bounds)}"
 
 
-_SIDES = {"memory_ratio": "memory", "sync_ratio": "syncs"}
-
-
-_GPU = {
-    "utilization": ("utilization", "after"),
-    "utilization_before": ("utilization", "before"),
-    "sm_activity": ("sm_activity", "after"),
-    "tensor_activity": ("tensor_activity", "after"),
-    "energy_ratio": ("energy_j", "ratio"),
-}
-"""For each metric that NVML tells, the figure and whose it is."""
-
-
-def _figure(claim: Claim, row: Mapping[str, Any]) -> tuple[float | None, float | None, float | None, str | None]:
-    """Return value, low, high and, where one of them is missing, why."""
+def _figure(claim: Claim, row: "Row") -> "Figure":
+    """Return the figure that judges a claim, or the reason why there is none."""
     if "value" in row:
-        return row["value"], row["low"], row["high"], row["reason"]
-    if claim.metric == "speedup":
-        return row["speedup"], row["low"], row["high"], row["reason"]
-    if claim.metric == "quality":
-        return None, None, None, "a quality claim is judged by a figure, not by a pair"
-    if claim.metric in _SIDES:
-        figure = row[_SIDES[claim.metric]]["ratio"]
-    else:
-        name, side = _GPU[claim.metric]
-        if name not in row["gpu"]:
-            return None, None, None, f"no {claim.metric.replace('_', ' ')} was recorded on {row['device']}"
-        figure = row["gpu"][name][side]
-    return figure["value"], figure.get("low", figure["value"]), figure.get("high", figure["value"]), figure["reason"]
+        return _of_test(row)
+    found = metrics()[claim.metric].figure(row)
+    if found is None:
+        reason = f"no {claim.metric.replace('_', ' ')} was recorded on {row['device']}"
+        return {"value": None, "unit": claim.unit, "status": "not_measured", "reason": reason}
+    return found
+
+
+def _of_test(figure: "RecordedFigure") -> "Figure":
+    return {
+        "value": figure["value"],
+        "unit": figure["unit"],
+        "status": figure["status"],
+        "reason": figure["reason"],
+        "low": figure["low"],
+        "high": figure["high"],
+    }

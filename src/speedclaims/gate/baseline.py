@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,12 +10,13 @@ from speedclaims.record import benchmark_rows
 
 if TYPE_CHECKING:
     from speedclaims.gate.compare import Gate
+    from speedclaims.record.types import Record, Section
 
 GATE_PROCESSES = 3
 """Fresh processes for each pair when gating: one process understates what differs between processes."""
 
 
-def load(config: pytest.Config) -> tuple[Path, dict[str, Any]]:
+def load(config: pytest.Config) -> "tuple[Path, Record]":
     """Return the base of a gated run: its path and its record.
 
     It is what ``--benchmark-compare[=RUN]`` names: the latest saved run, one by number or prefix, or a file.
@@ -106,7 +107,7 @@ class Gating:
         """Note tests that were collected and deselected: their pairs are missing for that reason."""
         self._deselected += nodeids
 
-    def finish(self, section: dict[str, Any], reasons: dict[str, str], status: int) -> int:
+    def finish(self, section: "Section", reasons: dict[str, str], status: int) -> int:
         """Compare a run with the base and return the exit status that follows."""
         if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):
             self.problem = "the session was cut off: nothing is compared"

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from speedclaims.measure.statistics import Interval, interval
 from speedclaims.record.io import RecordError
-from speedclaims.record.pair_key import CONFIGURATION, Row, configuration, shown
+from speedclaims.record.pair_key import CONFIGURATION, configuration, shown
 
 if TYPE_CHECKING:
     from speedclaims.gate.slowdown import Combined
+    from speedclaims.record.types import Environment, RecordedClaim, RecordedPair, Scalar, Section
 
 
 CONFIDENCE = 0.95
@@ -123,7 +124,7 @@ class Gate:
         return 1 if self.num_alarms else 0
 
 
-def compare(base: Row, new: Row, percent: float, reasons: Mapping[str, str] | None = None) -> Gate:
+def compare(base: "Section", new: "Section", percent: float, reasons: Mapping[str, str] | None = None) -> Gate:
     """Compare the ``speedclaims`` sections of two records.
 
     Args:
@@ -161,12 +162,14 @@ def compare(base: Row, new: Row, percent: float, reasons: Mapping[str, str] | No
 class _Structure:
     """Finds the pairs that have no counterpart, or one that is configured differently."""
 
-    base: Row
-    new: Row
+    base: "Section"
+    new: "Section"
     percent: float
     reasons: Mapping[str, str]
 
-    def changes(self, old_rows: Mapping[str, Row], new_rows: Mapping[str, Row]) -> dict[str, Change]:
+    def changes(
+        self, old_rows: "Mapping[str, RecordedPair]", new_rows: "Mapping[str, RecordedPair]"
+    ) -> dict[str, Change]:
         found: dict[str, Change] = {}
         extra = {nodeid: row for nodeid, row in new_rows.items() if nodeid not in old_rows}
         for nodeid, old in old_rows.items():
@@ -180,7 +183,9 @@ class _Structure:
             found[nodeid] = self._change(row, verdict, problem)
         return found
 
-    def _change(self, row: Row, verdict: str, problem: str, old: Row | None = None) -> Change:
+    def _change(
+        self, row: "RecordedPair", verdict: str, problem: str | None, old: "RecordedPair | None" = None
+    ) -> Change:
         is_gone = row is old
         return Change(
             row["nodeid"],
@@ -192,7 +197,7 @@ class _Structure:
             problem=problem,
         )
 
-    def _gone(self, old: Row, extra: Mapping[str, Row]) -> Change | None:
+    def _gone(self, old: "RecordedPair", extra: "Mapping[str, RecordedPair]") -> Change | None:
         """Return the change of a pair that the new record lacks; None where the base has no speedup of it."""
         if old["speedup"] is None:
             return None
@@ -202,7 +207,7 @@ class _Structure:
         why = self.reasons.get(old["nodeid"])
         return self._change(old, "missing", "in the base, not in this run" + (f": {why}" if why else ""), old)
 
-    def _differs(self, old: Row, row: Row) -> Change | None:
+    def _differs(self, old: "RecordedPair", row: "RecordedPair") -> Change | None:
         if row["status"] == "withheld":
             return self._change(row, "withheld", row["reason"], old)
         if old["speedup"] is None:
@@ -212,7 +217,7 @@ class _Structure:
         differences = list(_differences(old, row, self._gpus(old, row)))
         return self._change(row, "reconfigured", "; ".join(differences), old) if differences else None
 
-    def _gpus(self, old: Row, row: Row) -> tuple[str, str] | None:
+    def _gpus(self, old: "RecordedPair", row: "RecordedPair") -> tuple[str, str] | None:
         """Return the GPUs that a pair was measured on, where they differ: figures of two kinds are never mixed."""
         if not (old["device"].startswith("cuda") and row["device"].startswith("cuda")):
             return None
@@ -220,16 +225,16 @@ class _Structure:
         return names if names[0] != names[1] else None
 
 
-def _alike(old: Row, extra: Mapping[str, Row]) -> str | None:
+def _alike(old: "RecordedPair", extra: "Mapping[str, RecordedPair]") -> str | None:
     """Return the new pair of the same file and the same two sides, where there is one."""
 
-    def look(row: Row) -> tuple[object, ...]:
+    def look(row: "RecordedPair") -> tuple[object, ...]:
         return row["nodeid"].partition("::")[0], row["before"], row["after"], row["work"]
 
     return next((str(row["nodeid"]) for row in extra.values() if look(row) == look(old)), None)
 
 
-def _differences(old: Row, new: Row, gpus: tuple[str, str] | None) -> Iterator[str]:
+def _differences(old: "RecordedPair", new: "RecordedPair", gpus: tuple[str, str] | None) -> Iterator[str]:
     for (_, words), was, now in zip(CONFIGURATION, configuration(old), configuration(new), strict=True):
         if was != now:
             yield f"{words} {shown(was)} → {shown(now)}"
@@ -242,13 +247,13 @@ def _differences(old: Row, new: Row, gpus: tuple[str, str] | None) -> Iterator[s
 # -- the losses ----------------------------------------------------------------------------------------------------
 
 
-def threshold(row: Row, percent: float) -> float:
+def threshold(row: "RecordedPair", percent: float) -> float:
     """Return the loss in per cent that fails a pair: its own, else the one given."""
-    own: float | None = row.get("fail_percent")
+    own = row["fail_percent"]
     return percent if own is None else own
 
 
-def _judge(rows: Mapping[str, tuple[Row, Row]], percent: float) -> dict[str, Change]:
+def _judge(rows: "Mapping[str, tuple[RecordedPair, RecordedPair]]", percent: float) -> dict[str, Change]:
     """Return the verdicts on pairs that both records have, configured the same."""
     processes = {nodeid: (_processes(old), _processes(new)) for nodeid, (old, new) in rows.items()}
     timed = {nodeid: (a, b) for nodeid, (a, b) in processes.items() if a is not None and b is not None}
@@ -288,13 +293,13 @@ def verdict(loss: Loss, percent: float) -> str:
 _Processes = Sequence[tuple[float, float]]
 
 
-def _processes(row: Row) -> _Processes | None:
+def _processes(row: "RecordedPair") -> _Processes | None:
     """Return log speedup and standard error of each process of a pair, None where one had too few double rounds.
 
     Records that do not say which values came from which process count as one process.
     """
     values = row["log_ratios"]
-    numbers = row.get("process_num_values") or [len(values)]
+    numbers = row["process_num_values"] or [len(values)]
     if sum(numbers) != len(values):
         msg = (
             f"{row['nodeid']}: process_num_values add up to {sum(numbers)}, log_ratios holds {len(values)}: "
@@ -346,14 +351,14 @@ def _combined(pairs: Sequence[_Processes]) -> "Combined":
     )
 
 
-def _ratio(row: Row) -> Ratio | None:
+def _ratio(row: "RecordedPair") -> Ratio | None:
     return None if row["speedup"] is None else Ratio(row["speedup"], row["low"], row["high"])
 
 
 # -- claims and surroundings ---------------------------------------------------------------------------------------
 
 
-def _claims(base: Sequence[Row], new: Sequence[Row]) -> tuple[list[str], list[str]]:
+def _claims(base: "Sequence[RecordedClaim]", new: "Sequence[RecordedClaim]") -> tuple[list[str], list[str]]:
     """Return the claims that were lost, and what else changed about claims, a sentence each."""
     now = {(row["id"], row["pair"]): row for row in new}
     lost: list[str] = []
@@ -362,7 +367,7 @@ def _claims(base: Sequence[Row], new: Sequence[Row]) -> tuple[list[str], list[st
     for key, old in was.items():
         row = now.get(key)
         word = "not_measured" if row is None else row["verdict"]
-        if row is not None and any(row[field] != old[field] for field in ("low", "high", "metric", "work")):
+        if row is not None and _bounds(row) != _bounds(old):
             warnings.append(f"claim {key[0]} says something else than in the base: its bounds, metric or work changed")
         if old["verdict"] not in ("confirmed", "above"):
             continue
@@ -378,7 +383,12 @@ def _claims(base: Sequence[Row], new: Sequence[Row]) -> tuple[list[str], list[st
     return lost, warnings
 
 
-def _machine(base: Row, new: Row) -> Iterator[str]:
+def _bounds(row: "RecordedClaim") -> tuple[object, ...]:
+    """Return what a claim says: its bounds, metric and work."""
+    return row["low"], row["high"], row["metric"], row["work"]
+
+
+def _machine(base: "Environment", new: "Environment") -> Iterator[str]:
     """Yield what differs between the places of two records."""
     hardware = [(env["cpu"].get("model"), env["cpu"].get("num_cores"), _gpu_names(env)) for env in (base, new)]
     if hardware[0] != hardware[1]:
@@ -394,32 +404,32 @@ def _machine(base: Row, new: Row) -> Iterator[str]:
         yield f"other versions than in the base: {libraries}"
 
 
-def _place(environment: Row) -> str:
+def _place(environment: "Environment") -> str:
     gpus = _gpu_names(environment)
     name = str(environment["device_name"])
     return name if gpus == "no GPU" or gpus in name else f"{name} with {gpus}"
 
 
-def _gpu_names(environment: Row) -> str:
+def _gpu_names(environment: "Environment") -> str:
     names = [str(gpu.get("name") or "unknown GPU") for gpu in environment["gpus"]]
     return " and ".join(dict.fromkeys(names)) or "no GPU"
 
 
-def _changed(old: Row, new: Row) -> str:
+def _changed(old: "Mapping[str, Scalar]", new: "Mapping[str, Scalar]") -> str:
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     return ", ".join(f"{name} {shown(old.get(name))} → {shown(new.get(name))}" for name in names)
 
 
-def _dirty(base: Row) -> Iterator[str]:
+def _dirty(base: "Environment") -> Iterator[str]:
     if base["commit"]["dirty"]:
         commit = str(base["commit"]["id"] or "an unknown commit")[:7]
         yield f"the base was measured on a tree with changes that are not in {commit}: nobody can measure it again"
 
 
-def _estimation(name: str, rows: Mapping[str, Row]) -> Iterator[str]:
+def _estimation(name: str, rows: "Mapping[str, RecordedPair]") -> Iterator[str]:
     """Yield a note if pairs of a record have no values by process: their between-process variance is assumed."""
     measured = [row for row in rows.values() if row["speedup"] is not None]
-    single = [row for row in measured if len(row.get("process_num_values") or [0]) < 2]
+    single = [row for row in measured if len(row["process_num_values"] or [0]) < 2]
     if single:
         yield (
             f"{len(single)} of {len(measured)} pairs of the {name} record have no values by process: their intervals "

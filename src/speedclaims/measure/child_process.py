@@ -68,17 +68,17 @@ class Job:
 
     Attributes:
         nodeid: the test.
-        task: ``time`` (both sides, in alternation), or for one side what ``passes.of_one_side`` takes.
+        task: ``time`` (both sides, in alternation), or for one side what ``passes.run_tasks`` takes.
         side: ``before`` or ``after``; for ``time`` neither.
         out: file for the figures.
-        max_time: seconds that it may measure; None for what the options say.
+        max_time: seconds that it may measure.
     """
 
     nodeid: str
     task: str
     side: str
     out: str
-    max_time: float | None = None
+    max_time: float
 
 
 def job_of(config: "pytest.Config") -> Job | None:

@@ -12,11 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
 
 from speedclaims.measure.statistics import Interval, StoppingRule, interval, log_ratio
-
-SideName = Literal["before", "after"]
+from speedclaims.record.types import SideName
 
 MIN_ROUND_S = 1e-3
 """A side whose call is shorter is repeated inside each round: the clock's and the loop's cost must not count."""

@@ -6,7 +6,10 @@ by a pair of all but it against the ladder's before side.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from speedclaims.record.types import RecordedAblation
 
 KINDS = ("ladder", "leave_one_out", "added_last")
 _KEYS = {"of", "kind", "switches", "not_here"}
@@ -66,17 +69,15 @@ def _check_row(kind: str, switches: Mapping[str, bool]) -> None:
         raise ValueError(msg)
 
 
-def recorded(ablation: Ablation | None) -> dict[str, Any]:
-    """Return the field of the pair's row; none where the pair is no row of an ablation."""
+def recorded(ablation: Ablation | None) -> "RecordedAblation | None":
+    """Return the field of the pair's row, None where the pair is no row of an ablation."""
     if ablation is None:
-        return {}
+        return None
     check_ablation(ablation)
     return {
-        "ablation": {
-            "of": ablation["of"],
-            "kind": ablation["kind"],
-            # lists, for the order is the ladder's, and objects of JSON have none
-            "switches": [{"name": name, "on": on} for name, on in ablation["switches"].items()],
-            "not_here": [{"name": name, "reason": why} for name, why in ablation.get("not_here", {}).items()],
-        }
+        "of": ablation["of"],
+        "kind": ablation["kind"],
+        # lists, for the order is the ladder's, and objects of JSON have none
+        "switches": [{"name": name, "on": on} for name, on in ablation["switches"].items()],
+        "not_here": [{"name": name, "reason": why} for name, why in ablation.get("not_here", {}).items()],
     }

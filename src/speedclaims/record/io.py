@@ -1,18 +1,22 @@
-"""The record: one run's JSON, validated against the published schema when it is written and when it is read.
+"""Read and write records: one run's JSON, validated against the published schema both times.
 
 Validating needs fastjsonschema. A machine without it can still measure: it writes records without validation. Of the
-records that it reads it checks only that they are strict JSON with a ``speedclaims`` section of this schema version.
+records that it reads it checks only that they are strict JSON with a ``speedclaims`` section of a known schema version.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from speedclaims.errors import SpeedclaimsError
+from speedclaims.record.upgrade import upgrade
 
-SCHEMA_VERSION = 1
+if TYPE_CHECKING:
+    from speedclaims.record.types import Record
+
+SCHEMA_VERSION = 2
 SCHEMA_PATH = Path(__file__).with_name("record.schema.json")
 NOT_ASKED = "its test did not run"
 """Reason of a claim none of whose tests were among those of the run."""
@@ -33,7 +37,7 @@ def _validator() -> Callable[[object], object] | None:
     return compiled
 
 
-def validate(record: Mapping[str, Any]) -> None:
+def validate(record: "Mapping[str, Any] | Record") -> None:
     """Check a record against the published schema; without fastjsonschema, check nothing.
 
     Raises:
@@ -51,7 +55,7 @@ def validate(record: Mapping[str, Any]) -> None:
         raise RecordError(msg) from None
 
 
-def dumps(record: Mapping[str, Any]) -> str:
+def dumps(record: "Record") -> str:
     """Return a record as strict JSON.
 
     Raises:
@@ -65,8 +69,8 @@ def dumps(record: Mapping[str, Any]) -> str:
         raise RecordError(msg) from None
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Read and validate a record.
+def read(path: Path) -> "Record":
+    """Read and validate a record; one of an earlier schema version is brought to the present one.
 
     Raises:
         RecordError: the file is missing, truncated, not JSON, not a record, or of another schema version.
@@ -88,9 +92,11 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(section, dict):
         msg = f"{path}: no speedclaims section: measure with the plugin and --speedup-report"
         raise RecordError(msg)
+    version = section.get("schema_version")
+    upgrade(section)
     if section.get("schema_version") != SCHEMA_VERSION:
         msg = (
-            f"{path}: schema version {section.get('schema_version')!r}, this speedclaims reads {SCHEMA_VERSION}: "
+            f"{path}: schema version {version!r}, this speedclaims reads 1 to {SCHEMA_VERSION}: "
             "measure again, or use the version that wrote it"
         )
         raise RecordError(msg)
@@ -99,7 +105,7 @@ def read(path: Path) -> dict[str, Any]:
     except RecordError as error:
         msg = f"{path}: {error}: measure again"
         raise RecordError(msg) from None
-    return dict(data)
+    return cast("Record", data)
 
 
 def _refuse_constant(name: str) -> float:

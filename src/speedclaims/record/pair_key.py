@@ -1,14 +1,9 @@
 """Identify a pair from run to run: its name and its configuration."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    pass
-
-
-Row = Mapping[str, Any]
-
+    from speedclaims.record.types import RecordedPair
 
 CONFIGURATION = (
     ("before", "before side"),
@@ -25,9 +20,9 @@ CONFIGURATION = (
 """Fields of a pair that must be the same on both sides, and what they are called."""
 
 
-def configuration(row: Row) -> tuple[object, ...]:
+def configuration(row: "RecordedPair") -> tuple[object, ...]:
     """Return a pair's values of `CONFIGURATION`: where they differ, its speedups are not compared."""
-    return tuple(row.get(key, 1) for key, _ in CONFIGURATION)  # records without calls had one of each
+    return tuple(row.get(key) for key, _ in CONFIGURATION)
 
 
 def shown(value: object) -> str:

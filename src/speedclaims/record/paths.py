@@ -1,12 +1,14 @@
 """Name and write the files of a run's record: the partial one during the run, and the one in a folder of records."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from speedclaims.record import files as record_files
 from speedclaims.record import io as record
+
+if TYPE_CHECKING:
+    from speedclaims.record.types import Environment, Record
 
 SO_FAR = "record.partial.json"
 """The record of the tests that have ended, in the report's folder, until the report itself is there."""
@@ -14,14 +16,14 @@ SO_FAR = "record.partial.json"
 _NO_COMMIT = "no-commit"
 
 
-def machine(environment: Mapping[str, Any]) -> str:
+def machine(environment: "Environment") -> str:
     """Return a folder's name for the machine of a run: its GPUs where they did the work, else its processor."""
     names = sorted({str(gpu["name"]) for gpu in environment["gpus"]})
     on_gpu = names and "cuda" in environment["device"]
     return _plain(" ".join(names) if on_gpu else f"cpu {environment['device_name']}")
 
 
-def stem(data: Mapping[str, Any]) -> str:
+def stem(data: "Record") -> str:
     """Return a record's file name without its suffix: the date and the commit, marked if the tree had changes."""
     commit = data["speedclaims"]["environment"]["commit"]
     found = str(commit["id"] or "")
@@ -29,7 +31,7 @@ def stem(data: Mapping[str, Any]) -> str:
     return f"{str(data['datetime'])[:10]}-{name}{'-changed' if commit['dirty'] else ''}"
 
 
-def file(data: Mapping[str, Any], tables: str, folder: Path) -> Path:
+def file(data: "Record", tables: str, folder: Path) -> Path:
     """Keep a record and its tables as ``<folder>/<machine>/<date>-<commit>.json`` and ``.md``; return the former.
 
     Of a second run of that day and commit the names end in ``-2``: nothing is overwritten.

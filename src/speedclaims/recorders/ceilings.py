@@ -8,9 +8,12 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speedclaims.record.figure import figure
+
+if TYPE_CHECKING:
+    from speedclaims.record.types import Ceilings, Figure
 
 CPU_SIZE, CUDA_SIZE = 2048, 8192
 """Rows and columns of the matrices."""
@@ -21,7 +24,7 @@ _ENOUGH_S = 2.0
 NUMBERS = ("float32", "bfloat16")
 
 
-def measure(device: str, *, size: int | None = None, copy_bytes: int | None = None) -> dict[str, Any]:
+def measure(device: str, *, size: int | None = None, copy_bytes: int | None = None) -> "Ceilings":
     """Return the ceilings of a device as the record has them, by PyTorch or else TensorFlow, whichever is imported.
 
     Args:
@@ -49,7 +52,7 @@ def framework() -> str | None:
     return next((name for name in ("torch", "tensorflow") if name in sys.modules), None)
 
 
-def missing(device: str, reason: str) -> dict[str, Any]:
+def missing(device: str, reason: str) -> "Ceilings":
     """Return what the record says where no ceiling could be measured."""
     return {
         "framework": None,
@@ -59,7 +62,7 @@ def missing(device: str, reason: str) -> dict[str, Any]:
     }
 
 
-def _rate(prepare: Callable[[], Callable[[], object]], amount: float, unit: str) -> dict[str, Any]:
+def _rate(prepare: Callable[[], Callable[[], object]], amount: float, unit: str) -> "Figure":
     """Return the amount done a second at the fastest of several tries, after one that does not count."""
     try:
         call = prepare()

@@ -6,10 +6,13 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from speedclaims import __version__
 from speedclaims.recorders.nvml import devices as nvml
+
+if TYPE_CHECKING:
+    from speedclaims.record.types import Commit, Environment, Scalars
 
 LIBRARIES = (
     "torch",
@@ -49,7 +52,7 @@ def versions(names: Sequence[str] = LIBRARIES) -> dict[str, str | None]:
     return found
 
 
-def cpu() -> dict[str, Any]:
+def cpu() -> "Scalars":
     """Return the processor's model, the cores this process may use, the frequency governor and the load."""
     governor = _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"))
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
@@ -87,9 +90,9 @@ def memory_bytes() -> int | None:
         return None
 
 
-def threads() -> dict[str, Any]:
+def threads() -> "Scalars":
     """Return the thread counts in force, of the frameworks that this process has imported, and their variables."""
-    found: dict[str, Any] = {name: os.environ.get(name) for name in VARIABLES}
+    found: Scalars = {name: os.environ.get(name) for name in VARIABLES}
     torch = sys.modules.get("torch")
     if torch is not None:
         found["torch"] = torch.get_num_threads()
@@ -101,7 +104,7 @@ def threads() -> dict[str, Any]:
     return found
 
 
-def settings() -> dict[str, Any]:
+def settings() -> "Scalars":
     """Return the numerical settings in force that change speed: matrix precision, TF32, oneDNN, cuDNN autotuning."""
     torch = sys.modules.get("torch")
     if torch is None:
@@ -115,7 +118,7 @@ def settings() -> dict[str, Any]:
     }
 
 
-def gpus() -> list[dict[str, Any]]:
+def gpus() -> "list[Scalars]":
     """Return the GPUs: those that PyTorch sees, else those that NVML says CUDA may use; empty where there are none.
 
     What NVML knows of a GPU (UUID, driver, power limit, MIG, other processes) is added to it, matched by UUID.
@@ -142,7 +145,7 @@ def gpus() -> list[dict[str, Any]]:
     return found
 
 
-def device_name(devices: Sequence[str], found: Sequence[dict[str, Any]] = ()) -> str:
+def device_name(devices: Sequence[str], found: "Sequence[Scalars]" = ()) -> str:
     """Return the machine in words: the GPU where one did the work, and the processor with its cores.
 
     Args:
@@ -151,20 +154,18 @@ def device_name(devices: Sequence[str], found: Sequence[dict[str, Any]] = ()) ->
     """
     cores = num_cores()
     processor = f"{_cpu_model()}, {cores} core{'s' if cores != 1 else ''}"
-    names = sorted({gpu["name"] for gpu in found})
+    names = sorted({str(gpu["name"]) for gpu in found})
     if names and any(device.startswith("cuda") for device in devices):
         return f"{', '.join(names)} ({processor})"
     return processor
 
 
-def environment(
-    *, devices: Sequence[str], commit: dict[str, Any], command: str, options: dict[str, Any]
-) -> dict[str, Any]:
+def environment(*, devices: Sequence[str], commit: "Commit", command: str, options: "Scalars") -> "Environment":
     """Return the record's environment section.
 
     Args:
         devices: devices of the pairs.
-        commit: pytest-benchmark's commit information.
+        commit: the commit.
         command: the command line.
         options: the measuring options in force.
     """
@@ -180,7 +181,7 @@ def environment(
         "threads": threads(),
         "settings": settings(),
         "gpus": found,
-        "commit": {"id": commit.get("id"), "dirty": commit.get("dirty")},
+        "commit": commit,
         "command": command,
         "options": options,
     }

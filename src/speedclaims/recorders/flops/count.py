@@ -8,19 +8,22 @@ side, and holds for both sides where they do the same work. Seconds come from th
 import importlib
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speedclaims.record.figure import figure
 from speedclaims.recorders.flops import tensorflow as flops_tf
+
+if TYPE_CHECKING:
+    from speedclaims.record.types import Amount, Ceilings, Figure, RecordedPair
 
 UNIT = "FLOP"
 _PERCENT = 100.0
 
 
-def flops_per_call(call: Callable[[], object]) -> dict[str, Any]:
+def flops_per_call(call: Callable[[], object]) -> "Figure":
     """Run a call and return its floating point operations as a figure of the record.
 
     Replayed graphs and what compiled code calls outside PyTorch are not seen, so let it be the reference.
@@ -69,14 +72,13 @@ def _counter() -> Any:
     return importlib.import_module("torch.utils.flop_counter").FlopCounterMode(display=False)
 
 
-def not_counted(reason: str) -> dict[str, Any]:
+def not_counted(reason: str) -> "Amount":
     """Return what a pair's row says where nothing was counted."""
-    return {side: figure(None, UNIT, reason) for side in ("before", "after")} | {
-        "share": {side: figure(None, "percent", reason) for side in ("before", "after")}
-    }
+    nothing, no_share = figure(None, UNIT, reason), figure(None, "percent", reason)
+    return {"before": nothing, "after": nothing.copy(), "share": {"before": no_share, "after": no_share.copy()}}
 
 
-def min_bytes_figure(num_bytes: float) -> dict[str, Any]:
+def min_bytes_figure(num_bytes: float) -> "Figure":
     """Return the bytes that a call must read and write, as a figure of the record.
 
     Raises:
@@ -88,7 +90,7 @@ def min_bytes_figure(num_bytes: float) -> dict[str, Any]:
     return figure(float(num_bytes), "bytes")
 
 
-def of_pair(row: Mapping[str, Any], counted: Mapping[str, Any], ceiling: Mapping[str, Any]) -> dict[str, Any]:
+def of_pair(row: "RecordedPair", counted: "Figure", ceiling: "Figure") -> "Amount":
     """Return what a pair's row says of its operations or bytes: of a call of each side, and shares of the ceiling.
 
     Args:
@@ -96,34 +98,34 @@ def of_pair(row: Mapping[str, Any], counted: Mapping[str, Any], ceiling: Mapping
         counted: the figure of the before side.
         ceiling: the figure of the most that the machine does of it in a second.
     """
-    before = dict(counted)
+    before = counted.copy()
     if row["work"] != "same":
         after = figure(
             None, counted["unit"], f"counted on the before side only, and the after side does {row['work']} work"
         )
     elif before["value"] is None:
-        after = dict(before)
+        after = before.copy()
     else:
         # The same whole takes these numbers of calls of the sides.
         after = figure(before["value"] * row["calls_before"] / row["calls_after"], before["unit"])
     return {
         "before": before,
         "after": after,
-        "share": {side: _share(one, row[f"{side}_s"], ceiling) for side, one in (("before", before), ("after", after))},
+        "share": {
+            "before": _share(before, row["before_s"], ceiling),
+            "after": _share(after, row["after_s"], ceiling),
+        },
     }
 
 
-def _share(counted: Mapping[str, Any], seconds: float | None, ceiling: Mapping[str, Any]) -> dict[str, Any]:
-    for one in (counted, ceiling):
-        if one["value"] is None:
-            return figure(None, "percent", one["reason"])
+def _share(counted: "Figure", seconds: float | None, ceiling: "Figure") -> "Figure":
+    if counted["value"] is None or ceiling["value"] is None:
+        return figure(None, "percent", counted["reason"] or ceiling["reason"])
     if seconds is None:
         return figure(None, "percent", "the call was not timed")
     return figure(_PERCENT * counted["value"] / seconds / ceiling["value"], "percent")
 
 
-def highest(ceilings: Mapping[str, Any]) -> dict[str, Any]:
+def highest(ceilings: "Ceilings") -> "Figure":
     """Return the ceiling that shares are taken of: the most operations a second, of whichever kind of number."""
-    figures: Sequence[Mapping[str, Any]] = list(ceilings["matmul"].values())
-    found = [one for one in figures if one["value"] is not None]
-    return dict(max(found, key=lambda one: one["value"]) if found else figures[0])
+    return max(ceilings["matmul"].values(), key=lambda one: one["value"] or 0.0).copy()

@@ -12,9 +12,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from speedclaims.errors import SpeedclaimsError
+
+if TYPE_CHECKING:
+    from speedclaims.record.types import Scalars
 
 T = TypeVar("T")
 
@@ -317,7 +320,7 @@ def _described(nvml: Any, index: int, seen: Sequence[str] | Unavailable) -> dict
     }
 
 
-def gpu_environment() -> list[dict[str, Any]]:
+def gpu_environment() -> "list[Scalars]":
     """Return the GPUs that NVML knows and CUDA may use, one flat row each; empty where NVML cannot be used.
 
     ``speedclaims doctor`` says why it cannot.

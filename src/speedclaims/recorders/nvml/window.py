@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from statistics import fmean
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speedclaims.record.figure import figure
 from speedclaims.recorders.nvml.devices import (
@@ -28,22 +28,44 @@ from speedclaims.recorders.nvml.devices import (
     try_query,
 )
 
-UNITS = {
-    "utilization": "percent",
-    "graphics_activity": "percent",
-    "sm_activity": "percent",
-    "occupancy": "percent",
-    "tensor_activity": "percent",
-    "dram_activity": "percent",
-    "energy_j": "J",
-    "power_w": "W",
-    "temperature_c": "°C",
-    "sm_clock_mhz": "MHz",
-    "throttle_s": "s",
-    "memory_bytes": "bytes",
-    "other_processes": "1",
+if TYPE_CHECKING:
+    from speedclaims.record.types import Figure, Timeline
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How reports show a figure: its unit, its words, what to know of it, and whether a ratio of two says anything."""
+
+    unit: str
+    words: str
+    note: str = ""
+    has_ratio: bool = False
+
+
+FIGURES = {
+    "utilization": Kind(
+        "percent",
+        "utilization",
+        "The share of time with at least one kernel running; a tiny kernel in a loop reads 100%.",
+    ),
+    "graphics_activity": Kind("percent", "graphics activity"),
+    "sm_activity": Kind(
+        "percent", "SM activity", "The share of the multiprocessors with at least one warp on them, over time."
+    ),
+    "occupancy": Kind("percent", "occupancy", "Resident warps as a share of those that the multiprocessors can hold."),
+    "tensor_activity": Kind("percent", "tensor activity", "The share of time in which the tensor cores worked."),
+    "dram_activity": Kind("percent", "DRAM activity", "The share of the memory bandwidth that was used."),
+    "energy_j": Kind("J", "energy", "Of one call, of the whole GPU, its idle power included.", has_ratio=True),
+    "power_w": Kind("W", "power", has_ratio=True),
+    "temperature_c": Kind("°C", "temperature"),
+    "sm_clock_mhz": Kind("MHz", "SM clock"),
+    "throttle_s": Kind(
+        "s", "throttled", "How long the clocks were held down in the window, by the reason that did so longest."
+    ),
+    "memory_bytes": Kind("bytes", "memory", has_ratio=True),
+    "other_processes": Kind("1", "other processes", "Where there are any, the pair's figures are not its own alone."),
 }
-"""The figures of a window and their units."""
+"""The figures of a window."""
 
 MIN_WINDOW_S = 2.0
 """A utilization sample covers up to a second, and the energy counter moves every tenth of one: shorter windows lie."""
@@ -70,13 +92,13 @@ class Reading:
     """Hold the figures and the utilization timeline that were read for one side.
 
     Attributes:
-        figures: a figure of the record for each name of ``UNITS``.
+        figures: a figure of the record for each name of `FIGURES`.
         timeline: ``seconds`` from the first reading on and the ``percent`` of utilization that were reached in the time
             up to each; both empty where there is none, with the ``reason``.
     """
 
-    figures: dict[str, dict[str, Any]]
-    timeline: dict[str, Any]
+    figures: "dict[str, Figure]"
+    timeline: "Timeline"
 
 
 def watch(call: Callable[[], object], *, device: str | int = "cuda", min_seconds: float = 2.5) -> Reading:
@@ -109,10 +131,12 @@ def watch(call: Callable[[], object], *, device: str | int = "cuda", min_seconds
 
 
 def _nothing(reason: str) -> Reading:
-    return Reading({name: figure(None, unit, reason) for name, unit in UNITS.items()}, _timeline(Unavailable(reason)))
+    return Reading(
+        {name: figure(None, kind.unit, reason) for name, kind in FIGURES.items()}, _timeline(Unavailable(reason))
+    )
 
 
-def _timeline(points: Sequence[tuple[float, float]] | Unavailable) -> dict[str, Any]:
+def _timeline(points: Sequence[tuple[float, float]] | Unavailable) -> "Timeline":
     if isinstance(points, Unavailable) or not points:
         reason = points.reason if isinstance(points, Unavailable) else "no_samples: there are none of the window"
         return {"seconds": [], "percent": [], "reason": reason}
@@ -189,7 +213,7 @@ class _Window:
                     self._nvml.nvmlGpmSampleFree(sample)
         self._gpm = []
 
-    def figures(self, elapsed_s: float, num_calls: int) -> dict[str, dict[str, Any]]:
+    def figures(self, elapsed_s: float, num_calls: int) -> "dict[str, Figure]":
         """Return the record's figures."""
         energy_j = self._energy_j()
         found: dict[str, float | Unavailable] = {
@@ -203,7 +227,7 @@ class _Window:
         figures = {name: _figure(name, value) for name, value in found.items()}
         for name in self._levels[-1]:
             figures[name] = self._level(name)
-        return {name: figures[name] for name in UNITS}
+        return {name: figures[name] for name in FIGURES}
 
     # -- levels: temperature, clock, memory
 
@@ -220,7 +244,7 @@ class _Window:
             else try_query(lambda: float(nvml.nvmlDeviceGetMemoryInfo(gpu.handle).used)),
         }
 
-    def _level(self, name: str) -> dict[str, Any]:
+    def _level(self, name: str) -> "Figure":
         """Return a level at the end of the window, with the range of both ends; of all polls where there were any."""
         polled = self._poller.levels(name) if self._poller else []
         after = self._levels[-1][name]
@@ -424,10 +448,10 @@ class _Poller:
         return _percent(fmean(values)) if values else Unavailable("no_samples: nothing was polled in the window")
 
 
-def _figure(name: str, value: float | Unavailable) -> dict[str, Any]:
+def _figure(name: str, value: float | Unavailable) -> "Figure":
     if isinstance(value, Unavailable):
-        return figure(None, UNITS[name], value.reason)
-    return figure(value, UNITS[name])
+        return figure(None, FIGURES[name].unit, value.reason)
+    return figure(value, FIGURES[name].unit)
 
 
 def _number(kind: int, value: Any) -> float:

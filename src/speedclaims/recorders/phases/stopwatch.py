@@ -10,19 +10,24 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from speedclaims.errors import SpeedclaimsError
 
-DATA_WAIT = "data wait"
-TRANSFER = "transfer"
-FORWARD = "forward"
-BACKWARD = "backward"
-OPTIMIZER = "optimizer"
-HOST_SYNC = "host synchronization"
-COMPILED = "compiled step"
-OTHER = "other"
-PHASES = (DATA_WAIT, TRANSFER, FORWARD, BACKWARD, OPTIMIZER, HOST_SYNC, COMPILED, OTHER)
+if TYPE_CHECKING:
+    from speedclaims.record.types import PhaseName
+
+DATA_WAIT: Final = "data wait"
+TRANSFER: Final = "transfer"
+FORWARD: Final = "forward"
+BACKWARD: Final = "backward"
+OPTIMIZER: Final = "optimizer"
+HOST_SYNC: Final = "host synchronization"
+COMPILED: Final = "compiled step"
+OTHER: Final = "other"
+PHASES: "tuple[PhaseName, ...]" = (
+    DATA_WAIT, TRANSFER, FORWARD, BACKWARD, OPTIMIZER, HOST_SYNC, COMPILED, OTHER
+)  # fmt: skip
 """The phases, in the order in which they are shown."""
 
 _CLOSED = frozenset({DATA_WAIT, TRANSFER, HOST_SYNC, COMPILED})
@@ -63,12 +68,12 @@ class Phases:
         """Stand still until `run`."""
         self._clock, self._settle = clock, settle
         self._ns = dict.fromkeys(PHASES, 0)
-        self._stack: list[str] = []
+        self._stack: list[PhaseName] = []
         self._thread: int | None = None
         self._last = 0
 
     @property
-    def ns(self) -> dict[str, int]:
+    def ns(self) -> "dict[PhaseName, int]":
         """Nanoseconds of every phase; their sum is the call's wall time."""
         return dict(self._ns)
 
@@ -82,7 +87,7 @@ class Phases:
             self._charge(self._stack[-1])
             self._stack, self._thread = [], None
 
-    def begins(self, phase: str) -> bool:
+    def begins(self, phase: "PhaseName") -> bool:
         """Begin a phase unless it is the current one already, the current one is closed, or nothing runs here.
 
         Returns:
@@ -99,14 +104,14 @@ class Phases:
         phase = self._stack.pop()
         self._charge(self._stack[-1] if is_outer else phase)
 
-    def _charge(self, phase: str) -> None:
+    def _charge(self, phase: "PhaseName") -> None:
         self._settle()
         now = self._clock()
         self._ns[phase] += now - self._last
         self._last = now
 
     def timed(
-        self, real: Callable[..., Any], phase: str, *, when: Callable[..., bool] | None = None
+        self, real: Callable[..., Any], phase: "PhaseName", *, when: Callable[..., bool] | None = None
     ) -> Callable[..., Any]:
         """Return a function that does the same as `real` in a phase of its own; where `when` denies, in none."""
 
@@ -121,7 +126,9 @@ class Phases:
 
         return wrapper
 
-    def timed_if(self, real: Callable[..., Any], phase: str, *, happened: Callable[..., bool]) -> Callable[..., Any]:
+    def timed_if(
+        self, real: Callable[..., Any], phase: "PhaseName", *, happened: Callable[..., bool]
+    ) -> Callable[..., Any]:
         """Return a function that does the same as `real`, in a phase if ``happened(result, *args)`` says so after."""
 
         @wraps(real)

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speedclaims.recorders.phases.stopwatch import (
     BACKWARD,
@@ -46,6 +46,9 @@ _STREAM = "Stream"
 _COPIES = ("Memcpy", "Memset")
 _PS_PER_S, _NS_PER_S = 1e12, 1e9
 
+if TYPE_CHECKING:
+    from speedclaims.record.types import PhaseName
+
 Patch = tuple[object, str, Any]
 
 
@@ -74,7 +77,7 @@ def watching(phases: Phases) -> Iterator[None]:
         yield
 
 
-def _methods(tensorflow: Any) -> Iterator[tuple[type, str, str]]:
+def _methods(tensorflow: Any) -> "Iterator[tuple[type, str, PhaseName]]":
     tensor = sys.modules[_OPS]._EagerTensorBase  # noqa: SLF001 - the one way to values
     yield tensor, "_numpy", HOST_SYNC
     yield tensor, "cpu", HOST_SYNC
@@ -86,7 +89,7 @@ def _methods(tensorflow: Any) -> Iterator[tuple[type, str, str]]:
         yield getattr(sys.modules[module], name), "__next__", DATA_WAIT
 
 
-def _keras_methods() -> Iterator[tuple[type, str, str]]:
+def _keras_methods() -> "Iterator[tuple[type, str, PhaseName]]":
     keras = sys.modules.get("keras")
     if keras is None:
         return

@@ -12,7 +12,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speedclaims.recorders.phases.stopwatch import (
     BACKWARD,
@@ -35,6 +35,9 @@ _US_PER_S = 1e6
 _COPIES = ("Memcpy", "Memset")
 _CLIPPING = ("clip_grad_norm_", "clip_grad_value_")
 _SCALING = ("step", "update", "unscale_")
+
+if TYPE_CHECKING:
+    from speedclaims.record.types import PhaseName
 
 Patch = tuple[object, str, Any]
 
@@ -92,13 +95,13 @@ def _loading(torch: Any, phases: Phases) -> Iterator[Patch]:
         yield torch.Tensor, name, phases.timed_if(getattr(torch.Tensor, name), TRANSFER, happened=happened)
 
 
-def _methods(base: type, name: str, phase: str, phases: Phases) -> Iterator[Patch]:
+def _methods(base: type, name: str, phase: "PhaseName", phases: Phases) -> Iterator[Patch]:
     """Yield the patches of a method: on the class that defines it and on the subclasses that override it."""
     for kind in defining_classes(base, name):
         yield kind, name, phases.timed(vars(kind)[name], phase)
 
 
-def _function(owner: Any, name: str, phase: str, phases: Phases) -> Iterator[Patch]:
+def _function(owner: Any, name: str, phase: "PhaseName", phases: Phases) -> Iterator[Patch]:
     """Yield the patches of a function: in its own module and in those that imported it by name."""
     real = getattr(owner, name)
     timed = phases.timed(real, phase)

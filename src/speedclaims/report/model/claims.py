@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from speedclaims.claims.metrics import metrics
 from speedclaims.record.io import NOT_ASKED
 from speedclaims.report.model.formatting import (
-    METRICS,
     VERDICTS,
     Estimate,
     Json,
@@ -121,7 +121,8 @@ def _claim_row(claim: Json, index_of: Mapping[str, int], evidence: str) -> Claim
 def _metric(claim: Json) -> str:
     if claim["kind"] == "arithmetic":
         return "arithmetic"
-    metric = METRICS.get(claim["metric"] or "", words(claim["metric"] or ""))
+    name = claim["metric"] or ""
+    metric = metrics()[name].words if name in metrics() else words(name)
     work = f", {claim['work']} work" if claim["work"] else ""
     return f"{metric}{work}"
 

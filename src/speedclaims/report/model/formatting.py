@@ -59,19 +59,6 @@ EQUIVALENCES: Final[Mapping[str, str]] = {
 
 WORKS: Final[Mapping[str, str]] = {"same": "same work", "less": "less work", "different": "different work"}
 
-METRICS: Final[Mapping[str, str]] = {
-    "speedup": "time",
-    "memory_ratio": "peak memory",
-    "sync_ratio": "synchronizations",
-    "energy_ratio": "energy",
-    "utilization": "utilization",
-    "utilization_before": "utilization before",
-    "sm_activity": "SM activity",
-    "tensor_activity": "tensor activity",
-    "quality": "quality",
-}
-
-
 _SCALED_UNITS: Final = frozenset({"FLOP", "FLOP/s", "B/s"})
 _MEASURED_UNITS: Final = _SCALED_UNITS | {"1", "1/s", "s", "ms", "min", "bytes", "percent", "J", "W", "°C", "MHz", "sd"}
 """Units of measured quantities; any other unit, such as ``of 4 faults``, counts something."""
