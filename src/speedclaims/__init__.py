@@ -6,7 +6,7 @@ their modules.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from speedclaims.errors import SpeedclaimsError
 
@@ -29,7 +29,7 @@ _WHERE = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import a public name when it is first used."""
     if name not in _WHERE:
         msg = f"module {__name__!r} has no attribute {name!r}"

@@ -6,15 +6,18 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from speedclaims import __version__
 from speedclaims.errors import SpeedclaimsError
 from speedclaims.export import FORMATS, export
 from speedclaims.record import files as record_files
+
+if TYPE_CHECKING:
+    from speedclaims.record.types import RecordedAudit
 
 REFUTED, BAD_INPUT, NOTHING = 1, 2, 3
 LEDGERS = ("claims.toml", "bench/claims.toml", "tests/claims.toml")
@@ -61,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_compare(commands: Any) -> None:
+def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     compare = commands.add_parser(
         "compare",
         help="say which pairs lost speedup from one record to another",
@@ -81,7 +84,7 @@ def _add_compare(commands: Any) -> None:
     compare.set_defaults(run=_compare)
 
 
-def _add_export(commands: Any) -> None:
+def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     export = commands.add_parser(
         "export",
         help="write a record's speedups for another tool",
@@ -94,7 +97,7 @@ def _add_export(commands: Any) -> None:
     export.set_defaults(run=_export)
 
 
-def _add_audit(commands: Any) -> None:
+def _add_audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     audit = commands.add_parser(
         "audit",
         help="recompute the documents' own arithmetic",
@@ -113,7 +116,7 @@ def _add_audit(commands: Any) -> None:
     audit.set_defaults(run=_audit)
 
 
-def _add_doctor(commands: Any) -> None:
+def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     doctor = commands.add_parser(
         "doctor",
         help="say what can be measured here, and why not the rest",
@@ -228,7 +231,7 @@ def _first_ledger() -> Path:
     return found
 
 
-def _print_audit(rows: Sequence[Mapping[str, Any]]) -> None:
+def _print_audit(rows: "Sequence[RecordedAudit]") -> None:
     from speedclaims.report.terminal.audit_table import audit_table  # noqa: PLC0415
 
     _say(_rendered(partial(audit_table, rows)))

@@ -12,12 +12,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import IO, Any
+from typing import IO
 
 from speedclaims import __version__
 from speedclaims.record import benchmark_rows
+from speedclaims.record.json_types import JsonObject
 from speedclaims.recorders import environment
 from speedclaims.recorders.recorder import Machine
 from speedclaims.recorders.registry import recorders
@@ -97,7 +97,7 @@ except Exception as error:
 _PROBES = {"torch": _TORCH, "tensorflow": _TENSORFLOW, "nvml": _NVML, "trainers": _TRAINERS}
 
 
-def report(timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
+def report(timeout_s: float = TIMEOUT_S) -> JsonObject:
     """Return what was found on this machine and what can be measured on it, as plain JSON values.
 
     Args:
@@ -124,7 +124,7 @@ def report(timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     }
 
 
-def state(*reasons: str | None) -> dict[str, Any]:
+def state(*reasons: str | None) -> JsonObject:
     """Return whether something is possible: when there is no reason against it."""
     against = "; ".join(dict.fromkeys(reason for reason in reasons if reason))
     return {"possible": not against, "reason": against or None}
@@ -133,7 +133,7 @@ def state(*reasons: str | None) -> dict[str, Any]:
 # -- asking in another process -------------------------------------------------------------------------------------
 
 
-def _probe(name: str, timeout_s: float) -> dict[str, Any]:
+def _probe(name: str, timeout_s: float) -> JsonObject:
     """Return what a probe found, or ``{"reason": ...}``."""
     # -P: a folder called torch in the working directory is not PyTorch; a project's own trainers are looked for there
     options = [] if name == "trainers" else ["-P"]
@@ -161,7 +161,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def _answer(out: IO[str]) -> dict[str, Any] | None:
+def _answer(out: IO[str]) -> JsonObject | None:
     out.seek(0)
     lines = [line for line in out if line.startswith(_MARK)]
     return dict(json.loads(lines[-1].removeprefix(_MARK))) if lines else None
@@ -182,7 +182,7 @@ def _why(code: int, err: IO[str]) -> str:
 # -- what follows from it ------------------------------------------------------------------------------------------
 
 
-def _framework(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
+def _framework(name: str, found: JsonObject) -> JsonObject:
     """Return a framework's version, threads and devices; where it cannot be imported, why."""
     reason = _short(found.get("reason"))
     missing = f"{name}: {reason}" if reason else None
@@ -200,7 +200,7 @@ def _short(reason: str | None) -> str | None:
     return reason[:_LONGEST_REASON] if reason else None
 
 
-def _cuda(frameworks: Mapping[str, Any]) -> dict[str, Any]:
+def _cuda(frameworks: JsonObject) -> JsonObject:
     """Return whether any framework can use a CUDA device."""
     on_gpu = {name: framework["devices"]["cuda"] for name, framework in frameworks.items()}
     if any(found["possible"] for found in on_gpu.values()):
@@ -213,7 +213,7 @@ def _named(name: str, reason: str) -> str:
     return reason if reason.startswith(f"{name}: ") else f"{name}: {reason}"
 
 
-def _nvml(found: Mapping[str, Any]) -> dict[str, Any]:
+def _nvml(found: JsonObject) -> JsonObject:
     devices = found.get("devices", [])
     reason = _short(found.get("reason")) or (None if devices else "NVML finds no GPU")
     return {
@@ -224,13 +224,13 @@ def _nvml(found: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cpu() -> dict[str, Any]:
+def _cpu() -> JsonObject:
     found = environment.cpu()
     missing = "the system does not tell (virtual machines and containers often do not)"
     return {**found, "governor_reason": None if found["governor"] else missing}
 
 
-def pytest_benchmark() -> dict[str, Any]:
+def pytest_benchmark() -> JsonObject:
     """Return the version of pytest-benchmark, and whether this plugin works with it."""
     version = environment.versions(["pytest-benchmark"])["pytest-benchmark"]
     if version is None:
@@ -242,7 +242,7 @@ def pytest_benchmark() -> dict[str, Any]:
     return {"version": version, "compatible": fits, "reason": reason}
 
 
-def _passes(frameworks: Mapping[str, Any], nvml: Mapping[str, Any], benchmark: Mapping[str, Any]) -> dict[str, Any]:
+def _passes(frameworks: JsonObject, nvml: JsonObject, benchmark: JsonObject) -> JsonObject:
     """Return for each pass and recorded figure whether it is possible here."""
     importable = any(framework["possible"] for framework in frameworks.values())
     machine = Machine(
@@ -255,7 +255,7 @@ def _passes(frameworks: Mapping[str, Any], nvml: Mapping[str, Any], benchmark: M
     return {"time": state(timed)} | {line: state(timed, *why) for line, why in lines.items()}
 
 
-def _no_figure(nvml: Mapping[str, Any], figure: str) -> str | None:
+def _no_figure(nvml: JsonObject, figure: str) -> str | None:
     """Return why NVML gives no such figure: itself, or each of its devices."""
     devices = nvml["devices"]
     if not nvml["possible"] or any(device[figure]["possible"] for device in devices):

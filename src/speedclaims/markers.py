@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -68,9 +67,8 @@ def gate_percent(item: pytest.Item) -> float | None:
     marker = item.get_closest_marker(FAIL)
     if marker is None:
         return None
-    percent: Any = marker.args[0] if len(marker.args) == 1 and not marker.kwargs else None
-    is_number = isinstance(percent, int | float) and not isinstance(percent, bool)
-    if not is_number or not 0 < percent < math.inf:
+    percent: object = marker.args[0] if len(marker.args) == 1 and not marker.kwargs else None
+    if not isinstance(percent, int | float) or isinstance(percent, bool) or not 0 < percent < math.inf:
         msg = f"{item.nodeid}: speedup_fail takes one positive number, the loss in percent at which the gate fails"
         raise pytest.UsageError(msg)
     return float(percent)

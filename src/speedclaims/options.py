@@ -2,14 +2,17 @@
 
 import argparse
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import pytest
 
 from speedclaims.markers import DEPRECATED
 from speedclaims.measure import child_process
 from speedclaims.session import INI_CLAIMS
+
+T = TypeVar("T")
 
 _CLAIM_HELP = (
     "speedup_claim(*ids): judge these claims of the ledger by the test's pair or figure. The ledger is claims.toml "
@@ -85,8 +88,8 @@ def _passes(text: str) -> tuple[str, ...]:
     return names
 
 
-def _described(parse: Any, what: str) -> Any:
-    def checked(text: str) -> Any:
+def _described(parse: Callable[[str], T], what: str) -> Callable[[str], T]:
+    def checked(text: str) -> T:
         try:
             return parse(text)
         except ValueError:

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import pluggy
 import pytest
 
 from speedclaims.gate.baseline import Gating
@@ -25,6 +26,7 @@ from speedclaims.options import (
     pytest_addoption,  # noqa: F401 - pytest finds the hook here
 )
 from speedclaims.record import files as record_files
+from speedclaims.record.json_types import JsonObject
 from speedclaims.session import ATTRIBUTE, KEY, ROW, SpeedSession
 
 if TYPE_CHECKING:
@@ -133,7 +135,9 @@ def figure(request: pytest.FixtureRequest, benchmark: "BenchmarkFixture", pair_l
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pluggy.Result[pytest.TestReport], None]:
     """Hang a pair's row on the test's report: the way from an xdist worker to its controller."""
     outcome = yield
     if call.when != "teardown" and ROW in item.stash:
@@ -195,14 +199,14 @@ class _Run:
             self.problem = f"{folder / record_paths.SO_FAR}: {error}"
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:
+    def pytest_benchmark_update_machine_info(self, machine_info: JsonObject) -> None:
         """Add the library versions, which pytest-benchmark leaves out."""
         from speedclaims.recorders import environment  # noqa: PLC0415
 
         machine_info["libraries"] = environment.versions()
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
+    def pytest_benchmark_update_json(self, output_json: JsonObject) -> None:
         """Add the key ``speedclaims`` to whatever pytest-benchmark saves."""
         if self.session.rows or self.session.wanted:
             output_json["speedclaims"] = self.session.section()
@@ -252,7 +256,7 @@ class _Run:
             self.problem = f"--speedup-record {records}: {error.strerror}: name a folder that can be written"
 
     @pytest.hookimpl(trylast=True)
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the verdicts, and where the report is."""
         if not self._speaks:
             return
@@ -262,7 +266,7 @@ class _Run:
             terminalreporter.section("speedclaims gate", sep="=")
             self._show(terminalreporter, partial(_gate_summary, self.gating))
 
-    def _show_claims(self, terminalreporter: Any) -> None:
+    def _show_claims(self, terminalreporter: pytest.TerminalReporter) -> None:
         from speedclaims.report.terminal.summary import claims_summary  # noqa: PLC0415
 
         terminalreporter.section("speedclaims", sep="=")
@@ -278,7 +282,7 @@ class _Run:
             terminalreporter.write_line(f"no index.html: {self.no_page}")
 
     @staticmethod
-    def _show(terminalreporter: Any, render: Callable[..., str]) -> None:
+    def _show(terminalreporter: pytest.TerminalReporter, render: Callable[..., str]) -> None:
         """Write what a function makes for the terminal's width, colour and characters."""
         writer = terminalreporter._tw  # noqa: SLF001 - the only way to know whether colour is on
         encoding = getattr(sys.stdout, "encoding", None) or "ascii"

@@ -295,10 +295,10 @@ def assert_missing(figures, reason, *names):
 
 def assert_honest(figures, *library):
     """Every figure is there, with a value or a reason; none is NaN, and nothing is left open in NVML."""
-    assert list(figures) == list(window.UNITS)
+    assert list(figures) == list(window.FIGURES)
     json.dumps(figures, allow_nan=False)
     for name, one in figures.items():
-        assert one["unit"] == window.UNITS[name]
+        assert one["unit"] == window.FIGURES[name].unit
         assert (one["value"] is None) == bool(one["reason"]), (name, one)
         if name not in {"throttle_s", "other_processes"}:  # these may be nought
             assert one["value"] != 0, name
@@ -442,7 +442,7 @@ def test_where_the_driver_may_not_be_spoken_to_the_side_is_not_even_run(load, si
     library.errors["nvmlInitWithFlags"] = NO_PERMISSION
     found = window.watch(side).figures
     assert_honest(found, library)
-    assert_missing(found, "pynvml: NVMLError_NoPermission", *window.UNITS)
+    assert_missing(found, "pynvml: NVMLError_NoPermission", *window.FIGURES)
     assert side.num_calls == 0
 
 
@@ -460,7 +460,7 @@ def test_a_gpu_that_is_lost_in_mid_run_gives_the_reason_for_every_figure(polled,
 
     found = window.watch(call).figures
     assert_honest(found, library)
-    assert_missing(found, "NVMLError_GpuIsLost: GPU is lost", *window.UNITS)
+    assert_missing(found, "NVMLError_GpuIsLost: GPU is lost", *window.FIGURES)
 
 
 def test_a_gpu_that_is_lost_before_gives_the_reason(load, side):
@@ -468,7 +468,7 @@ def test_a_gpu_that_is_lost_before_gives_the_reason(load, side):
     library.lost_at = 0
     found = window.watch(side).figures
     assert_honest(found, library)
-    assert_missing(found, "NVMLError_GpuIsLost", *window.UNITS)
+    assert_missing(found, "NVMLError_GpuIsLost", *window.FIGURES)
     described = recorder.describe()
     assert "NVMLError_GpuIsLost" in described.get("reason", "")
 
@@ -482,7 +482,7 @@ def test_without_a_driver_every_figure_says_that_the_library_is_not_there(monkey
     monkeypatch.setattr(pynvml, "CDLL", no_library)
     found = window.watch(side).figures
     assert_honest(found)
-    assert_missing(found, "pynvml: NVMLError_LibraryNotFound", *window.UNITS)
+    assert_missing(found, "pynvml: NVMLError_LibraryNotFound", *window.FIGURES)
     assert recorder.gpu_environment() == []
     assert "NVMLError_LibraryNotFound" in recorder.describe()["reason"]
 
@@ -494,7 +494,7 @@ def test_a_window_under_two_seconds_is_too_short(load, side):
     library = load(Board())
     found = window.watch(side, min_seconds=1.0).figures
     assert_honest(found, library)
-    assert_missing(found, "window_too_short", *window.UNITS)
+    assert_missing(found, "window_too_short", *window.FIGURES)
 
 
 def test_a_counter_that_goes_backwards_is_no_figure(load, clock):
@@ -617,14 +617,14 @@ def test_a_device_that_does_not_exist_is_said_plainly(setting, device, words, lo
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", setting)
     found = window.watch(side, device=device).figures
     assert_honest(found, library)
-    assert_missing(found, "device_not_found", *window.UNITS)
-    assert_missing(found, words, *window.UNITS)
+    assert_missing(found, "device_not_found", *window.FIGURES)
+    assert_missing(found, words, *window.FIGURES)
     assert side.num_calls == 0
 
 
 def test_unlike_gpus_are_not_guessed_at(load, side, monkeypatch):
     load(Board(), Board(name="NVIDIA T4", uuid=A100, power_w=70))
-    assert_missing(window.watch(side, device="cuda:1").figures, "device_order_unknown", *window.UNITS)
+    assert_missing(window.watch(side, device="cuda:1").figures, "device_order_unknown", *window.FIGURES)
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     assert value(window.watch(side, device="cuda:1").figures, "power_w") == pytest.approx(70)
 
@@ -654,7 +654,7 @@ def test_nvml_without_a_device_is_a_reason(load, side):
     library = load()
     found = window.watch(side).figures
     assert_honest(found, library)
-    assert_missing(found, "no_device: NVML finds no GPU", *window.UNITS)
+    assert_missing(found, "no_device: NVML finds no GPU", *window.FIGURES)
     assert recorder.gpu_environment() == []
     assert recorder.describe()["devices"] == []
 
@@ -666,7 +666,7 @@ def test_another_module_called_pynvml_is_told(monkeypatch, side):
     monkeypatch.setitem(sys.modules, "pynvml", types.ModuleType("pynvml"))
     found = window.watch(side).figures
     assert_honest(found)
-    assert_missing(found, "pynvml: another module of this name shadows that of nvidia-ml-py", *window.UNITS)
+    assert_missing(found, "pynvml: another module of this name shadows that of nvidia-ml-py", *window.FIGURES)
     assert recorder.gpu_environment() == []
 
 
@@ -692,7 +692,7 @@ def test_an_error_that_is_no_nvml_error_is_a_reason_too(load, monkeypatch, side)
 
 def test_without_pynvml_the_extra_is_named(monkeypatch, side):
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert_missing(window.watch(side).figures, "pynvml: ", *window.UNITS)
+    assert_missing(window.watch(side).figures, "pynvml: ", *window.FIGURES)
 
 
 def test_loading_the_plugin_and_the_recorder_loads_no_pynvml():

@@ -8,10 +8,10 @@ lies outside, ``ambiguous`` when it straddles a bound.
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import attrs
 
@@ -57,7 +57,7 @@ def _are_requirements(_: "Claim", attribute: "attrs.Attribute[Mapping[str, str]]
             raise ValueError(f"{attribute.name}.{key}: {wanted!r} is not a text")  # noqa: TRY004 - as for the others
 
 
-def _is_one_of(words: Iterable[str]) -> Any:
+def _is_one_of(words: Iterable[str]) -> "Callable[[Claim, attrs.Attribute[str], str], None]":
     """Return a validator that accepts these words only."""
     known = tuple(words)
 
@@ -68,7 +68,7 @@ def _is_one_of(words: Iterable[str]) -> Any:
     return check
 
 
-def _as_float(value: Any) -> Any:
+def _as_float(value: float | None) -> float | None:
     """Return a whole number as a float, infinite where it is too large for one, and any other value as it is."""
     try:
         return float(value) if type(value) is int else value
@@ -177,7 +177,7 @@ def load_ledger(path: Path) -> Ledger:
     return Ledger(path, claims)
 
 
-def _parse(path: Path, number: int, table: Any) -> Claim:
+def _parse(path: Path, number: int, table: object) -> Claim:
     name = table.get("id", f"number {number}") if isinstance(table, dict) else f"number {number}"
     try:
         return _claim(table)
@@ -185,7 +185,7 @@ def _parse(path: Path, number: int, table: Any) -> Claim:
         raise LedgerError(f"{path}: {_one_line(f'claim {name}: {error}')}") from None
 
 
-def _claim(table: Any) -> Claim:
+def _claim(table: object) -> Claim:
     """Return the claim of a ledger's table.
 
     Raises:

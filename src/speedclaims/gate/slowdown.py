@@ -14,9 +14,9 @@ there are any, are simulated sessions.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 FAMILY_ERROR = 0.005
@@ -28,7 +28,7 @@ BETWEEN_SD = 0.004
 PRIOR_DF = 4.0
 """How many processes more the expected spread counts for than the observed one; chosen by simulation."""
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def holm_tails(p: Array) -> Array:
     return tails
 
 
-def is_regression(found: Losses, percent: Array | float) -> Any:
+def is_regression(found: Losses, percent: Array | float) -> NDArray[np.bool_]:
     """Whether each pair regressed: its whole interval lies above 0 and its estimate above half of ``percent``.
 
     A loss of 5 percent means that the after side takes 5% longer, measured against the before side.

@@ -13,16 +13,17 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from speedclaims.errors import SpeedclaimsError
+from speedclaims.record.json_types import Json, JsonObject
 
 if TYPE_CHECKING:
     import pytest
 
 OPTION = "--speedup-child"
 
-_OUTPUT_OPTIONS: dict[str, Any] = {
+_OUTPUT_OPTIONS: JsonObject = {
     "benchmark_json": None,
     "benchmark_save": None,
     "benchmark_autosave": False,
@@ -56,7 +57,7 @@ class ChildError(SpeedclaimsError, RuntimeError):
         left: what the process delivered before that.
     """
 
-    def __init__(self, message: str, left: Any = None) -> None:
+    def __init__(self, message: str, left: Json = None) -> None:
         """Keep what there is."""
         super().__init__(message)
         self.left = left
@@ -108,7 +109,7 @@ def _empty_caches(task: str, folder: Path) -> dict[str, str]:
 
 def run(  # noqa: PLR0913 - what a job is made of
     config: "pytest.Config", nodeid: str, task: str, side: str = "", *, max_time: float, limit: float = math.inf
-) -> Any:
+) -> Json:
     """Run one job, which measures for `max_time` seconds at most, in a fresh process and return what it left.
 
     Args:
@@ -151,12 +152,12 @@ def run(  # noqa: PLR0913 - what a job is made of
         return left["figures"]
 
 
-def leave(job: Job, figures: Any, *, is_all: bool = True) -> None:
+def leave(job: Job, figures: Json, *, is_all: bool = True) -> None:
     """Write a job's figures, all of them or those there are so far, where the process that started this one reads."""
     unfinished = Path(f"{job.out}.part")
     unfinished.write_text(json.dumps({"is_all": is_all, "figures": figures}, allow_nan=False), encoding="utf-8")
     unfinished.replace(job.out)
 
 
-def _left_in(out: Path) -> dict[str, Any] | None:
+def _left_in(out: Path) -> JsonObject | None:
     return json.loads(out.read_text(encoding="utf-8")) if out.exists() else None

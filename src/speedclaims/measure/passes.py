@@ -5,9 +5,10 @@ memory. More processes repeat those alone, and the record holds the median with 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from speedclaims.measure.child_process import ChildError
+from speedclaims.record.json_types import Json, JsonObject
 from speedclaims.recorders.recorder import SIDES, PairContext, Recorder, Side
 from speedclaims.recorders.registry import recorders
 
@@ -21,7 +22,7 @@ NUM_PROCESSES = 3
 SEPARATOR = "+"
 CEILINGS = "ceilings"
 
-Ask = Callable[[str, str], Any]
+Ask = Callable[[str, str], Json]
 """Asks a fresh process of one side for one task and returns what it left."""
 
 FAILED = "failed"
@@ -102,10 +103,10 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[-300:]}"
 
 
-def _of_side(asked: Sequence[Recorder], side: str, ask: Ask, device: str) -> dict[str, list[Any]]:
+def _of_side(asked: Sequence[Recorder], side: str, ask: Ask, device: str) -> dict[str, list[Json]]:
     """Return what each pass found, in one process or several."""
     scattering = [one.name for one in asked if one.scatters(device)]
-    found: dict[str, list[Any]] = {one.name: [] for one in asked}
+    found: dict[str, list[Json]] = {one.name: [] for one in asked}
     for tasks in [[one.name for one in asked], *[scattering] * (NUM_PROCESSES - 1)]:
         if tasks:
             left = _ask(ask, tasks, side)
@@ -114,10 +115,10 @@ def _of_side(asked: Sequence[Recorder], side: str, ask: Ask, device: str) -> dic
     return found
 
 
-def _ask(ask: Ask, tasks: Sequence[str], side: str) -> dict[str, Any]:
+def _ask(ask: Ask, tasks: Sequence[str], side: str) -> JsonObject:
     """Return what a fresh process left of each task; of those that it did not come to, the error that ended it."""
     try:
-        left: dict[str, Any] = ask(SEPARATOR.join(tasks), side)
+        left: JsonObject = ask(SEPARATOR.join(tasks), side)
     except ChildError as error:
         left = {task: {FAILED: describe(error)} for task in tasks} | (error.left or {})
     return left
@@ -126,7 +127,7 @@ def _ask(ask: Ask, tasks: Sequence[str], side: str) -> dict[str, Any]:
 # -- in the fresh process ------------------------------------------------------------------------------------------
 
 
-def run_tasks(tasks: str, side: Side, note: Callable[[Any, bool], object]) -> None:
+def run_tasks(tasks: str, side: Side, note: Callable[[Json, bool], object]) -> None:
     """Measure what is asked of a side in this process, which is fresh.
 
     Args:
@@ -139,7 +140,7 @@ def run_tasks(tasks: str, side: Side, note: Callable[[Any, bool], object]) -> No
 
         note(ceilings.measure(side.device), True)  # noqa: FBT003 - it is all
         return
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     names = tasks.split(SEPARATOR)
     for number, name in enumerate(names, start=1):
         try:

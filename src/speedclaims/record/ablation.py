@@ -6,25 +6,35 @@ by a pair of all but it against the ladder's before side.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 if TYPE_CHECKING:
-    from speedclaims.record.types import RecordedAblation
+    from speedclaims.record.types import AblationKind, RecordedAblation
+
+
+class Ablation(TypedDict):
+    """A pair as one row of an ablation, as a test gives it.
+
+    Attributes:
+        of: what has the switches.
+        kind: one of `KINDS`.
+        switches: all of them in the ladder's order, name to whether it is on: on the after side for ``ladder`` and
+            ``leave_one_out``, on the before side for ``added_last``, whose after side has all of them on.
+        not_here: those that are off in every row because they do nothing on this machine, name to reason.
+    """
+
+    of: str
+    kind: "AblationKind"
+    switches: Mapping[str, bool]
+    not_here: NotRequired[Mapping[str, str]]
+
 
 KINDS = ("ladder", "leave_one_out", "added_last")
 _KEYS = {"of", "kind", "switches", "not_here"}
 
-Ablation = Mapping[str, Any]
-
 
 def check_ablation(ablation: Ablation) -> None:
     """Raise for what is no row of an ablation.
-
-    Args:
-        ablation: ``of`` names what has the switches; ``kind`` is one of `KINDS`; ``switches`` are all of them in the
-            ladder's order, name to whether it is on: on the after side for ``ladder`` and ``leave_one_out``, on the
-            before side for ``added_last``, whose after side has all of them on; ``not_here`` (optional) are those that
-            are off in every row because they do nothing for this machine, name to reason.
 
     Raises:
         ValueError: a key is missing or unknown, or the switches that are on make no such row.

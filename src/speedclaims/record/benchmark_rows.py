@@ -9,17 +9,23 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-_COMMIT, _MACHINE = pytest.StashKey[dict[str, Any]](), pytest.StashKey[dict[str, Any]]()
+from speedclaims.record.json_types import JsonObject
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+    from pytest_benchmark.session import BenchmarkSession
+
+_COMMIT, _MACHINE = pytest.StashKey[JsonObject](), pytest.StashKey[JsonObject]()
 
 SUPPORTED = ">=5.1,<5.4"
 """The versions of pytest-benchmark that this module works with, as ``pyproject.toml`` asks for them."""
 
 
-def enabled(benchmark: Any) -> bool:
+def enabled(benchmark: "BenchmarkFixture") -> bool:
     """Return whether benchmarks run: not under ``--benchmark-disable`` and not under xdist."""
     # pytest-benchmark before 5.2 stays enabled in an xdist worker
     return bool(benchmark.enabled) and not _is_xdist_worker()
@@ -37,9 +43,10 @@ def _is_xdist_worker() -> bool:
     return "PYTEST_XDIST_WORKER" in os.environ
 
 
-def session(config: pytest.Config) -> Any:
+def session(config: pytest.Config) -> "BenchmarkSession":
     """Return pytest-benchmark's session."""
-    return config._benchmarksession  # type: ignore[attr-defined]  # noqa: SLF001
+    found: BenchmarkSession = config._benchmarksession  # type: ignore[attr-defined]  # noqa: SLF001
+    return found
 
 
 def saved_runs(config: pytest.Config, wanted: str | None) -> tuple[list[Path], str]:
@@ -64,12 +71,14 @@ def saved_runs(config: pytest.Config, wanted: str | None) -> tuple[list[Path], s
     return storage.query(wanted or "[0-9][0-9][0-9][0-9]_"), str(storage)  # type: ignore[no-untyped-call]
 
 
-def garbage_collector_off(benchmark: Any) -> bool:
+def garbage_collector_off(benchmark: "BenchmarkFixture") -> bool:
     """Return what ``--benchmark-disable-gc`` or the marker of that name asks for."""
     return bool(benchmark._disable_gc)  # noqa: SLF001
 
 
-def add(benchmark: Any, name: str, seconds: Mapping[str, Sequence[float]], info: Mapping[str, Any]) -> None:
+def add(
+    benchmark: "BenchmarkFixture", name: str, seconds: Mapping[str, Sequence[float]], info: Mapping[str, object]
+) -> None:
     """Register one row per side, ``name[side]`` or ``name[params-side]``, with the seconds of one call per round.
 
     Args:
@@ -81,7 +90,7 @@ def add(benchmark: Any, name: str, seconds: Mapping[str, Sequence[float]], info:
     mark_used(benchmark)
     group, fullname = benchmark.group, benchmark.fullname
     for side, values in seconds.items():
-        row = benchmark._make_stats(1)  # noqa: SLF001
+        row = benchmark._make_stats(1)  # type: ignore[no-untyped-call]  # noqa: SLF001
         row.name = _with_side(name, side)
         row.fullname = _with_side(fullname, side)
         row.group = group or fullname
@@ -92,7 +101,7 @@ def add(benchmark: Any, name: str, seconds: Mapping[str, Sequence[float]], info:
             row.update(value)
 
 
-def mark_used(benchmark: Any) -> None:
+def mark_used(benchmark: "BenchmarkFixture") -> None:
     """Keep the fixture from warning that a test asked for it and measured nothing with it."""
     benchmark._mode = "pair(...)"  # noqa: SLF001
 
@@ -101,30 +110,30 @@ def _with_side(name: str, side: str) -> str:
     return f"{name[:-1]}-{side}]" if name.endswith("]") else f"{name}[{side}]"
 
 
-def commit_info(config: pytest.Config) -> dict[str, Any]:
+def commit_info(config: pytest.Config) -> JsonObject:
     """Return pytest-benchmark's information on the commit, asked for once a run: it starts processes."""
     if _COMMIT not in config.stash:
         config.stash[_COMMIT] = config.hook.pytest_benchmark_generate_commit_info(config=config)
-    found: dict[str, Any] = config.stash[_COMMIT]
+    found: JsonObject = config.stash[_COMMIT]
     return dict(found)
 
 
-def machine_info(config: pytest.Config) -> dict[str, Any]:
+def machine_info(config: pytest.Config) -> JsonObject:
     """Return pytest-benchmark's information on the machine, asked for once a run: it starts processes."""
     if _MACHINE not in config.stash:
-        config.stash[_MACHINE] = session(config).get_machine_info()
-    found: dict[str, Any] = config.stash[_MACHINE]
+        config.stash[_MACHINE] = session(config).get_machine_info()  # type: ignore[no-untyped-call]
+    found: JsonObject = config.stash[_MACHINE]
     return dict(found)
 
 
-def as_json(config: pytest.Config) -> dict[str, Any]:
+def as_json(config: pytest.Config) -> JsonObject:
     """Return pytest-benchmark's JSON of this run as it is, also where it has no rows and would write none."""
     from pytest_benchmark.utils import safe_dumps  # noqa: PLC0415 - absent under -p no:benchmark
 
     bench, hook = session(config), config.hook
     commit = commit_info(config)
     hook.pytest_benchmark_update_commit_info(config=config, commit_info=commit)
-    output: dict[str, Any] = hook.pytest_benchmark_generate_json(
+    output: JsonObject = hook.pytest_benchmark_generate_json(
         config=config,
         benchmarks=bench.benchmarks,
         include_data=False,
@@ -132,5 +141,5 @@ def as_json(config: pytest.Config) -> dict[str, Any]:
         commit_info=commit,
     )
     hook.pytest_benchmark_update_json(config=config, benchmarks=bench.benchmarks, output_json=output)
-    plain: dict[str, Any] = json.loads(safe_dumps(output))  # type: ignore[no-untyped-call] # parameters of tests may be any object
+    plain: JsonObject = json.loads(safe_dumps(output))  # type: ignore[no-untyped-call] # parameters of tests may be any object
     return plain

@@ -5,10 +5,10 @@ records that it reads it checks only that they are strict JSON with a ``speedcla
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from speedclaims.errors import SpeedclaimsError
 from speedclaims.record.upgrade import upgrade
@@ -37,7 +37,7 @@ def _validator() -> Callable[[object], object] | None:
     return compiled
 
 
-def validate(record: "Mapping[str, Any] | Record") -> None:
+def validate(record: object) -> None:
     """Check a record against the published schema; without fastjsonschema, check nothing.
 
     Raises:

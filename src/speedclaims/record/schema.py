@@ -4,6 +4,7 @@ import inspect
 import json
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import (
     Annotated,
@@ -20,14 +21,15 @@ from typing import (
 
 from speedclaims.record.files import write_text
 from speedclaims.record.io import SCHEMA_PATH, SCHEMA_VERSION
+from speedclaims.record.json_types import JsonObject
 from speedclaims.record.types import Record
 
 _KINDS = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 
 
-def schema() -> dict[str, Any]:
+def schema() -> JsonObject:
     """Return the JSON schema (draft 7) of a record of this version."""
-    definitions: dict[str, Any] = {}
+    definitions: JsonObject = {}
     whole = _object(Record, definitions)
     del whole["additionalProperties"]  # pytest-benchmark and other plugins add keys of their own
     return {
@@ -44,18 +46,18 @@ def text() -> str:
     return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
 
 
-def _object(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+def _object(kind: type, definitions: JsonObject) -> JsonObject:
     hints = get_type_hints(kind, include_extras=True)
     return {
         "type": "object",
         "description": " ".join((inspect.getdoc(kind) or "").split()),
         "properties": {name: _of(hint, definitions) for name, hint in hints.items()},
-        "required": [name for name in hints if name in kind.__required_keys__],
+        "required": [name for name in hints if name in vars(kind)["__required_keys__"]],
         "additionalProperties": False,
     }
 
 
-def _of(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: PLR0911 - one for each kind of type
+def _of(hint: object, definitions: JsonObject) -> JsonObject:  # noqa: PLR0911 - one for each kind of type
     """Return the schema of a field's type.
 
     Raises:
@@ -65,8 +67,9 @@ def _of(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: PLR0
     if origin in (NotRequired, Required):
         return _of(arguments[0], definitions)
     if origin is Annotated:
-        return _annotated(_of(arguments[0], definitions), hint.__metadata__)
-    if is_typeddict(hint):
+        described, *metadata = arguments
+        return _annotated(_of(described, definitions), metadata)
+    if isinstance(hint, type) and is_typeddict(hint):
         definitions.setdefault(hint.__name__, _object(hint, definitions))
         return {"$ref": f"#/definitions/{hint.__name__}"}
     if origin is Literal:
@@ -84,7 +87,7 @@ def _of(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:  # noqa: PLR0
     raise TypeError(msg)
 
 
-def _annotated(found: dict[str, Any], metadata: tuple[str | dict[str, object], ...]) -> dict[str, Any]:
+def _annotated(found: JsonObject, metadata: Sequence[str | JsonObject]) -> JsonObject:
     """Return a schema with a field's description and keywords; draft 7 ignores what is next to a reference."""
     found = {"allOf": [found]} if "$ref" in found else found
     for one in metadata:

@@ -6,12 +6,12 @@ Schema. At run time, rows are plain dictionaries. Loading the plugin does not im
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict, final
+from typing import Annotated, Literal, NotRequired, Required, TypedDict, final
+
+from speedclaims.record.json_types import JsonObject
 
 Scalar = str | float | bool | None
 Scalars = dict[str, Scalar]
-JsonObject = dict[str, Any]
-"""An object of JSON of another program's making, such as pytest-benchmark's rows."""
 
 _Count = Annotated[int, {"minimum": 0}]
 _Positive = Annotated[float, {"exclusiveMinimum": 0}]

@@ -1,10 +1,11 @@
 """Bring records of earlier schema versions to the present one, a function for each version."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+
+from speedclaims.record.json_types import JsonObject
 
 
-def from_1(section: dict[str, Any]) -> None:
+def from_1(section: JsonObject) -> None:
     """Fill in what records of version 1 left out where it had its usual value."""
     for key in ("figures", "not_run", "ceilings"):
         section.setdefault(key, [])
@@ -17,11 +18,11 @@ def from_1(section: dict[str, Any]) -> None:
         pair.setdefault("recorders", {})
 
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], None]] = {1: from_1}
+UPGRADES: dict[int, Callable[[JsonObject], None]] = {1: from_1}
 """For each earlier schema version, the function that changes a ``speedclaims`` section to the next one in place."""
 
 
-def upgrade(section: dict[str, Any]) -> None:
+def upgrade(section: JsonObject) -> None:
     """Bring a ``speedclaims`` section to the present schema version; sections of unknown versions stay as they are.
 
     Nothing of the section is trusted yet: it is validated after this.
@@ -31,5 +32,5 @@ def upgrade(section: dict[str, Any]) -> None:
         section["schema_version"] = version + 1
 
 
-def _objects(rows: object) -> Iterator[dict[str, Any]]:
+def _objects(rows: object) -> Iterator[JsonObject]:
     yield from (row for row in (rows if isinstance(rows, list) else ()) if isinstance(row, dict))

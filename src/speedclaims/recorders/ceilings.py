@@ -8,7 +8,8 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from speedclaims.record.figure import figure
 
@@ -77,7 +78,7 @@ def _rate(prepare: Callable[[], Callable[[], object]], amount: float, unit: str)
     return figure(amount / min(times), unit)
 
 
-def _torch_work(torch: Any, device: str, size: int, num_floats: int) -> Callable[[str], Callable[[], object]]:
+def _torch_work(torch: ModuleType, device: str, size: int, num_floats: int) -> Callable[[str], Callable[[], object]]:
     def work(kind: str) -> Callable[[], object]:
         if kind == "copy":
             source, target = torch.rand(num_floats, device=device), torch.empty(num_floats, device=device)
@@ -96,7 +97,9 @@ def _torch_work(torch: Any, device: str, size: int, num_floats: int) -> Callable
     return work
 
 
-def _tensorflow_work(tensorflow: Any, device: str, size: int, num_floats: int) -> Callable[[str], Callable[[], object]]:
+def _tensorflow_work(
+    tensorflow: ModuleType, device: str, size: int, num_floats: int
+) -> Callable[[str], Callable[[], object]]:
     where = "GPU:0" if device.startswith("cuda") else "CPU:0"
 
     def work(kind: str) -> Callable[[], object]:

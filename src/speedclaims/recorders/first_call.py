@@ -1,9 +1,10 @@
 """Record the first call of a side in a fresh process."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from speedclaims.record.figure import figure, spread
+from speedclaims.record.json_types import Json
 from speedclaims.recorders.recorder import SIDES, FigureKind, PairContext, Recorder, Side, rows
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class FirstCall(Recorder):
         """Return the seconds of the first call."""
         return figure(side.first_call_s, "s")
 
-    def fields(self, before: Sequence[Any], after: Sequence[Any], context: PairContext) -> Mapping[str, object]:
+    def fields(self, before: Sequence[Json], after: Sequence[Json], context: PairContext) -> Mapping[str, object]:
         return {"cold_before_s": spread(before), "cold_after_s": spread(after)}
 
     def missing(self, reason: str) -> Mapping[str, object]:

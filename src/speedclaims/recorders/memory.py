@@ -4,9 +4,10 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from speedclaims.record.figure import figure, sides, spread
+from speedclaims.record.json_types import Json
 from speedclaims.recorders.recorder import (
     FigureKind,
     Machine,
@@ -43,7 +44,7 @@ class Memory(Recorder):
         side.prepare()  # what that holds for a moment does not belong to the side
         return peak_bytes(side.device, side.call)
 
-    def fields(self, before: Sequence[Any], after: Sequence[Any], context: PairContext) -> Mapping[str, object]:
+    def fields(self, before: Sequence[Json], after: Sequence[Json], context: PairContext) -> Mapping[str, object]:
         return {"memory": sides(spread(before), spread(after))}
 
     def missing(self, reason: str) -> Mapping[str, object]:

@@ -8,9 +8,10 @@ and a method that measures one side.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from speedclaims.record.figure import figure, sides, spread
+from speedclaims.record.json_types import Json
 
 if TYPE_CHECKING:
     from speedclaims.record.types import BeforeAfter, Ceilings, Figure, RecordedPair, SideName, Sides
@@ -168,11 +169,11 @@ class Recorder:
         """Return whether its figures differ from process to process: then several processes record them."""
         return False
 
-    def record_side(self, side: Side) -> Any:
+    def record_side(self, side: Side) -> object:
         """Return the figures of one side by their names, as plain JSON values; runs in a fresh process."""
         raise NotImplementedError
 
-    def fields(self, before: Sequence[Any], after: Sequence[Any], context: PairContext) -> Mapping[str, object]:
+    def fields(self, before: Sequence[Json], after: Sequence[Json], context: PairContext) -> Mapping[str, object]:
         """Return the fields of the pair's row.
 
         Args:

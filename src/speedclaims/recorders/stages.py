@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from speedclaims.record.figure import figure, spread
+from speedclaims.record.json_types import Json
 from speedclaims.recorders.recorder import SIDES, FigureKind, FigureRow, Machine, PairContext, Recorder, Side
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Stages(Recorder):
         """Return the rate of each stage in units per second."""
         return {name: _rate(call, side.units, side.synchronize) for name, call in side.stages.items()}
 
-    def fields(self, before: Sequence[Any], after: Sequence[Any], context: PairContext) -> Mapping[str, object]:
+    def fields(self, before: Sequence[Json], after: Sequence[Json], context: PairContext) -> Mapping[str, object]:
         return {"stages": {name: {"before": rate, "after": after[0][name]} for name, rate in before[0].items()}}
 
     def missing(self, reason: str) -> Mapping[str, object]:

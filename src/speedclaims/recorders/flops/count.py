@@ -9,9 +9,9 @@ import importlib
 import math
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from speedclaims.record.figure import figure
 from speedclaims.recorders.flops import tensorflow as flops_tf
@@ -59,7 +59,7 @@ def flops_per_call(call: Callable[[], object]) -> "Figure":
 
 
 @contextmanager
-def _off(library: Any) -> Iterator[None]:
+def _off(library: "_Library") -> Iterator[None]:
     """Keep PyTorch from using a library while the block runs."""
     before, library.enabled = library.enabled, False
     try:
@@ -68,8 +68,24 @@ def _off(library: Any) -> Iterator[None]:
         library.enabled = before
 
 
-def _counter() -> Any:
-    return importlib.import_module("torch.utils.flop_counter").FlopCounterMode(display=False)
+def _counter() -> "AbstractContextManager[_Counter]":
+    found: AbstractContextManager[_Counter] = importlib.import_module("torch.utils.flop_counter").FlopCounterMode(
+        display=False
+    )
+    return found
+
+
+class _Counter(Protocol):
+    """PyTorch's counter of operations."""
+
+    def get_total_flops(self) -> int:
+        """Return what was counted."""
+
+
+class _Library(Protocol):
+    """A library that PyTorch can be kept from using."""
+
+    enabled: bool
 
 
 def not_counted(reason: str) -> "Amount":

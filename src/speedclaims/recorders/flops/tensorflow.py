@@ -7,10 +7,10 @@ graph's own statistics count the body of a loop once and know no batch size.
 import importlib
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Protocol, cast
 
 from speedclaims.errors import SpeedclaimsError
 
@@ -27,6 +27,12 @@ _CONVOLUTIONS: dict[str, Callable[[_Shapes, _Shapes], tuple[_Shape, _Shape]]] = 
 }
 """Where the shapes of the results and of the weights are among those of the inputs and outputs."""
 _OPAQUE = ("CudnnRNN", "_FusedConv2D", "_FusedMatMul", "XlaLaunch", "StatefulPartitionedCall", "PartitionedCall")
+
+
+class _Shaped(Protocol):
+    """A tensor, of which the shape is known."""
+
+    shape: Iterable[int]
 
 
 class NotCountedError(SpeedclaimsError, RuntimeError):
@@ -56,14 +62,16 @@ class Count:
             raise NotCountedError(msg)
         return self.flops
 
-    def note(self, name: str, inputs: Sequence[Any], attributes: Mapping[str, Any], outputs: Sequence[Any]) -> None:
+    def note(
+        self, name: str, inputs: Sequence[_Shaped], attributes: Mapping[str, object], outputs: Sequence[_Shaped]
+    ) -> None:
         """Count one operation."""
         if name.startswith(_OPAQUE):
             self.opaque.add(name)
         self.flops += operation_flops(name, [tuple(one.shape) for one in inputs], attributes, _shapes(outputs))
 
 
-def _shapes(tensors: Sequence[Any]) -> list[tuple[int, ...]]:
+def _shapes(tensors: Sequence[_Shaped]) -> list[tuple[int, ...]]:
     return [tuple(one.shape) for one in tensors]
 
 
@@ -88,7 +96,15 @@ def counting() -> Iterator[Count]:
         raise NotCountedError(msg) from None
     count = Count()
 
-    def note(name: Any, inputs: Any, attributes: Any, outputs: Any, *_: Any, graph: Any = None, **__: Any) -> None:
+    def note(
+        name: str | bytes,
+        inputs: Sequence[_Shaped],
+        attributes: Sequence[str],
+        outputs: Sequence[_Shaped],
+        *_: object,
+        graph: object = None,
+        **__: object,
+    ) -> None:
         if graph is None:  # an operation that runs; others are only written into a graph
             pairs = dict(zip(attributes[::2], attributes[1::2], strict=True)) if attributes else {}
             count.note(_text(name), inputs, pairs, outputs)
@@ -106,7 +122,7 @@ def counting() -> Iterator[Count]:
 def operation_flops(
     name: str,
     inputs: Sequence[tuple[int, ...]],
-    attributes: Mapping[str, Any],
+    attributes: Mapping[str, object],
     outputs: Sequence[tuple[int, ...]],
 ) -> int:
     """Return the operations of a matrix product or convolution by its shapes: two for each product of two numbers.
@@ -118,7 +134,7 @@ def operation_flops(
     if name in _MATRIX_PRODUCTS:
         return 2 * math.prod(outputs[0]) * inputs[0][-2 if attributes.get("adj_x") else -1]
     if name == "Einsum":
-        return _einsum_flops(_text(attributes["equation"]), inputs)
+        return _einsum_flops(_text(cast("bytes", attributes["equation"])), inputs)
     if name in _CONVOLUTIONS:
         results, weights = _CONVOLUTIONS[name](inputs, outputs)
         # Weights are (height, width, in, out); of the results only how many there are counts, so any layout will do.

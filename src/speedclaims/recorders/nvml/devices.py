@@ -12,9 +12,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
 
 from speedclaims.errors import SpeedclaimsError
+from speedclaims.record.json_types import JsonObject
 
 if TYPE_CHECKING:
     from speedclaims.record.types import Scalars
@@ -65,7 +67,7 @@ def try_query(question: Callable[[], T]) -> T | Unavailable:
 
 
 @contextmanager
-def library() -> Iterator[Any]:
+def library() -> Iterator[ModuleType]:
     """Load and start NVML and yield the module ``pynvml``.
 
     Raises:
@@ -100,8 +102,8 @@ def library() -> Iterator[Any]:
 class Gpu:
     """A device: the handle that does the work, and its board, another one only for a MIG instance."""
 
-    handle: Any
-    board: Any
+    handle: object
+    board: object
     mig: bool
     instance: int | None
 
@@ -111,7 +113,7 @@ def text_of(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _boards(nvml: Any) -> dict[str, Any]:
+def _boards(nvml: ModuleType) -> JsonObject:
     """Return the handle of each GPU by its UUID, in NVML's order, which is that of the PCI bus.
 
     Raises:
@@ -125,12 +127,12 @@ def _boards(nvml: Any) -> dict[str, Any]:
     return {text_of(nvml.nvmlDeviceGetUUID(handle)): handle for handle in handles}
 
 
-def _matching(boards: Mapping[str, Any], uuid: str) -> list[str]:
+def _matching(boards: Mapping[str, object], uuid: str) -> list[str]:
     """Return the UUIDs that begin so: CUDA lets them be shortened."""
     return [known for known in boards if known.lower().startswith(uuid.lower())]
 
 
-def visible(nvml: Any) -> list[str]:
+def visible(nvml: ModuleType) -> list[str]:
     """Return the UUIDs of the devices that CUDA sees, in its order: NVML ignores CUDA_VISIBLE_DEVICES.
 
     Raises:
@@ -163,7 +165,7 @@ def visible(nvml: Any) -> list[str]:
     return found
 
 
-def _uuid_of(nvml: Any, device: str | int) -> str:
+def _uuid_of(nvml: ModuleType, device: str | int) -> str:
     """Return the UUID that a CUDA device name, ordinal or UUID means.
 
     Raises:
@@ -198,7 +200,7 @@ def _torch_uuid(index: int | None) -> str | None:
     return None
 
 
-def find(nvml: Any, device: str | int) -> Gpu:
+def find(nvml: ModuleType, device: str | int) -> Gpu:
     """Return the device.
 
     Raises:
@@ -216,7 +218,7 @@ def find(nvml: Any, device: str | int) -> Gpu:
     return Gpu(board, board, mig=_mig(nvml, board) is True, instance=None)
 
 
-def _instance(nvml: Any, uuid: str) -> Gpu:
+def _instance(nvml: ModuleType, uuid: str) -> Gpu:
     """Return a MIG instance with the board that it is a part of."""
     try:
         handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
@@ -227,7 +229,7 @@ def _instance(nvml: Any, uuid: str) -> Gpu:
     return Gpu(handle, board, mig=True, instance=nvml.nvmlDeviceGetGpuInstanceId(handle))
 
 
-def _mig(nvml: Any, board: Any) -> bool | None:
+def _mig(nvml: ModuleType, board: object) -> bool | None:
     """Return whether a board is divided, None where it does not tell."""
     mode = try_query(lambda: nvml.nvmlDeviceGetMigMode(board)[0])
     if isinstance(mode, Unavailable):
@@ -260,7 +262,7 @@ def _line_of(pid: int) -> list[int]:
 # -- which GPUs there are ------------------------------------------------------------------------------------------
 
 
-def describe() -> dict[str, Any]:
+def describe() -> JsonObject:
     """Return the driver, its CUDA version and the GPUs, as plain JSON values; or ``{"reason": ...}``.
 
     A device's ``utilization``, ``power`` and ``energy`` say whether it can be asked for them, and why not.
@@ -280,7 +282,7 @@ def describe() -> dict[str, Any]:
         return {"reason": str(error)}
 
 
-def _cuda_version(nvml: Any) -> str:
+def _cuda_version(nvml: ModuleType) -> str:
     number = nvml.nvmlSystemGetCudaDriverVersion()
     return f"{number // 1000}.{number % 1000 // 10}"
 
@@ -289,14 +291,14 @@ def _or_none(value: T | Unavailable) -> T | None:
     return None if isinstance(value, Unavailable) else value
 
 
-def _described(nvml: Any, index: int, seen: Sequence[str] | Unavailable) -> dict[str, Any]:
+def _described(nvml: ModuleType, index: int, seen: Sequence[str] | Unavailable) -> JsonObject:
     """Return what is known about a GPU; what is not known is None, or has a reason."""
 
-    def asked(question: Callable[[Any], T]) -> T | Unavailable:
+    def asked(question: Callable[[object], T]) -> T | Unavailable:
         found = try_query(lambda: nvml.nvmlDeviceGetHandleByIndex(index))
         return found if isinstance(found, Unavailable) else try_query(lambda: question(found))
 
-    def state(name: str) -> dict[str, Any]:
+    def state(name: str) -> JsonObject:
         answer = asked(lambda device: (getattr(nvml, name)(device),))  # looked up late: pynvml may be older than it
         reason = answer.reason if isinstance(answer, Unavailable) else None
         return {"possible": reason is None, "reason": reason}

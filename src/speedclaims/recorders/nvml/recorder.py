@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from speedclaims.record.figure import sides
+from speedclaims.record.json_types import Json, JsonObject
 from speedclaims.recorders.recorder import (
     FigureKind,
     Machine,
@@ -47,14 +48,14 @@ class Nvml(Recorder):
     def applies(self, device: str) -> bool:
         return device.startswith("cuda")
 
-    def record_side(self, side: Side) -> dict[str, Any]:
+    def record_side(self, side: Side) -> JsonObject:
         """Return the figures of a window in which the side runs again and again."""
         from speedclaims.recorders.nvml.window import watch  # noqa: PLC0415 - loading the plugin must stay cheap
 
         side.prepare()  # once: between the calls it would make the device look idle
         return asdict(watch(side.call, device=side.device))
 
-    def fields(self, before: Sequence[Any], after: Sequence[Any], context: PairContext) -> Mapping[str, object]:
+    def fields(self, before: Sequence[Json], after: Sequence[Json], context: PairContext) -> Mapping[str, object]:
         one, other = before[0], after[0]
         return {
             "gpu": {name: sides(one["figures"][name], other["figures"][name]) for name in one["figures"]},

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from statistics import fmean
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from speedclaims.record.figure import figure
 from speedclaims.recorders.nvml.devices import (
@@ -164,13 +165,13 @@ def _watched(window: "_Window", call: Callable[[], object], min_seconds: float) 
 class _Window:
     """The readings of one GPU at both ends of a window."""
 
-    def __init__(self, nvml: Any, gpu: Gpu) -> None:
+    def __init__(self, nvml: ModuleType, gpu: Gpu) -> None:
         self._nvml = nvml
         self._gpu = gpu
         self._levels: list[dict[str, float | Unavailable]] = []
         self._energy: list[float | Unavailable] = []
         self._throttle: list[list[float | Unavailable] | Unavailable] = []
-        self._gpm: list[Any] = []
+        self._gpm: list[object] = []
         self._processes: list[set[int] | Unavailable] = []
         self._newest: int | Unavailable = 0
         self._samples: list[tuple[int, float]] | Unavailable = []
@@ -304,7 +305,7 @@ class _Window:
 
     # -- GPM: activities
 
-    def _gpm_sample(self) -> Any:
+    def _gpm_sample(self) -> object:
         nvml, gpu = self._nvml, self._gpu
         if gpu.mig and gpu.instance is None:
             raise GpuError(_WHOLE_BOARD)
@@ -454,7 +455,7 @@ def _figure(name: str, value: float | Unavailable) -> "Figure":
     return figure(value, FIGURES[name].unit)
 
 
-def _number(kind: int, value: Any) -> float:
+def _number(kind: int, value: object) -> float:
     """Return the number of a union, by the type that NVML says it has."""
     return float(getattr(value, _VALUE_MEMBERS[kind]))
 

@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from speedclaims.record.figure import figure
+from speedclaims.record.json_types import Json, JsonObject
 from speedclaims.recorders.phases.stopwatch import PHASES, Interval, Phases, ProfilerError, union_length
 from speedclaims.recorders.recorder import SIDES, FigureKind, Machine, PairContext, Recorder, Side, rows
 
@@ -23,18 +24,18 @@ class Profiler(Recorder):
     help = "the phases of a call, its FLOPs and their share of what this machine can do"
     order = 5
 
-    def record_side(self, side: Side) -> dict[str, Any]:
+    def record_side(self, side: Side) -> JsonObject:
         """Return where the time goes; of the before side also the operations and the framework that did them."""
         from speedclaims.recorders import ceilings  # noqa: PLC0415 - loading the plugin must stay cheap
         from speedclaims.recorders.flops import count as flops  # noqa: PLC0415
 
-        found: dict[str, Any] = {**profile_side(side.prepare, side.call, side.device)}
+        found: JsonObject = {**profile_side(side.prepare, side.call, side.device)}
         if side.name == "before":
             side.prepare()
             found.update(flops=flops.flops_per_call(side.call), framework=ceilings.framework())
         return found
 
-    def fields(self, before: Sequence[Any], after: Sequence[Any], context: PairContext) -> Mapping[str, object]:
+    def fields(self, before: Sequence[Json], after: Sequence[Json], context: PairContext) -> Mapping[str, object]:
         from speedclaims.recorders.flops import count as flops  # noqa: PLC0415
 
         counted, framework = before[0].pop("flops"), before[0].pop("framework")

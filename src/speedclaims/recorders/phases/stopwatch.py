@@ -10,12 +10,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from speedclaims.errors import SpeedclaimsError
 
 if TYPE_CHECKING:
     from speedclaims.record.types import PhaseName
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 DATA_WAIT: Final = "data wait"
 TRANSFER: Final = "transfer"
@@ -111,12 +114,12 @@ class Phases:
         self._last = now
 
     def timed(
-        self, real: Callable[..., Any], phase: "PhaseName", *, when: Callable[..., bool] | None = None
-    ) -> Callable[..., Any]:
+        self, real: Callable[P, R], phase: "PhaseName", *, when: Callable[..., bool] | None = None
+    ) -> Callable[P, R]:
         """Return a function that does the same as `real` in a phase of its own; where `when` denies, in none."""
 
         @wraps(real)
-        def wrapper(*args: Any, **options: Any) -> Any:
+        def wrapper(*args: P.args, **options: P.kwargs) -> R:
             if (when is not None and not when(*args, **options)) or not self.begins(phase):
                 return real(*args, **options)
             try:
@@ -126,13 +129,11 @@ class Phases:
 
         return wrapper
 
-    def timed_if(
-        self, real: Callable[..., Any], phase: "PhaseName", *, happened: Callable[..., bool]
-    ) -> Callable[..., Any]:
+    def timed_if(self, real: Callable[P, R], phase: "PhaseName", *, happened: Callable[..., bool]) -> Callable[P, R]:
         """Return a function that does the same as `real`, in a phase if ``happened(result, *args)`` says so after."""
 
         @wraps(real)
-        def wrapper(*args: Any, **options: Any) -> Any:
+        def wrapper(*args: P.args, **options: P.kwargs) -> R:
             if not self.begins(phase):
                 return real(*args, **options)
             is_outer = True
@@ -160,7 +161,7 @@ def defining_classes(base: type, name: str) -> list[type]:
 
 
 @contextmanager
-def patched(patches: Iterable[tuple[object, str, Callable[..., Any]]]) -> Iterator[None]:
+def patched(patches: Iterable[tuple[object, str, Callable[..., object]]]) -> Iterator[None]:
     """Put functions in the place of methods or functions (owner, name, function) while the block runs."""
     from unittest.mock import patch  # noqa: PLC0415 - it imports asyncio, and runs without this pass come here too
 

@@ -11,10 +11,11 @@ that are no Keras layers.
 import importlib
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
 
 from speedclaims.recorders.phases.stopwatch import (
     BACKWARD,
@@ -49,7 +50,7 @@ _PS_PER_S, _NS_PER_S = 1e12, 1e9
 if TYPE_CHECKING:
     from speedclaims.record.types import PhaseName
 
-Patch = tuple[object, str, Any]
+Patch = tuple[object, str, Callable[..., object]]
 
 
 def is_imported() -> bool:
@@ -77,7 +78,7 @@ def watching(phases: Phases) -> Iterator[None]:
         yield
 
 
-def _methods(tensorflow: Any) -> "Iterator[tuple[type, str, PhaseName]]":
+def _methods(tensorflow: ModuleType) -> "Iterator[tuple[type, str, PhaseName]]":
     tensor = sys.modules[_OPS]._EagerTensorBase  # noqa: SLF001 - the one way to values
     yield tensor, "_numpy", HOST_SYNC
     yield tensor, "cpu", HOST_SYNC
@@ -121,7 +122,7 @@ def recording_kernels() -> Iterator[list[Interval]]:
         found += kernel_intervals(read_profile(Path(folder)))
 
 
-def find_format() -> Any:
+def find_format() -> ModuleType:
     """Return the module with the format of TensorFlow's profiles.
 
     Raises:
@@ -134,7 +135,7 @@ def find_format() -> Any:
         raise ProfilerError(msg) from None
 
 
-def read_profile(folder: Path) -> Any:
+def read_profile(folder: Path) -> "_Profile":
     """Return the one profile below a folder.
 
     Raises:
@@ -144,12 +145,51 @@ def read_profile(folder: Path) -> Any:
     if not files:
         msg = "TensorFlow's profiler left no profile"
         raise ProfilerError(msg)
-    space = find_format().XSpace()
+    space: _Profile = find_format().XSpace()
     space.ParseFromString(files[0].read_bytes())
     return space
 
 
-def kernel_intervals(space: Any, plane_prefix: str = _GPU_PLANE, line_prefix: str = _STREAM) -> list[Interval]:
+class _Event(Protocol):
+    """What ran: when and for how long."""
+
+    metadata_id: int
+    offset_ps: int
+    duration_ps: int
+
+
+class _Line(Protocol):
+    """A stream of a device."""
+
+    name: str
+    timestamp_ns: int
+    events: Iterable[_Event]
+
+
+class _Named(Protocol):
+    """What an event is called."""
+
+    name: str
+
+
+class _Plane(Protocol):
+    """A device."""
+
+    name: str
+    lines: Iterable[_Line]
+    event_metadata: Mapping[int, _Named]
+
+
+class _Profile(Protocol):
+    """A profile of TensorFlow's."""
+
+    planes: Iterable[_Plane]
+
+    def ParseFromString(self, data: bytes) -> object:  # noqa: N802 - protobuf's name
+        """Read it."""
+
+
+def kernel_intervals(space: _Profile, plane_prefix: str = _GPU_PLANE, line_prefix: str = _STREAM) -> list[Interval]:
     """Return the intervals in seconds of a profile's kernels: what ran on the streams of its GPUs, but copies.
 
     Args:
@@ -168,5 +208,5 @@ def kernel_intervals(space: Any, plane_prefix: str = _GPU_PLANE, line_prefix: st
     ]
 
 
-def _start_s(line: Any, event: Any) -> float:
+def _start_s(line: _Line, event: _Event) -> float:
     return float(line.timestamp_ns / _NS_PER_S + event.offset_ps / _PS_PER_S)

@@ -12,7 +12,8 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from speedclaims.recorders.phases.stopwatch import (
     BACKWARD,
@@ -36,10 +37,12 @@ _COPIES = ("Memcpy", "Memset")
 _CLIPPING = ("clip_grad_norm_", "clip_grad_value_")
 _SCALING = ("step", "update", "unscale_")
 
+T = TypeVar("T")
+
 if TYPE_CHECKING:
     from speedclaims.record.types import PhaseName
 
-Patch = tuple[object, str, Any]
+Patch = tuple[object, str, Callable[..., object]]
 
 
 def is_imported() -> bool:
@@ -75,7 +78,13 @@ def watching(phases: Phases) -> Iterator[None]:
         yield
 
 
-def _loading(torch: Any, phases: Phases) -> Iterator[Patch]:
+class _Tensor(Protocol):
+    """A tensor, of which the device is known."""
+
+    device: object
+
+
+def _loading(torch: ModuleType, phases: Phases) -> Iterator[Patch]:
     """Yield the patches for waiting on loaders and for moving tensors.
 
     Making a loader's iterator starts its workers, so it counts as waiting too.
@@ -84,11 +93,11 @@ def _loading(torch: Any, phases: Phases) -> Iterator[Patch]:
     for base, name in ((torch.utils.data.DataLoader, "__iter__"), (iterator, "__next__")):
         yield from _methods(base, name, DATA_WAIT, phases)
 
-    def has_moved(result: Any, target: Any, *others: Any) -> bool:
+    def has_moved(result: _Tensor, target: _Tensor, *others: object) -> bool:
         sources = [one for one in others if isinstance(one, torch.Tensor)] if result is target else []
         return bool((sources or [target])[0].device != result.device)
 
-    def was_pinned(result: Any, target: Any, *_: Any) -> bool:
+    def was_pinned(result: object, target: object, *_: object) -> bool:
         return result is not target
 
     for name, happened in (("to", has_moved), ("cuda", has_moved), ("copy_", has_moved), ("pin_memory", was_pinned)):
@@ -101,7 +110,7 @@ def _methods(base: type, name: str, phase: "PhaseName", phases: Phases) -> Itera
         yield kind, name, phases.timed(vars(kind)[name], phase)
 
 
-def _function(owner: Any, name: str, phase: "PhaseName", phases: Phases) -> Iterator[Patch]:
+def _function(owner: object, name: str, phase: "PhaseName", phases: Phases) -> Iterator[Patch]:
     """Yield the patches of a function: in its own module and in those that imported it by name."""
     real = getattr(owner, name)
     timed = phases.timed(real, phase)
@@ -110,16 +119,16 @@ def _function(owner: Any, name: str, phase: "PhaseName", phases: Phases) -> Iter
             yield module, name, timed
 
 
-def _computing(torch: Any, phases: Phases) -> Iterator[Patch]:
+def _computing(torch: ModuleType, phases: Phases) -> Iterator[Patch]:
     yield from _methods(torch.Tensor, "backward", BACKWARD, phases)
     for name in ("backward", "grad"):
         yield from _function(torch.autograd, name, BACKWARD, phases)
     yield from _methods(torch.cuda.CUDAGraph, "replay", COMPILED, phases)
 
 
-def _waiting(torch: Any, phases: Phases, watch: Watch) -> Iterator[Patch]:
-    def timed(name: str) -> Any:
-        def asks(*args: Any, **options: Any) -> bool:
+def _waiting(torch: ModuleType, phases: Phases, watch: Watch) -> Iterator[Patch]:
+    def timed(name: str) -> Callable[..., object]:
+        def asks(*args: object, **options: object) -> bool:
             return watch.asks(name, args, options)
 
         return phases.timed(getattr(torch.Tensor, name), HOST_SYNC, when=asks)
@@ -128,7 +137,7 @@ def _waiting(torch: Any, phases: Phases, watch: Watch) -> Iterator[Patch]:
     yield torch.cuda, "synchronize", phases.timed(torch.cuda.synchronize, HOST_SYNC)
 
 
-def _optimizing(torch: Any, phases: Phases, watch: Watch) -> Iterator[Patch]:
+def _optimizing(torch: ModuleType, phases: Phases, watch: Watch) -> Iterator[Patch]:
     for name in ("step", "zero_grad"):
         yield from _methods(torch.optim.Optimizer, name, OPTIMIZER, phases)
     for name in _SCALING:
@@ -178,7 +187,7 @@ def _marking_compiled(phases: Phases, modules: Sequence[Patch]) -> Iterator[None
             hooks.remove(entered)
 
 
-def _instances(kind: type) -> list[Any]:
+def _instances(kind: type[T]) -> list[T]:
     # By type and not by isinstance, which asks lazy modules for their class and thereby imports them.
     return [one for one in gc.get_objects() if issubclass(type(one), kind)]
 
@@ -208,7 +217,28 @@ def recording_kernels() -> Iterator[list[Interval]]:
     found += kernel_intervals(profiler.events())
 
 
-def kernel_intervals(events: Iterable[Any]) -> list[Interval]:
+class _Range(Protocol):
+    """A range of time in microseconds."""
+
+    start: float
+    end: float
+
+
+class _Named(Protocol):
+    """A kind of device."""
+
+    name: str
+
+
+class _Event(Protocol):
+    """An event of PyTorch's profiler."""
+
+    name: str
+    time_range: _Range
+    device_type: _Named
+
+
+def kernel_intervals(events: "Iterable[_Event]") -> list[Interval]:
     """Return the intervals in seconds of the kernels among the profiler's events.
 
     Copies are no kernels, and a range that somebody named on the device's time line covers the gaps in it.

@@ -13,9 +13,12 @@ from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 from speedclaims.errors import SpeedclaimsError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _FRAMEWORKS = ("torch", "tensorflow", "keras")
 _QUESTIONS = frozenset(
@@ -63,11 +66,11 @@ class Syncs:
             caller = caller.f_back
         self.internal += 1
 
-    def counted(self, real: Callable[..., Any], entry_files: frozenset[str]) -> Callable[..., Any]:
+    def counted(self, real: Callable[P, R], entry_files: frozenset[str]) -> Callable[P, R]:
         """Return a wrapper of `real` that counts each call by `note`."""
 
         @wraps(real)
-        def wrapper(*args: Any, **options: Any) -> Any:
+        def wrapper(*args: P.args, **options: P.kwargs) -> R:
             self.note(sys._getframe(1), entry_files)  # noqa: SLF001 - the cheapest way to the caller
             return real(*args, **options)
 

@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from speedclaims.record.figure import figure, sides
+from speedclaims.record.json_types import Json
 from speedclaims.recorders.recorder import (
     SIDES,
     FigureKind,
@@ -48,7 +49,7 @@ class Synchronizations(Recorder):
         side.prepare()
         return count_call(side.act, side.root)
 
-    def fields(self, before: Sequence[Any], after: Sequence[Any], context: PairContext) -> Mapping[str, object]:
+    def fields(self, before: Sequence[Json], after: Sequence[Json], context: PairContext) -> Mapping[str, object]:
         one, other = before[0], after[0]
         lines: SyncLines = {
             "before": one["lines"],

@@ -9,7 +9,6 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 from unittest.mock import patch
 
 from speedclaims.recorders.syncs.counter import NothingToCountError, Syncs
@@ -48,7 +47,7 @@ def counting_syncs(syncs: Syncs | None = None) -> Iterator[Syncs]:
         yield syncs
 
 
-def _capsules() -> Any:
+def _capsules() -> object:
     return sys.modules["tensorflow.python.pywrap_tfe"]
 
 
@@ -81,7 +80,7 @@ def _watching_buffers(kind: type, syncs: Syncs, entry_files: frozenset[str]) -> 
         raise NothingToCountError(msg)
     real = _GETBUFFER(known)
 
-    def counted(tensor: Any, view: int, flags: int) -> int:
+    def counted(tensor: object, view: int, flags: int) -> int:
         try:
             status = int(real(tensor, view, flags))
         except Exception:  # noqa: BLE001 - nothing may be raised into C; NumPy then takes another way, counted there

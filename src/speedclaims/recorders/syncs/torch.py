@@ -14,9 +14,10 @@ import gc
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, TextIO
+from types import FrameType, ModuleType
+from typing import Protocol, TextIO
 from unittest.mock import patch
 
 from speedclaims.recorders.syncs.counter import NothingToCountError, Syncs
@@ -78,8 +79,12 @@ def counting_syncs(syncs: Syncs | None = None) -> Iterator[Syncs]:
 
     class Mode(torch.overrides.TorchFunctionMode):  # type: ignore[name-defined, misc]
         def __torch_function__(
-            self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-        ) -> Any:
+            self,
+            func: Callable[..., object],
+            types: object,
+            args: Sequence[object] = (),
+            kwargs: Mapping[str, object] | None = None,
+        ) -> object:
             del types
             return watch.called(func, args, kwargs or {}, sys._getframe(1))  # noqa: SLF001 - the cheapest way there
 
@@ -94,10 +99,17 @@ def counting_syncs(syncs: Syncs | None = None) -> Iterator[Syncs]:
         yield watch.syncs
 
 
-def _unseen(torch: Any) -> list[tuple[Any, str]]:
+def _unseen(torch: ModuleType) -> list[tuple[object, str]]:
     """Return what no mode sees: the owners and names of functions."""
     functions = [(torch.utils.dlpack, "to_dlpack"), (torch, "to_dlpack"), (torch.cuda, "synchronize")]
     return [(owner, name) for owner, name in functions if hasattr(owner, name)]
+
+
+class _Optimizer(Protocol):
+    """An optimizer of PyTorch's."""
+
+    state: Mapping[object, object]
+    step: Callable[..., object]
 
 
 class Watch:
@@ -108,7 +120,7 @@ class Watch:
         syncs: what to add to.
     """
 
-    def __init__(self, torch: Any, syncs: Syncs) -> None:
+    def __init__(self, torch: ModuleType, syncs: Syncs) -> None:
         """Find the optimizers that exist already."""
         self.syncs = syncs
         self._torch, self._tensor = torch, torch.Tensor
@@ -118,7 +130,7 @@ class Watch:
         self._optimizers = {id(one): one for one in gc.get_objects() if issubclass(type(one), optimizer)}
 
     @property
-    def optimizers(self) -> list[Any]:
+    def optimizers(self) -> "list[_Optimizer]":
         """The optimizers that are known."""
         return list(self._optimizers.values())
 
@@ -127,7 +139,7 @@ class Watch:
         """Note also the optimizers that are made while the block runs, when they step."""
         register = sys.modules["torch.optim.optimizer"].register_optimizer_step_pre_hook
 
-        def note(optimizer: Any, *_: Any) -> None:
+        def note(optimizer: object, *_: object) -> None:
             self._optimizers[id(optimizer)] = optimizer
 
         handle = register(note)
@@ -136,7 +148,9 @@ class Watch:
         finally:
             handle.remove()
 
-    def called(self, func: Any, args: Sequence[Any], options: Mapping[str, Any], caller: Any) -> Any:
+    def called(
+        self, func: Callable[..., object], args: Sequence[object], options: Mapping[str, object], caller: FrameType
+    ) -> object:
         """Call a function of PyTorch's and count it if it waits for the device.
 
         What it calls in its turn is not seen, so nothing counts twice.
@@ -147,7 +161,7 @@ class Watch:
             self.syncs.note(caller, self.entry_files)
         return result
 
-    def asks(self, name: str, args: Sequence[Any], options: Mapping[str, Any]) -> bool:
+    def asks(self, name: str, args: Sequence[object], options: Mapping[str, object]) -> bool:
         """Whether a call of a function of PyTorch's, by its name, waits for the value of a tensor."""
         if name in {"__getitem__", "__setitem__"}:
             return self._asks_for_index(args)
@@ -161,7 +175,7 @@ class Watch:
             tensors = [] if "output_size" in options else tensors[1:]
         return any(not self._is_on_host(one) for one in tensors)
 
-    def _asks_for_index(self, args: Sequence[Any]) -> bool:
+    def _asks_for_index(self, args: Sequence[object]) -> bool:
         """Whether an index waits: one of booleans has to be counted first, one number is taken out of its tensor."""
         key = args[1]
         parts = list(key) if isinstance(key, tuple) else [key]
@@ -175,7 +189,7 @@ class Watch:
         )  # masked_fill_ waits not
         return any(not self._is_on_host(one) for one in masks) and not fills
 
-    def _has_moved(self, name: str, args: Sequence[Any], options: Mapping[str, Any], result: Any) -> bool:
+    def _has_moved(self, name: str, args: Sequence[object], options: Mapping[str, object], result: object) -> bool:
         """Whether a call copied between the memory of host and device, and waited for it."""
         if not isinstance(result, self._tensor) or options.get("non_blocking") or self._is_non_blocking(name, args):
             return False
@@ -183,18 +197,18 @@ class Watch:
         here = source.device if isinstance(source, self._tensor) else self._torch.device("cpu")
         return bool(here != result.device and "meta" not in {here.type, result.device.type})
 
-    def _is_non_blocking(self, name: str, args: Sequence[Any]) -> bool:
+    def _is_non_blocking(self, name: str, args: Sequence[object]) -> bool:
         """Whether a call says so by position: ``to(device, dtype, True)``, ``copy_(other, True)``."""
         flags = [one for one in args[1:] if isinstance(one, bool)]
         return name in {"to", "copy_", "cuda", "type"} and bool(flags) and flags[0]
 
-    def _is_on_host(self, tensor: Any) -> bool:
+    def _is_on_host(self, tensor: object) -> bool:
         """Whether a tensor's value lies in host memory on every kind of device."""
         if not isinstance(tensor, self._tensor) or tensor.device.type != "cpu":
             return False
         return bool(self._torch.cuda.is_initialized() or (tensor.dim() == 0 and self._is_counter(tensor)))
 
-    def _is_counter(self, tensor: Any) -> bool:
+    def _is_counter(self, tensor: object) -> bool:
         """Whether it is among the single numbers that an optimizer keeps of a parameter."""
         states = (state for optimizer in self._optimizers.values() for state in optimizer.state.values())
         return any(value is tensor for state in states if isinstance(state, dict) for value in state.values())
