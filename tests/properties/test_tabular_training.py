@@ -370,7 +370,7 @@ def forgiving(path):
 def forgetful(path):
     """A reader that takes the default for one value."""
     config = load_training_config(path)
-    config.update(patience=TrainingConfig.patience)
+    config.update(patience=TrainingConfig().patience)
     return config
 
 

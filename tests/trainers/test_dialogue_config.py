@@ -27,7 +27,7 @@ def test_the_defaults_are_the_original_programs():
 def test_the_documents_own_names_are_taken_too():
     config = DialogueConfig().replace(**DOCUMENTED)
     assert config.to_dict().items() >= {name.lower(): value for name, value in DOCUMENTED.items()}.items()
-    with pytest.raises(BadInput, match="temp_end stands there twice"):
+    with pytest.raises(BadInput, match="temp_end is given twice"):
         DialogueConfig().replace(TEMP_END=0.1, temp_end=0.1)
 
 
@@ -81,7 +81,7 @@ def test_a_settings_file_goes_over_a_configuration(tmp_path):
     [
         ("{", "no JSON"),
         ("[1]", "no JSON object"),
-        ('{"d_steps": 1, "d_steps": 2}', "'d_steps' stands there twice"),
+        ('{"d_steps": 1, "d_steps": 2}', "'d_steps' is given twice"),
         ('{"huge": 1}', "unknown key 'huge'"),
         ('{"TEMP_DECAY": 0}', "temp_decay is 0"),
     ],

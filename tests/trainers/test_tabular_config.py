@@ -1,5 +1,4 @@
-import dataclasses
-
+import attrs
 import pytest
 
 from trainers.contract import BadInput
@@ -61,7 +60,7 @@ def test_a_configuration_survives_a_round_trip_through_plain_data():
 
 
 def test_a_configuration_cannot_be_changed_in_place():
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
         RegressorConfig().batch_size = 3
 
 

@@ -140,7 +140,7 @@ def test_a_file_may_name_some_values_only(tmp_path):
         ('{"hidden_size": -3}', "hidden_size is -3"),
         ('{"hidden_size": null}', "hidden_size is None"),
         ('{"hidden_size": [3]}', "hidden_size"),
-        ('{"patience": 3, "patience": 4}', "'patience' stands there twice"),
+        ('{"patience": 3, "patience": 4}', "'patience' is given twice"),
         ('{"dropout": NaN}', "NaN"),
         ('{"clip_norm": Infinity}', "Infinity"),
         ('{"learning_rate": "infinity"}', "learning_rate"),

@@ -1,63 +1,104 @@
 """Define the base of the families' configurations: checked values, presets, plain data. Imports no framework."""
 
-import dataclasses
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import operator
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self, TypeVar
+
+import attrs
 
 from trainers.contract import BadInput
 
-__all__ = ["INFINITE", "Bounds", "Configuration", "read_settings"]
+__all__ = ["INFINITE", "Configuration", "from_file", "read_settings", "setting"]
 
 INFINITE = "infinity"
 """JSON has no infinite number; this text represents it in files of settings."""
 
+_Made = TypeVar("_Made")
 
-@dataclass(frozen=True)
-class Bounds:
-    """Hold the bounds of a setting's value.
+_COMPARISONS: Mapping[str, tuple[Callable[[float, float], bool], str]] = {
+    "gt": (operator.gt, "greater than"),
+    "ge": (operator.ge, "at least"),
+    "lt": (operator.lt, "less than"),
+    "le": (operator.le, "at most"),
+}
 
-    Attributes:
-        least: the smallest number allowed.
-        above: a number that it must exceed.
-        below: a number that it must stay below.
-        may_be_infinite: whether infinity is a value too.
-        choices: the texts allowed, for a text.
+
+def setting(
+    default: bool | float | str,  # noqa: FBT001 - the value's kind is that of its default
+    description: str,
+    *,
+    choices: tuple[str, ...] = (),
+    infinite: bool = False,
+    power_of_two: bool = False,
+    **bounds: float,
+) -> Any:
+    """Declare one field of a configuration: its default, its description and its bounds.
+
+    Args:
+        default: value of the original program. Values are of its type; an int passes for a float, and NumPy's numbers
+            become Python's, which JSON and checkpoints hold.
+        description: meaning of the value, a few words that error messages repeat.
+        choices: allowed texts, for a text.
+        infinite: whether infinity is allowed.
+        power_of_two: whether the number must be a power of two.
+        bounds: allowed numbers: `gt` (greater than), `ge` (at least), `lt` (less than), `le` (at most).
 
     """
+    rules = [(*_COMPARISONS[name], bound) for name, bound in bounds.items()]
 
-    least: float | None = None
-    above: float | None = None
-    below: float | None = None
-    may_be_infinite: bool = False
-    choices: tuple[str, ...] = ()
+    def advice(value: Any) -> str | None:
+        """Return how to correct a number; None where it is within its bounds."""
+        if not (_is_finite(value) or (infinite and value == math.inf)):
+            return "give it a finite number"
+        for holds, words, bound in rules:
+            if not holds(value, bound):
+                return f"make it {words} {bound:g}"
+        return "make it a power of two" if power_of_two and value & (value - 1) else None
+
+    def check(_: object, field: "attrs.Attribute[Any]", value: Any) -> None:
+        text: str | None
+        if isinstance(default, bool):
+            text = None if isinstance(value, bool) else "set it to True or False"
+        elif isinstance(default, str):
+            text = None if isinstance(value, str) and value in choices else f"choose one of: {', '.join(choices)}"
+        elif isinstance(value, bool) or not isinstance(value, (int, float) if isinstance(default, float) else int):
+            text = f"give it a number of type {type(default).__name__}"
+        else:
+            text = advice(value)
+        if text is not None:
+            raise BadInput(f"{field.name} is {value!r} ({description})", "configuration", text)
+
+    return attrs.field(default=default, validator=check, converter=_plain, metadata={"description": description})
 
 
-@dataclass(frozen=True)
+def _plain(value: Any) -> Any:
+    """Convert a number, NumPy's too, to Python's; leave anything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
+
+
+@attrs.frozen
 class Configuration:
-    """Sizes and hyperparameters of one family: a frozen dataclass whose defaults are the original program's.
+    """Hold the sizes and hyperparameters of one family, whose defaults are the original program's.
 
     Class attributes:
-        BOUNDS: what the values may be, by name; booleans need none.
         PRESETS: values that differ from the defaults, by the preset's name.
 
     """
 
-    BOUNDS: ClassVar[Mapping[str, Bounds]] = {}
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-
-    def __post_init__(self) -> None:
-        """Refuse values that no training could use.
-
-        Raises:
-            BadInput: a value of the wrong type or out of its range, by name.
-
-        """
-        for field in dataclasses.fields(self):
-            _check_value(field.name, getattr(self, field.name), type(field.default), self.BOUNDS)
 
     def replace(self, /, **changes: Any) -> Self:
         """Copy with some values changed.
@@ -66,11 +107,11 @@ class Configuration:
             BadInput: a key that the configuration does not have, or a value it refuses, by name.
 
         """
-        known = {field.name for field in dataclasses.fields(self)}
+        known = {field.name for field in attrs.fields(type(self))}
         for key in changes:
             if key not in known:
                 raise BadInput(f"unknown key {key!r}", "configuration", f"choose from: {', '.join(sorted(known))}")
-        return dataclasses.replace(self, **changes)
+        return attrs.evolve(self, **changes)
 
     def changed_by(self, path: Path) -> Self:
         """Copy with the values of a JSON file, see `read_settings`.
@@ -79,15 +120,11 @@ class Configuration:
             BadInput: as `read_settings`, or as `replace`, naming the file too.
 
         """
-        changes = read_settings(path)
-        try:
-            return self.replace(**changes)
-        except BadInput as error:
-            raise BadInput(error.what, f"{path} [{error.where}]", error.mend) from error
+        return from_file(path, self.replace)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every value by name, as plain data."""
-        return dataclasses.asdict(self)
+        """Return every value by name, as plain data."""
+        return attrs.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -112,39 +149,18 @@ class Configuration:
         return cls().replace(**cls.PRESETS[name])
 
 
-def _check_value(name: str, value: object, kind: type, bounds_of: Mapping[str, Bounds]) -> None:
-    """Raise BadInput unless `value` is a `kind` (an int passes for a float) within the bounds of its name."""
+def from_file(path: Path, make: Callable[..., _Made]) -> _Made:
+    """Return what `make` makes of a JSON file's values, see `read_settings`.
 
-    def refuse(mend: str) -> BadInput:
-        return BadInput(f"{name} is {value!r}", "configuration", mend)
+    Raises:
+        BadInput: as `read_settings`, or as `make`, naming the file too.
 
-    if kind is bool:
-        if not isinstance(value, bool):
-            raise refuse("set it to True or False")
-        return
-    bounds = bounds_of[name]
-    if kind is str:
-        if value not in bounds.choices:
-            raise refuse(f"choose one of: {', '.join(bounds.choices)}")
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else (int,)):
-        raise refuse(f"give it a number of type {kind.__name__}")
-    mend = _out_of_bounds(cast("float", value), bounds)
-    if mend is not None:
-        raise refuse(mend)
-
-
-def _out_of_bounds(value: float, bounds: Bounds) -> str | None:
-    """Return how to fix a value that is out of its bounds; None where it is within them."""
-    if math.isnan(value) or (math.isinf(value) and not bounds.may_be_infinite):
-        return "give it a finite number"
-    if bounds.above is not None and value <= bounds.above:
-        return f"make it greater than {bounds.above:g}"
-    if bounds.least is not None and value < bounds.least:
-        return f"make it at least {bounds.least:g}"
-    if bounds.below is not None and value >= bounds.below:
-        return f"make it less than {bounds.below:g}"
-    return None
+    """
+    values = read_settings(path)
+    try:
+        return make(**values)
+    except BadInput as error:
+        raise BadInput(error.what, f"{path} [{error.where}]", error.mend) from error
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -160,7 +176,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         what = f"cannot be read ({error.strerror or error})"
         raise BadInput(what, str(path), "give a JSON file of training settings") from error
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"is no JSON of training settings ({error})", str(path), "mend or remove it") from error
+        raise BadInput(f"is no JSON of training settings ({error})", str(path), "fix or remove it") from error
     if not isinstance(values, dict):
         raise BadInput("holds no JSON object", str(path), 'write {"name": value, ...}')
     return {name: math.inf if value == INFINITE else value for name, value in values.items()}
@@ -170,9 +186,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands there twice")
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is given twice")
     return values
 
 
 def _refuse_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no number of JSON's")
+    raise ValueError(f"{text} is not a number in JSON")

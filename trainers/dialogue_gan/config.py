@@ -1,11 +1,12 @@
 """Configuration, presets and switches of the dialogue GAN. Imports no framework."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
-from trainers.common.configuration import Bounds, Configuration
+import attrs
+
+from trainers.common.configuration import Configuration, setting
 from trainers.contract import BadInput
 from trainers.switches import Switch
 
@@ -168,124 +169,66 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType({
 """Values that differ from the original program's, by preset."""
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class DialogueConfig(Configuration):
-    """Every size and hyperparameter of the family; the defaults are those of the original program.
+    """Hold every size and hyperparameter of the family; the defaults are those of the original program.
 
     The documents write some names in capitals (TEMP_START, D_TRAIN_INTERVAL); `replace` takes those too.
 
-    Attributes:
-        num_lines: lines of dialogue in the offline data; a user's own file has its own number.
-        num_characters: speakers in the offline data.
-        num_scenes: scenes in the offline data.
-        num_words: different words in the offline data's grammar.
-        data_seed: seed of the offline data.
-        split_seed: seed of the augmentation and of the split, apart from the training's.
-        val_split: fraction of the sequences for validation.
-        augmentation: fraction of the tokens that are set to 0 in the second copy of every sequence.
-        vocabulary_size: token ids V, padding (0) and `<UNK>` (1) among them.
-        embedding_size: of a token, in both networks.
-        condition_size: of a character's and of a scene's embedding.
-        conditional: whether the generator is conditioned on speaker and scene; without, both embeddings are zeros.
-        hidden_size: of either LSTM.
-        sequence_length: tokens T of a sequence.
-        num_filters: of each of the discriminator's convolutions.
-        dropout: probability of zeroing an activation, in [0, 1).
-        batch_size: sequences a step.
-        pretraining_epochs_g: epochs of the generator's pre-training.
-        pretraining_epochs_d: epochs of the discriminator's pre-training.
-        adversarial_epochs: epochs of the adversarial phase.
-        learning_rate_g: of the generator's Adam.
-        learning_rate_d: of the discriminator's Adam.
-        clipnorm: of both Adams: limit of the norm of every variable's gradient by itself.
-        label_smoothing: how far the discriminator's targets stay from 0 and 1.
-        d_steps: discriminator updates a batch.
-        g_steps: generator updates a batch.
-        sampler_temperature: of the fake sequences.
-        sample_temperature: of the sample that is printed.
-        sample_every: adversarial epochs between two printed samples.
-        eager: whether the train steps run operation by operation; in the optimized tier it decides the default of the
-            switch `graph_steps`, in the fastest it counts only without `compiled_step`. Of the twin in PyTorch only
-            the reference reads it.
-        steps_per_call: batches that the fastest tier trains in one call, under `batched_calls`.
-        d_train_interval: batches between two that train the discriminator, under `discriminator_interval`.
-        gradient_clip: limit of the norm of all gradients together, under `global_norm_clipping`.
-        temp_start: temperature of the first adversarial epoch, under `temperature_schedule`.
-        temp_end: what the temperature never falls below.
-        temp_decay: factor of the temperature from one epoch to the next.
-        max_consecutive_skips: updates left out in a row, after which `nan_skip` ends the training.
-
     """
 
-    num_lines: int = 2_000
-    num_characters: int = 14
-    num_scenes: int = 41
-    num_words: int = 6_000
-    data_seed: int = 0
-    split_seed: int = 42
-    val_split: float = 0.15
-    augmentation: float = 0.05
-    vocabulary_size: int = 5_000
-    embedding_size: int = 256
-    condition_size: int = 32
-    conditional: bool = True
-    hidden_size: int = 512
-    sequence_length: int = 50
-    num_filters: int = 64
-    dropout: float = 0.3
-    batch_size: int = 64
-    pretraining_epochs_g: int = 5
-    pretraining_epochs_d: int = 3
-    adversarial_epochs: int = 20
-    learning_rate_g: float = 1e-4
-    learning_rate_d: float = 1e-4
-    clipnorm: float = 1.0
-    label_smoothing: float = 0.1
-    d_steps: int = 1
-    g_steps: int = 1
-    sampler_temperature: float = 1.0
-    sample_temperature: float = 0.8
-    sample_every: int = 5
-    eager: bool = False
-    steps_per_call: int = 8
-    d_train_interval: int = 1
-    gradient_clip: float = 1.0
-    temp_start: float = 2.0
-    temp_end: float = 0.5
-    temp_decay: float = 0.95
-    max_consecutive_skips: int = 50
+    num_lines: int = setting(2_000, "lines of dialogue in the offline data, not in a user's own file", ge=1)
+    num_characters: int = setting(14, "speakers in the offline data", ge=1)
+    num_scenes: int = setting(41, "scenes in the offline data", ge=1)
+    num_words: int = setting(6_000, "different words in the offline data's grammar", ge=20)
+    data_seed: int = setting(0, "seed of the offline data", ge=0)
+    split_seed: int = setting(42, "seed of the augmentation and of the split", ge=0)
+    val_split: float = setting(0.15, "fraction of the sequences for validation", gt=0, lt=1)
+    augmentation: float = setting(0.05, "fraction of the tokens set to 0 in each sequence's second copy", ge=0, lt=1)
+    vocabulary_size: int = setting(5_000, "token ids V, padding (0) and `<UNK>` (1) among them", ge=3)
+    embedding_size: int = setting(256, "size of a token's embedding in both networks", ge=1)
+    condition_size: int = setting(32, "size of a character's and of a scene's embedding", ge=1)
+    # Without, both embeddings are zeros.
+    conditional: bool = setting(True, "whether the generator is conditioned on speaker and scene")
+    hidden_size: int = setting(512, "units of each LSTM", ge=1)
+    sequence_length: int = setting(50, "tokens T of a sequence", ge=2)
+    num_filters: int = setting(64, "filters of each of the discriminator's convolutions", ge=1)
+    dropout: float = setting(0.3, "probability of zeroing an activation", ge=0, lt=1)
+    batch_size: int = setting(64, "sequences of a step", ge=1)
+    pretraining_epochs_g: int = setting(5, "epochs of the generator's pre-training", ge=0)
+    pretraining_epochs_d: int = setting(3, "epochs of the discriminator's pre-training", ge=0)
+    adversarial_epochs: int = setting(20, "epochs of the adversarial phase", ge=0)
+    learning_rate_g: float = setting(1e-4, "learning rate of the generator's Adam", gt=0)
+    learning_rate_d: float = setting(1e-4, "learning rate of the discriminator's Adam", gt=0)
+    clipnorm: float = setting(1.0, "limit of the norm of each variable's gradient, in both Adams", gt=0)
+    label_smoothing: float = setting(0.1, "distance of the discriminator's targets from 0 and 1", ge=0, lt=0.5)
+    d_steps: int = setting(1, "discriminator updates per batch", ge=1)
+    g_steps: int = setting(1, "generator updates per batch", ge=1)
+    sampler_temperature: float = setting(1.0, "temperature of the fake sequences", gt=0)
+    sample_temperature: float = setting(0.8, "temperature of the sample that is printed", gt=0)
+    sample_every: int = setting(5, "adversarial epochs between two printed samples", ge=1)
+    # In the optimized tier it decides the default of the switch `graph_steps`; in the fastest it counts only without
+    # `compiled_step`. In the twin in PyTorch only the reference reads it.
+    eager: bool = setting(False, "whether the train steps run operation by operation")
+    steps_per_call: int = setting(8, "batches that the fastest tier trains in one call, under `batched_calls`", ge=1)
+    d_train_interval: int = setting(1, "batches per discriminator update, under `discriminator_interval`", ge=1)
+    gradient_clip: float = setting(
+        1.0, "limit of all gradients' norm, under `global_norm_clipping`", gt=0, infinite=True
+    )
+    temp_start: float = setting(2.0, "temperature of the first adversarial epoch, under `temperature_schedule`", gt=0)
+    temp_end: float = setting(0.5, "lowest temperature", gt=0)
+    temp_decay: float = setting(0.95, "factor of the temperature from one epoch to the next", gt=0, le=1)
+    max_consecutive_skips: int = setting(50, "updates left out in a row after which `nan_skip` ends the training", ge=1)
 
-    BOUNDS: ClassVar[Mapping[str, Bounds]] = {
-        **dict.fromkeys(("pretraining_epochs_g", "pretraining_epochs_d", "adversarial_epochs"), Bounds(least=0)),
-        **dict.fromkeys(("data_seed", "split_seed"), Bounds(least=0)),
-        **dict.fromkeys(("num_lines", "num_characters", "num_scenes"), Bounds(least=1)),
-        **dict.fromkeys(("embedding_size", "condition_size", "hidden_size", "num_filters"), Bounds(least=1)),
-        **dict.fromkeys(("batch_size", "d_steps", "g_steps", "sample_every", "steps_per_call"), Bounds(least=1)),
-        **dict.fromkeys(("d_train_interval", "max_consecutive_skips"), Bounds(least=1)),
-        **dict.fromkeys(("learning_rate_g", "learning_rate_d", "clipnorm"), Bounds(above=0)),
-        **dict.fromkeys(("temp_start", "temp_end"), Bounds(above=0)),
-        **dict.fromkeys(("sampler_temperature", "sample_temperature"), Bounds(above=0)),
-        **dict.fromkeys(("augmentation", "dropout"), Bounds(least=0, below=1)),
-        "temp_decay": Bounds(above=0),
-        "gradient_clip": Bounds(above=0, may_be_infinite=True),
-        "label_smoothing": Bounds(least=0, below=0.5),
-        "num_words": Bounds(least=20),
-        "sequence_length": Bounds(least=2),
-        "val_split": Bounds(above=0, below=1),
-        "vocabulary_size": Bounds(least=3),
-    }
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
 
-    def __post_init__(self) -> None:
-        """Refuse values that no training could use.
+    def __attrs_post_init__(self) -> None:
+        """Refuse a temperature that would rise.
 
         Raises:
-            BadInput: a value of the wrong type or out of its range, by name.
+            BadInput: it would, by name.
 
         """
-        super().__post_init__()
-        if self.temp_decay > 1:
-            raise BadInput(f"temp_decay is {self.temp_decay!r}", "configuration", "make it at most 1")
         if self.temp_end > self.temp_start:
             what = f"temp_end {self.temp_end!r} is above temp_start {self.temp_start!r}"
             raise BadInput(what, "configuration", "let the temperature fall, or make both the same")
@@ -294,17 +237,17 @@ class DialogueConfig(Configuration):
         """Copy with some values changed; a name may also be written in capitals, as the documents write theirs.
 
         Raises:
-            BadInput: a key that the configuration does not have or that is there twice, or a value it refuses.
+            BadInput: a key that the configuration does not have or that is given twice, or a value it refuses.
 
         """
         plain: dict[str, Any] = {}
         for key, value in changes.items():
             name = key.lower() if key.isupper() else key
             if name in plain:
-                raise BadInput(f"{name} stands there twice", "configuration", f"leave out {name} or {name.upper()}")
+                raise BadInput(f"{name} is given twice", "configuration", f"leave out {name} or {name.upper()}")
             plain[name] = value
         return super().replace(**plain)
 
     def num_epochs(self, phase: str) -> int:
-        """Epochs of one of the `PHASES`."""
+        """Return the epochs of one of the `PHASES`."""
         return (self.pretraining_epochs_g, self.pretraining_epochs_d, self.adversarial_epochs)[PHASES.index(phase)]

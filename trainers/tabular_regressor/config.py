@@ -1,11 +1,12 @@
 """Configuration, presets and switches of the tabular regressor. Imports no framework."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from trainers.common.configuration import Bounds, Configuration
+import attrs
+
+from trainers.common.configuration import Configuration, setting
 from trainers.contract import BadInput
 from trainers.switches import Switch
 
@@ -69,89 +70,47 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType({
 """Values that differ from the original program's, by preset."""
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class RegressorConfig(Configuration):
-    """Every size and hyperparameter of the family; the defaults are those of the original program.
+    """Hold every size and hyperparameter of the family; the defaults are those of the original program."""
 
-    Attributes:
-        num_rows: rows N of the offline data; a user's own file has its own number.
-        num_features: columns F of the offline data's X.
-        num_targets: columns K of the offline data's Y.
-        data_seed: seed of the offline data.
-        hidden_size: width of the network.
-        num_layers: residual blocks.
-        dropout: probability of zeroing an activation, in [0, 1).
-        batch_size: rows a step.
-        learning_rate: of AdamW, at the start of every cosine cycle.
-        weight_decay: of AdamW.
-        restart_epochs: epochs of the first cosine cycle.
-        restart_factor: each cycle lasts this many times the one before.
-        min_learning_rate: at the end of a cycle.
-        clip_norm: limit of the norm of all gradients together.
-        num_epochs: most epochs to train.
-        patience: epochs without a better validation loss after which training stops.
-        checkpoint_every: epochs between two periodic checkpoints.
-        val_split: fraction of the rows for validation.
-        test_split: fraction of the rows for the test.
-        split_seed: seed of the split, apart from the training's so that every seed is tested on the same rows.
-        huber_weight: listed by the original, used by nothing.
-        mse_weight: listed by the original, used by nothing.
-        huber_delta: listed by the original, used by nothing.
-        use_mixed_precision: default of the switch `mixed_precision` in the optimized tier.
-        num_workers: worker processes of each loader while the switch `loader_workers` is on.
-        persistent_workers: default of the switch `persistent_workers` in the optimized tier.
+    num_rows: int = setting(18_000, "rows N of the offline data, not of a user's own file", ge=10)
+    num_features: int = setting(366, "columns F of the offline data's X", ge=2)
+    num_targets: int = setting(5, "columns K of the offline data's Y", ge=1)
+    data_seed: int = setting(0, "seed of the offline data", ge=0)
+    hidden_size: int = setting(512, "width of the network", ge=1)
+    num_layers: int = setting(4, "residual blocks", ge=0)
+    dropout: float = setting(0.1, "probability of zeroing an activation", ge=0, lt=1)
+    batch_size: int = setting(64, "rows of a step", ge=1)
+    learning_rate: float = setting(1e-3, "learning rate of AdamW at the start of every cosine cycle", gt=0)
+    weight_decay: float = setting(1e-4, "weight decay of AdamW", ge=0)
+    restart_epochs: int = setting(20, "epochs of the first cosine cycle", ge=1)
+    restart_factor: int = setting(2, "length of a cosine cycle in lengths of the one before", ge=1)
+    min_learning_rate: float = setting(1e-6, "learning rate at the end of a cosine cycle", ge=0)
+    clip_norm: float = setting(1.0, "limit of the norm of all gradients together", gt=0, infinite=True)
+    num_epochs: int = setting(300, "most epochs to train", ge=1)
+    patience: int = setting(30, "epochs without a better validation loss after which training stops", ge=1)
+    checkpoint_every: int = setting(50, "epochs between two periodic checkpoints", ge=1)
+    val_split: float = setting(0.1, "fraction of the rows for validation", gt=0, lt=1)
+    test_split: float = setting(0.1, "fraction of the rows for the test", gt=0, lt=1)
+    # Apart from the training's seed, so that every seed is tested on the same rows.
+    split_seed: int = setting(42, "seed of the split into training, validation and test", ge=0)
+    huber_weight: float = setting(0.7, "listed by the original program, used by nothing", ge=0)
+    mse_weight: float = setting(0.3, "listed by the original program, used by nothing", ge=0)
+    huber_delta: float = setting(1.0, "listed by the original program, used by nothing", gt=0)
+    use_mixed_precision: bool = setting(True, "default of the switch `mixed_precision` in the optimized tier")
+    num_workers: int = setting(4, "worker processes of each loader while the switch `loader_workers` is on", ge=0)
+    persistent_workers: bool = setting(True, "default of the switch `persistent_workers` in the optimized tier")
 
-    """
-
-    num_rows: int = 18_000
-    num_features: int = 366
-    num_targets: int = 5
-    data_seed: int = 0
-    hidden_size: int = 512
-    num_layers: int = 4
-    dropout: float = 0.1
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    restart_epochs: int = 20
-    restart_factor: int = 2
-    min_learning_rate: float = 1e-6
-    clip_norm: float = 1.0
-    num_epochs: int = 300
-    patience: int = 30
-    checkpoint_every: int = 50
-    val_split: float = 0.1
-    test_split: float = 0.1
-    split_seed: int = 42
-    huber_weight: float = 0.7
-    mse_weight: float = 0.3
-    huber_delta: float = 1.0
-    use_mixed_precision: bool = True
-    num_workers: int = 4
-    persistent_workers: bool = True
-
-    BOUNDS: ClassVar[Mapping[str, Bounds]] = {
-        **dict.fromkeys(("data_seed", "num_layers", "split_seed", "num_workers"), Bounds(least=0)),
-        **dict.fromkeys(("weight_decay", "min_learning_rate", "huber_weight", "mse_weight"), Bounds(least=0)),
-        **dict.fromkeys(("num_targets", "hidden_size", "batch_size", "restart_epochs"), Bounds(least=1)),
-        **dict.fromkeys(("restart_factor", "num_epochs", "patience", "checkpoint_every"), Bounds(least=1)),
-        **dict.fromkeys(("learning_rate", "huber_delta"), Bounds(above=0)),
-        **dict.fromkeys(("val_split", "test_split"), Bounds(above=0, below=1)),
-        "num_rows": Bounds(least=10),
-        "num_features": Bounds(least=2),
-        "dropout": Bounds(least=0, below=1),
-        "clip_norm": Bounds(above=0, may_be_infinite=True),
-    }
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
 
-    def __post_init__(self) -> None:
-        """Refuse values that no training could use.
+    def __attrs_post_init__(self) -> None:
+        """Refuse fractions that leave no rows to train on.
 
         Raises:
-            BadInput: a value of the wrong type or out of its range, by name.
+            BadInput: they do, by name.
 
         """
-        super().__post_init__()
         if self.val_split + self.test_split >= 1:
             raise BadInput(
                 f"val_split {self.val_split} and test_split {self.test_split} leave no rows to train on",

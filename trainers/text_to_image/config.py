@@ -1,12 +1,12 @@
 """Configuration, presets and switches of the text-to-image GAN. Imports no framework."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from trainers.common.configuration import Bounds, Configuration
-from trainers.contract import BadInput
+import attrs
+
+from trainers.common.configuration import Configuration, setting
 from trainers.switches import Switch
 
 __all__ = ["FASTEST_SWITCHES", "PRESETS", "SWITCHES", "TIERS", "TextToImageConfig"]
@@ -110,99 +110,46 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType({
 """Values that differ from the original program's, by preset."""
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class TextToImageConfig(Configuration):
-    """Every size and hyperparameter of the family; the defaults are those of the original program.
+    """Hold every size and hyperparameter of the family; the defaults are those of the original program."""
 
-    Attributes:
-        num_images: images of the offline data; a user's own folder has its own number.
-        captions_per_image: captions of each of them.
-        source_width: pixels across an image file of the offline data.
-        source_height: pixels down an image file of the offline data.
-        data_seed: seed of the offline data.
-        word_vector_size: numbers in a word vector.
-        text_size: numbers in the embedding of a caption.
-        text_hidden_size: to how many a network reduces them.
-        noise_size: random numbers of an image.
-        width: channels of the layer nearest to a 64x64 image; deeper layers have 2, 4 and 8 times as many.
-        image_size: pixels on each side of a training image, a power of two.
-        batch_size: items (an image with one of its captions) a batch.
-        learning_rate: of Adam, for both networks.
-        beta1: of Adam.
-        beta2: of Adam.
-        l1_weight: of the pixels' distance in the generator's loss.
-        feature_weight: of the features' distance in the generator's loss.
-        num_epochs: epochs of the whole training.
-        log_interval: batches between two log lines.
-        val_split: fraction of the images that is held out for validation.
-        split_seed: seed of that split.
-        large_batch_size: batch size while `larger_batches` is on.
-        small_image_size: image size while `smaller_images` is on.
-        few_epochs: epochs while `fewer_epochs` is on.
-        sparse_log_interval: log interval while `sparse_logging` is on.
-        mixed_precision_dtype: float16, bfloat16, or auto: float16 on a GPU and bfloat16 on a CPU.
-        num_workers: worker processes of a loader while `loader_workers` is on.
-        accumulation_steps: batches an update takes while `gradient_accumulation` is on.
-        checkpoint_every: epochs between two checkpoints that are kept.
-        patience: epochs without a better validation loss after which `early_stopping` ends the training.
+    num_images: int = setting(2_000, "images of the offline data, not of a user's own folder", ge=2)
+    captions_per_image: int = setting(5, "captions of each image of the offline data", ge=1)
+    source_width: int = setting(640, "pixels across an image file of the offline data", ge=8)
+    source_height: int = setting(480, "pixels down an image file of the offline data", ge=8)
+    data_seed: int = setting(0, "seed of the offline data", ge=0)
+    word_vector_size: int = setting(300, "numbers in a word vector", ge=1)
+    text_size: int = setting(1024, "numbers in the embedding of a caption", ge=1)
+    text_hidden_size: int = setting(128, "numbers to which a network reduces that embedding", ge=1)
+    noise_size: int = setting(100, "random numbers that a generated image starts from", ge=1)
+    # Deeper layers have 2, 4 and 8 times as many.
+    width: int = setting(64, "channels of the layer nearest to a 64x64 image", ge=1)
+    image_size: int = setting(64, "pixels on each side of a training image", ge=8, power_of_two=True)
+    batch_size: int = setting(256, "items of a batch, each an image with one of its captions", ge=2)
+    learning_rate: float = setting(2e-4, "learning rate of both networks' Adam", gt=0)
+    beta1: float = setting(0.5, "decay of Adam's first moments", ge=0, lt=1)
+    beta2: float = setting(0.999, "decay of Adam's second moments", ge=0, lt=1)
+    l1_weight: float = setting(50.0, "weight of the pixels' distance in the generator's loss", ge=0)
+    feature_weight: float = setting(100.0, "weight of the features' distance in the generator's loss", ge=0)
+    num_epochs: int = setting(250, "epochs of the whole training", ge=1)
+    log_interval: int = setting(18, "batches between two log lines", ge=1)
+    val_split: float = setting(0.05, "fraction of the images for validation", gt=0, lt=1)
+    split_seed: int = setting(42, "seed of the split into training and validation", ge=0)
+    large_batch_size: int = setting(512, "batch size while `larger_batches` is on", ge=2)
+    small_image_size: int = setting(32, "image size while `smaller_images` is on", ge=8, power_of_two=True)
+    few_epochs: int = setting(100, "epochs while `fewer_epochs` is on", ge=1)
+    sparse_log_interval: int = setting(50, "log interval while `sparse_logging` is on", ge=1)
+    mixed_precision_dtype: str = setting(
+        "auto",
+        "dtype of autocast, where auto means float16 on a GPU and bfloat16 on a CPU",
+        choices=("auto", "float16", "bfloat16"),
+    )
+    num_workers: int = setting(4, "worker processes of a loader while `loader_workers` is on", ge=1)
+    accumulation_steps: int = setting(2, "batches of one update while `gradient_accumulation` is on", ge=1)
+    checkpoint_every: int = setting(10, "epochs between two checkpoints that are kept", ge=1)
+    patience: int = setting(
+        10, "epochs without a better validation loss after which `early_stopping` ends the training", ge=1
+    )
 
-    """
-
-    num_images: int = 2_000
-    captions_per_image: int = 5
-    source_width: int = 640
-    source_height: int = 480
-    data_seed: int = 0
-    word_vector_size: int = 300
-    text_size: int = 1024
-    text_hidden_size: int = 128
-    noise_size: int = 100
-    width: int = 64
-    image_size: int = 64
-    batch_size: int = 256
-    learning_rate: float = 2e-4
-    beta1: float = 0.5
-    beta2: float = 0.999
-    l1_weight: float = 50.0
-    feature_weight: float = 100.0
-    num_epochs: int = 250
-    log_interval: int = 18
-    val_split: float = 0.05
-    split_seed: int = 42
-    large_batch_size: int = 512
-    small_image_size: int = 32
-    few_epochs: int = 100
-    sparse_log_interval: int = 50
-    mixed_precision_dtype: str = "auto"
-    num_workers: int = 4
-    accumulation_steps: int = 2
-    checkpoint_every: int = 10
-    patience: int = 10
-
-    BOUNDS: ClassVar[Mapping[str, Bounds]] = {
-        **dict.fromkeys(("data_seed", "split_seed", "l1_weight", "feature_weight"), Bounds(least=0)),
-        **dict.fromkeys(("captions_per_image", "word_vector_size", "text_size", "text_hidden_size"), Bounds(least=1)),
-        **dict.fromkeys(("noise_size", "width", "num_epochs", "few_epochs", "num_workers"), Bounds(least=1)),
-        **dict.fromkeys(("log_interval", "sparse_log_interval", "accumulation_steps"), Bounds(least=1)),
-        **dict.fromkeys(("patience", "checkpoint_every"), Bounds(least=1)),
-        **dict.fromkeys(("source_width", "source_height", "image_size", "small_image_size"), Bounds(least=8)),
-        **dict.fromkeys(("num_images", "batch_size", "large_batch_size"), Bounds(least=2)),
-        **dict.fromkeys(("beta1", "beta2"), Bounds(least=0, below=1)),
-        "learning_rate": Bounds(above=0),
-        "val_split": Bounds(above=0, below=1),
-        "mixed_precision_dtype": Bounds(choices=("auto", "float16", "bfloat16")),
-    }
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
-
-    def __post_init__(self) -> None:
-        """Refuse values that no training could use.
-
-        Raises:
-            BadInput: a value of the wrong type or out of its range, by name.
-
-        """
-        super().__post_init__()
-        for name in ("image_size", "small_image_size"):
-            size = getattr(self, name)
-            if size & (size - 1):
-                raise BadInput(f"{name} is {size}", "configuration", "make it a power of two")

@@ -4,21 +4,22 @@ It holds what `RegressorConfig` holds, without the sizes of the made-up data, an
 those are the ones that may overrule a default elsewhere. Imports no framework.
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from trainers.common import checkpoint
-from trainers.common.configuration import INFINITE, read_settings
+from trainers.common.configuration import INFINITE, from_file
 from trainers.contract import BadInput
 from trainers.tabular_regressor.config import RegressorConfig
 
 __all__ = ["TrainingConfig", "load_training_config", "save_training_config"]
 
 _OF_MADE_UP_DATA = frozenset({"num_rows", "num_features", "num_targets", "data_seed"})
-_NAMES = tuple(field.name for field in dataclasses.fields(RegressorConfig) if field.name not in _OF_MADE_UP_DATA)
+_NAMES = tuple(field.name for field in attrs.fields(RegressorConfig) if field.name not in _OF_MADE_UP_DATA)
 
 
 class TrainingConfig:
@@ -33,39 +34,28 @@ class TrainingConfig:
 
     """
 
-    hidden_size: int = RegressorConfig.hidden_size
-    num_layers: int = RegressorConfig.num_layers
-    dropout: float = RegressorConfig.dropout
-    batch_size: int = RegressorConfig.batch_size
-    learning_rate: float = RegressorConfig.learning_rate
-    weight_decay: float = RegressorConfig.weight_decay
-    restart_epochs: int = RegressorConfig.restart_epochs
-    restart_factor: int = RegressorConfig.restart_factor
-    min_learning_rate: float = RegressorConfig.min_learning_rate
-    clip_norm: float = RegressorConfig.clip_norm
-    num_epochs: int = RegressorConfig.num_epochs
-    patience: int = RegressorConfig.patience
-    checkpoint_every: int = RegressorConfig.checkpoint_every
-    val_split: float = RegressorConfig.val_split
-    test_split: float = RegressorConfig.test_split
-    split_seed: int = RegressorConfig.split_seed
-    huber_weight: float = RegressorConfig.huber_weight
-    mse_weight: float = RegressorConfig.mse_weight
-    huber_delta: float = RegressorConfig.huber_delta
-    use_mixed_precision: bool = RegressorConfig.use_mixed_precision
-    num_workers: int = RegressorConfig.num_workers
-    persistent_workers: bool = RegressorConfig.persistent_workers
+    _config: RegressorConfig
+    _chosen: frozenset[str]
 
     def __init__(self, /, **values: Any) -> None:
         """Start from the defaults, of which nobody has chosen any."""
-        vars(self)["_chosen"] = frozenset()
+        vars(self).update(_config=RegressorConfig(), _chosen=frozenset())
         self.update(**values)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return one value by its name."""
+        if name not in _NAMES:
+            raise AttributeError(f"a {type(self).__name__} has no {name}")
+        return getattr(self._config, name)
+
+    def __dir__(self) -> list[str]:
+        """List the values' names too, for whoever completes them by the tab key."""
+        return [*super().__dir__(), *_NAMES]
 
     @property
     def chosen(self) -> frozenset[str]:
-        """Names of the values that were given, even where they equal the default."""
-        chosen: frozenset[str] = vars(self)["_chosen"]
-        return chosen
+        """Return the names of the values that were given, even where they equal the default."""
+        return self._chosen
 
     def update(self, /, **changes: Any) -> None:
         """Change several values at once: all of them or, when one is refused, none.
@@ -77,8 +67,7 @@ class TrainingConfig:
         for name in changes:
             if name not in _NAMES:
                 raise BadInput(f"unknown key {name!r}", "configuration", f"choose from: {', '.join(sorted(_NAMES))}")
-        RegressorConfig().replace(**{**self.to_dict(), **changes})  # raises for whatever no training could use
-        vars(self).update(changes, _chosen=self.chosen | changes.keys())
+        vars(self).update(_config=self._config.replace(**changes), _chosen=self._chosen | changes.keys())
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Change one value, checked as by `update`."""
@@ -90,7 +79,7 @@ class TrainingConfig:
 
     def __eq__(self, other: object) -> bool:
         """Whether all values are equal, whoever chose them."""
-        return isinstance(other, TrainingConfig) and self.to_dict() == other.to_dict()
+        return isinstance(other, TrainingConfig) and self._config == other._config
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -99,7 +88,7 @@ class TrainingConfig:
         return f"TrainingConfig({', '.join(f'{name}={getattr(self, name)!r}' for name in sorted(self.chosen))})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Every value by name, as plain data."""
+        """Return every value by name, as plain data."""
         return {name: getattr(self, name) for name in _NAMES}
 
     @classmethod
@@ -119,8 +108,7 @@ class TrainingConfig:
 
     def regressor_config(self, base: RegressorConfig | None = None) -> RegressorConfig:
         """Make a trainer's configuration: every value, or with a `base` the chosen ones over it."""
-        changes = self.to_dict() if base is None else {name: getattr(self, name) for name in self.chosen}
-        return (base or RegressorConfig()).replace(**changes)
+        return self._config if base is None else base.replace(**{name: getattr(self, name) for name in self.chosen})
 
 
 def save_training_config(config: TrainingConfig, file_path: str | Path = "improved_model_config.json") -> None:
@@ -142,9 +130,4 @@ def load_training_config(file_path: str | Path = "improved_model_config.json") -
             the wrong type or out of its range, by name.
 
     """
-    path = Path(file_path)
-    values = read_settings(path)
-    try:
-        return TrainingConfig(**values)
-    except BadInput as error:
-        raise BadInput(error.what, f"{path} [{error.where}]", error.mend) from error
+    return from_file(Path(file_path), TrainingConfig)
