@@ -325,7 +325,7 @@ def test_interruptions_and_errors_are_saved(text_to_image, figure, tmp_path, dev
     from trainers.text_to_image.data.items import CaptionData  # noqa: PLC0415
 
     def final(name: str) -> bytes:
-        return checkpoint.dumps(checkpoint.load(tmp_path / name / "dcgan_last.pth")["state"])
+        return checkpoint.dumps(checkpoint.load(tmp_path / name / "dcgan_last.safetensors")["state"])
 
     options = TrainOptions(preset="tiny", switches={"mixed_precision": True}, device=device)
     stopped = {"interrupted": partial(signal.raise_signal, signal.SIGINT), "error": failing}
@@ -336,7 +336,7 @@ def test_interruptions_and_errors_are_saved(text_to_image, figure, tmp_path, dev
             out = tmp_path / f"{name}-{num_calls}"
             with called_at(CaptionData, "note_damaged", num_calls, stopped[name]), suppress(Interrupted, InjectedError):
                 train(replace(options, out=out))
-            train(TrainOptions(resume=out / f"dcgan_{name}.pth", device=device))
+            train(TrainOptions(resume=out / f"dcgan_{name}.safetensors", device=device))
             same += [f"{name} at batch {num_calls}"] if final(out.name) == final("whole") else []
     details = [f"preset tiny; went on to the bit: {', '.join(same) or 'none'}"]
     figure(len(same), exact=True, unit="of 4 stops", details=details)

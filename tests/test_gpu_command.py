@@ -225,6 +225,12 @@ def test_wheels_compiled_for_another_python_stay_where_they_are(packed):
     assert not (place / "missing_one.py").exists()
 
 
+@pytest.mark.parametrize(("tag", "is_ours"), [("cp38", True), ("cp311.cp312", True), ("cp399", False)])
+def test_a_wheel_of_the_stable_interface_works_with_later_pythons(packed, tag, is_ours):
+    packed.add("missing_three", tag=f"{tag}-abi3-manylinux_2_17_x86_64")
+    assert (pack.unpack(packed.folder) is not None) == is_ours
+
+
 def test_a_damaged_wheel_is_named(packed):
     file = packed.add("surely_missing") / "wheels" / "surely_missing-1.0-py3-none-any.whl"
     file.write_bytes(file.read_bytes()[:40])
@@ -245,7 +251,7 @@ def test_versions_are_compared_by_their_numbers(version, sign, bound, expected):
 
 def test_the_bounds_are_those_of_the_project():
     found = pack.bounds(pack.ROOT / "pyproject.toml")
-    assert {"pytest", "pytest-benchmark", "rich", "jinja2", "nvidia-ml-py"} <= set(found)
+    assert {"pytest", "pytest-benchmark", "rich", "jinja2", "nvidia-ml-py", "safetensors"} <= set(found)
     assert [sign for sign, _ in found["pytest-benchmark"]] == [">=", "<"]
 
 

@@ -35,6 +35,7 @@ PACKAGES = (
     "pytest-benchmark",
     "py-cpuinfo2",
     "nvidia-ml-py",
+    "safetensors",
     "rich",
     "markdown-it-py",
     "mdurl",
@@ -158,10 +159,12 @@ def _opened(wheel: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _is_for_us(wheel: Path) -> bool:
-    """Whether a wheel works with this Python: one without compiled code, or one compiled for this version."""
+    """Whether a wheel works with this Python: one without compiled code, or one compiled for it."""
     python, abi, _ = wheel.stem.split("-")[-3:]
     version = f"cp{sys.version_info.major}{sys.version_info.minor}"
-    return (python.startswith("py") and abi == "none") or (version in python.split(".") and abi in {version, "abi3"})
+    if abi == "abi3":  # works with its version of Python and every later one
+        return any(name.startswith("cp3") and int(name[3:]) <= sys.version_info.minor for name in python.split("."))
+    return (python.startswith("py") and abi == "none") or (version in python.split(".") and abi == version)
 
 
 def _is_here(wheel: Path, allowed: Mapping[str, Sequence[tuple[str, str]]]) -> bool:
@@ -178,11 +181,12 @@ def _is_here(wheel: Path, allowed: Mapping[str, Sequence[tuple[str, str]]]) -> b
 
 
 def bounds(pyproject: Path) -> dict[str, list[tuple[str, str]]]:
-    """Return the bounds on the versions of the plugin's dependencies, by plain name: pairs such as (">=", "5.1")."""
-    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    texts = [*project["dependencies"], *(text for extra in project["optional-dependencies"].values() for text in extra)]
+    """Return the bounds on the versions of the project's dependencies, by plain name: pairs such as (">=", "5.1")."""
+    content = tomllib.loads(pyproject.read_text(encoding="utf-8"))
+    project, groups = content["project"], content["dependency-groups"]
+    lists = [project["dependencies"], *project["optional-dependencies"].values(), *groups.values()]
     found = {}
-    for text in texts:
+    for text in (each for texts in lists for each in texts if isinstance(each, str)):
         name = re.match(r"[A-Za-z0-9._-]+", text)
         if name:
             found[_plain(name[0])] = re.findall(r"(>=|<=|==|<|>)\s*([0-9][0-9.]*)", text)

@@ -1,11 +1,14 @@
 import errno
+import hashlib
 import math
 import os
-import random
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
+import safetensors.torch
 import torch
 
 from trainers.common import checkpoint
@@ -92,11 +95,8 @@ def test_what_is_no_data_is_refused_with_its_place(tmp_path, tree, where):
 
 
 def test_any_flipped_bit_is_noticed():
-    content = checkpoint.dumps({"a": np.arange(40.0), "b": "text", "t": torch.ones(3)})
-    bits = random.Random(0)  # noqa: S311 - which bits to flip is no secret
-    header = [byte * 8 + bits.randrange(8) for byte in range(48)]
-    anywhere = [bits.randrange(len(content) * 8) for _ in range(152)]
-    for bit in header + anywhere:
+    content = checkpoint.dumps({"a": np.arange(4.0), "b": "text, ünï", "t": torch.ones(3), "e": np.zeros((0, 2))})
+    for bit in range(len(content) * 8):
         damaged = bytearray(content)
         damaged[bit // 8] ^= 1 << bit % 8
         with pytest.raises(BadInput, match="some/file"):
@@ -124,26 +124,169 @@ def test_a_file_of_another_program_is_refused_unread(tmp_path):
     assert not (tmp_path / "trapped").exists()
 
 
+def signed(text, **tensors):
+    """A safetensors file with a right checksum and any text in the tree's place."""
+    stored = {name: checkpoint._Stored("U8", list(each.shape), each.tobytes()) for name, each in tensors.items()}
+    entry = f'{{"sha256":"{checkpoint._digest(text, stored)}","tree":{text}}}'
+    return safetensors.numpy.save(tensors, {"trainers": entry})
+
+
+def test_a_well_summed_file_with_our_content_is_read():
+    bytes_U8 = np.array([0, 0, 128, 63], np.uint8)
+    assert checkpoint.loads(signed('{"array":["<f4",[1],"a"]}', a=bytes_U8), "file") == [1.0]
+
+
 @pytest.mark.parametrize(
-    "manifest",
+    "text",
     [
-        b"not json",
-        b'{"call":["os.system","true"]}',
-        b'{"tensor":["load",[1],4]}',
-        b'{"array":["O",[1],8]}',
-        b'{"array":["<f4",[1],4000]}',
-        b'{"array":["<f4",[3],4]}',
-        b'{"a":1,"b":2}',
-        b"[1]",
-        b"{}",
+        "not json",
+        '{"call":["os.system","true"]}',
+        '{"tensor":["load",[1],"a"]}',
+        '{"array":["O",[1],"a"]}',
+        '{"array":["<f4",[1000],"a"]}',
+        '{"array":["<f4",[3],"a"]}',
+        '{"array":["<f4",[1],"b"]}',
+        '{"list":[{"array":["<f4",[1],"a"]},{"array":["<f4",[1],"a"]}]}',
+        '{"a":1,"b":2}',
+        "[1]",
+        "{}",
+        "[" * 100_000,
     ],
 )
-def test_a_well_summed_file_with_another_content_is_refused(manifest):
-    length = checkpoint._LENGTH.pack
-    body = length(len(manifest)) + manifest + bytes(8)
-    start = checkpoint._MARK + length(len(body))
+def test_a_well_summed_file_with_another_content_is_refused(text):
     with pytest.raises(BadInput, match="malformed"):
-        checkpoint.loads(start + checkpoint._digest(start, memoryview(body)) + body, "file")
+        checkpoint.loads(signed(text, a=np.zeros(4, np.uint8)), "file")
+
+
+# --- any tool for safetensors reads the weights ---
+
+
+def test_other_programs_list_and_read_the_weights_under_dotted_names(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2)).bfloat16()
+    state = {"generator": network.state_dict(), "optimizer": [np.ones(2, np.float16)]}
+    checkpoint.save(tmp_path / "file", {"state": state, "epoch": 3})
+    with safetensors.safe_open(tmp_path / "file", "pt") as file:
+        weights = {name.removeprefix("state.generator."): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert torch.equal(weights.pop("state.optimizer.0"), torch.ones(2, dtype=torch.float16))
+    assert same(dict(sorted(weights.items())), dict(sorted(network.state_dict().items())))
+    network.load_state_dict(weights)
+
+
+def test_each_dtype_is_stored_as_itself_where_safetensors_knows_it(tmp_path):
+    checkpoint.save(tmp_path / "file", [TREE["arrays"], TENSORS])
+    with safetensors.safe_open(tmp_path / "file", "np") as file:
+        kinds = {name: (file.get_slice(name).get_dtype(), file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    assert kinds["1.bfloat16"] == ("BF16", [3])
+    assert kinds["1.transposed"] == ("F32", [3, 2])
+    assert kinds["1.empty"] == ("F32", [0, 2])
+    assert kinds["0.scalar"] == ("F32", [])
+    assert kinds["0.bool"] == ("BOOL", [2])
+    assert kinds["0.big_endian"] == ("U8", [8]), "bytes of a kind that it does not know"
+    assert kinds["0.complex"] == ("U8", [16])
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        np.ones(2),
+        {"a.b": np.ones(1), "a": {"b": np.zeros(1)}, "a.b_": np.full(1, 2.0)},
+        {1: np.ones(1), "1": np.zeros(1)},
+        {"": np.ones(1), "__metadata__": np.zeros(1)},
+        {f'a\n\0"\\{chr(0xD800)}': np.ones(1), f'a\n\0"\\{chr(0xDFFF)}': np.zeros(1), "ü": np.ones(3)},
+    ],
+    ids=["root", "dots", "numbers", "reserved", "unprintable"],
+)
+def test_names_that_collide_or_that_the_format_lacks_are_kept_apart(tree):
+    assert same(tree, checkpoint.loads(checkpoint.dumps(tree), "file"))
+
+
+def test_a_tensor_that_is_there_twice_is_two_afterwards():
+    tensor = torch.ones(4)
+    first, second, part = checkpoint.loads(checkpoint.dumps([tensor, tensor, tensor[1:3]]), "file")
+    first.zero_()
+    assert second.tolist() == [1, 1, 1, 1]
+    assert part.tolist() == [1, 1]
+
+
+def test_a_safetensors_file_of_another_program_is_refused(tmp_path):
+    for number, metadata in enumerate((None, {"format": "pt"}, {"trainers": "{}"}, {"trainers": "text"})):
+        path = tmp_path / f"{number}.safetensors"
+        safetensors.torch.save_file({"weights": torch.ones(3)}, path, metadata)
+        with pytest.raises(BadInput, match=rf"{number}\.safetensors: is no checkpoint of these trainers"):
+            checkpoint.load(path)
+
+
+def test_a_tree_that_readers_of_the_format_would_refuse_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "_LONGEST_HEADER", 1000)
+    checkpoint.save(tmp_path / "file", list(range(100)))
+    with pytest.raises(TypeError, match="put long lists of numbers into arrays"):
+        checkpoint.save(tmp_path / "file", list(range(1000)))
+    assert checkpoint.load(tmp_path / "file") == list(range(100))
+
+
+# --- files of the format before safetensors ---
+
+
+OLD_FILE = Path(__file__).with_name("before_safetensors.ckpt")
+OLD_TREE = {
+    "family": "dialogue_gan",
+    "epoch": 3,
+    7: ["ünï", None, True, 0.1, -0.0, math.inf, math.nan, 2**70],
+    "nested": ({"deeper": [(1,), [], {}]},),
+    "arrays": {
+        "floats": np.linspace(0, 1, 5),
+        "empty": np.zeros((0, 3), np.uint8),
+        "big_endian": np.array([1, 2], ">i4"),
+        "scalar": np.array(3.5, np.float32),
+    },
+    "tensors": {
+        "bfloat16": torch.tensor([1.5, -2.25], dtype=torch.bfloat16),
+        "matrix": torch.arange(6.0).reshape(2, 3),
+        "scalar": torch.tensor(3),
+        "empty": torch.empty(0, 2),
+    },
+}
+
+
+def old_file(text):
+    """A file of the old format with a right checksum and any text in the tree's place."""
+    body = struct.pack("<Q", len(text)) + text + bytes(8)
+    start = b"trainer1" + struct.pack("<Q", len(body))
+    return start + hashlib.sha256(start + body).digest() + body
+
+
+def test_an_old_file_is_read_and_can_be_written_to():
+    loaded = checkpoint.load(OLD_FILE)
+    assert same(OLD_TREE, loaded)
+    loaded["arrays"]["floats"] += 1
+    loaded["tensors"]["matrix"].add_(1)
+    assert same(OLD_TREE, checkpoint.load(OLD_FILE))
+
+
+def test_a_damaged_old_file_is_refused():
+    content = OLD_FILE.read_bytes()
+    for byte in range(len(content)):
+        damaged = bytearray(content)
+        damaged[byte] ^= 1 << byte % 8
+        with pytest.raises(BadInput, match="some/file"):
+            checkpoint.loads(bytes(damaged), "some/file")
+        with pytest.raises(BadInput, match="some/file"):
+            checkpoint.loads(content[:byte], "some/file")
+    with pytest.raises(BadInput, match="cut short"):
+        checkpoint.loads(content + b"\0", "file")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"not json", b'{"call":["os.system","true"]}', b'{"tensor":["load",[1],4]}', b'{"array":["O",[1],8]}',
+     b'{"array":["<f4",[1],4000]}', b'{"array":["<f4",[3],4]}', b'{"array":["<f4",[1],-1]}', b"[1]", b"\xff"],
+)  # fmt: skip
+def test_a_well_summed_old_file_with_another_content_is_refused(text):
+    with pytest.raises(BadInput, match="malformed"):
+        checkpoint.loads(old_file(text), "file")
+
+
+# --- writing ---
 
 
 @pytest.mark.parametrize("path", ["missing", "folder", "folder/missing"])

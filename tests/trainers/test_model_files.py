@@ -4,6 +4,7 @@ import io
 import os
 import random
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -54,6 +55,14 @@ def test_what_is_saved_is_what_is_loaded_and_torch_reads_the_weights(ours):
     assert same(load_state_dict_safely(ours, "cpu"), weights())
     assert same(torch.load(ours, weights_only=True), weights())
     assert same(torch.load(ours, weights_only=True, mmap=True), weights())
+
+
+def test_a_file_with_a_training_in_the_format_before_safetensors_is_read(tmp_path, monkeypatch):
+    old = Path(__file__).with_name("before_safetensors.ckpt")
+    monkeypatch.setattr(checkpoint, "dumps", lambda _: old.read_bytes())
+    save_training(tmp_path / "old.pth", {"state": {"model": dict(weights())}})
+    assert load_training(tmp_path / "old.pth")["family"] == "dialogue_gan"
+    assert same(load_state_dict_safely(tmp_path / "old.pth", "cpu"), weights())
 
 
 def test_200_flipped_bits_are_200_refusals(ours):

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 ROOT = Path(trainers.__file__).parents[1]
 FAMILY = "text_to_image"
 TRAIN = (FAMILY, "train", "--preset", "tiny")
-LAST = "dcgan_last.pth"
+LAST = "dcgan_last.safetensors"
 LOSSES = ["discriminator_loss", "generator_loss", "val_loss"]
 
 
@@ -43,7 +43,7 @@ def contents(folder):
 
 
 def state(folder, name="last"):
-    return checkpoint.dumps(read_training(folder / f"dcgan_{name}.pth")["state"])
+    return checkpoint.dumps(read_training(folder / f"dcgan_{name}.safetensors")["state"])
 
 
 def losses(folder):
@@ -111,9 +111,11 @@ def test_a_training_leaves_a_sheet_an_epoch_a_log_and_the_last_checkpoint(traine
 def test_periodic_checkpoints_are_kept(tmp_path):
     (tmp_path / "c.json").write_text('{"checkpoint_every": 2}')
     assert run(*TRAIN, "--config", tmp_path / "c.json", "--epochs", 5, "--out", tmp_path / "run") == 0
-    kept = {path.name for path in (tmp_path / "run").glob("*.pth")}
-    assert kept == {"dcgan_epoch_2.pth", "dcgan_epoch_4.pth", LAST}
-    epochs = [read_training(tmp_path / "run" / f"dcgan_epoch_{n}.pth")["state"]["progress"]["epoch"] for n in (2, 4)]
+    kept = {path.name for path in (tmp_path / "run").glob("*.safetensors")}
+    assert kept == {"dcgan_epoch_2.safetensors", "dcgan_epoch_4.safetensors", LAST}
+    epochs = [
+        read_training(tmp_path / "run" / f"dcgan_epoch_{n}.safetensors")["state"]["progress"]["epoch"] for n in (2, 4)
+    ]
     assert epochs == [2, 4]
 
 
@@ -134,7 +136,9 @@ def test_a_training_is_resumed_into_another_folder_from_a_periodic_checkpoint(tm
     (tmp_path / "c.json").write_text('{"checkpoint_every": 1}')
     assert run(*TRAIN, "--config", tmp_path / "c.json", "--epochs", 2, "--out", tmp_path / "run") == 0
     before = contents(tmp_path / "run")
-    assert run(FAMILY, "train", "--resume", tmp_path / "run" / "dcgan_epoch_1.pth", "--out", tmp_path / "new") == 0
+    assert (
+        run(FAMILY, "train", "--resume", tmp_path / "run" / "dcgan_epoch_1.safetensors", "--out", tmp_path / "new") == 0
+    )
     assert contents(tmp_path / "run") == before
     assert state(tmp_path / "new") == state(tmp_path / "run")
 
@@ -194,7 +198,7 @@ def test_the_speed_of_a_resumed_epoch_is_that_of_all_its_steps(tmp_path, monkeyp
     monkeypatch.setattr(ReferenceTrainer, "train_steps", slow)
     with pytest.raises(RuntimeError, match="broken"):
         run(*TRAIN, "--tier", "reference", "--epochs", 1, "--out", tmp_path)
-    saved = tmp_path / "dcgan_error.pth"
+    saved = tmp_path / "dcgan_error.safetensors"
     assert read_training(saved)["unfinished_seconds"] == 2
     now[0] += 100
     assert run(FAMILY, "train", "--resume", saved) == 0
@@ -328,7 +332,7 @@ def test_a_rewound_training_has_every_scalar_once(tmp_path):
     (tmp_path / "c.json").write_text('{"checkpoint_every": 1}')
     assert run(*TRAIN, "--config", tmp_path / "c.json", "--epochs", 2, "--out", tmp_path / "run") == 0
     once = scalars(tmp_path / "run")
-    assert run(FAMILY, "train", "--resume", tmp_path / "run" / "dcgan_epoch_1.pth") == 0
+    assert run(FAMILY, "train", "--resume", tmp_path / "run" / "dcgan_epoch_1.safetensors") == 0
     assert scalars(tmp_path / "run") == once
 
 
@@ -508,10 +512,19 @@ def test_the_checkpoints_of_another_training_are_not_overwritten(capsys, trained
     assert contents(tmp_path) == before
 
 
+def test_checkpoints_under_the_names_of_earlier_versions_are_found_and_continued(capsys, tmp_path, trained):
+    old = tmp_path / "dcgan_last.pth"
+    old.write_bytes((trained / LAST).read_bytes())
+    assert f"{old}: holds a checkpoint already" in refused(capsys, *TRAIN, "--out", tmp_path)
+    assert contents(tmp_path).keys() == {old}
+    assert run(FAMILY, "train", "--resume", old, "--epochs", 3) == 0
+    assert len(read_training(tmp_path / LAST)["history"]) == 3
+
+
 def test_a_damaged_checkpoint_keeps_nobody_from_resuming_the_one_beside_it(tmp_path, trained):
-    (tmp_path / "dcgan_interrupted.pth").write_bytes((trained / LAST).read_bytes())
+    (tmp_path / "dcgan_interrupted.safetensors").write_bytes((trained / LAST).read_bytes())
     (tmp_path / LAST).write_bytes(b"half")
-    assert run(FAMILY, "train", "--resume", tmp_path / "dcgan_interrupted.pth", "--epochs", 3) == 0
+    assert run(FAMILY, "train", "--resume", tmp_path / "dcgan_interrupted.safetensors", "--epochs", 3) == 0
     assert len(read_training(tmp_path / LAST)["history"]) == 3
 
 
@@ -526,7 +539,7 @@ def test_places_that_cannot_be_written_are_refused_by_name(capsys, tmp_path):
         if name == "samples":
             (out / "samples").write_text("mine")
         assert str(out / name) in refused(capsys, *TRAIN, "--out", out)
-        assert not list(out.glob("*.pth"))
+        assert not list(out.glob("*.safetensors"))
     assert (tmp_path / "file").read_text() == (tmp_path / "samples" / "samples").read_text() == "mine"
 
 

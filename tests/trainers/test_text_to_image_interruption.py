@@ -44,7 +44,7 @@ def whole(tmp_path_factory, private_cache, one_thread, no_tensorboard):
     """Folder of a training that nothing broke into."""
     out = tmp_path_factory.mktemp("whole") / "run"
     assert run(*TRAIN, "--out", out) == 0
-    assert read_training(out / "dcgan_last.pth")["state"]["progress"]["epoch"] == NUM_EPOCHS
+    assert read_training(out / "dcgan_last.safetensors")["state"]["progress"]["epoch"] == NUM_EPOCHS
     return out
 
 
@@ -53,7 +53,7 @@ def run(*arguments):
 
 
 def saved(folder, name="interrupted"):
-    return folder / f"dcgan_{name}.pth"
+    return folder / f"dcgan_{name}.safetensors"
 
 
 def progress(path):

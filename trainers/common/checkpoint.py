@@ -1,40 +1,60 @@
 """Checkpoints that are written whole or not at all, notice any damage, and are read as data only.
 
-A file is a header and a body. The header is a mark (8 bytes), the length of the body (8 bytes, little endian) and the
-SHA-256 (32 bytes) of mark, length and body. The body is the length of the manifest (8 bytes), the manifest, and the raw
-bytes of all arrays. The manifest is JSON: the tree of values, in which every container, array and tensor is an object
-with one key that names its kind. Nothing in a file names code, so reading one runs none.
+A file is a safetensors file, so that any tool for that format reads its weights. A tensor's name is the dotted path of
+its value, such as `state.generator.0.weight`. The metadata has one entry, `trainers`, which is JSON: a SHA-256, and the
+tree of values, in which every container, array and tensor is an object with one key that names its kind. The SHA-256 is
+that of the tree's text and of all names, shapes and bytes. Nothing in a file names code, so reading one runs none.
+Files of the format before safetensors are read too.
 
 PyTorch is imported only to read or write tensors of its own. Tensors come back on the CPU, with their dtype.
 """
 
 import contextlib
 import hashlib
+import io
 import json
 import math
 import os
+import re
 import secrets
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, TensorSpec, deserialize, serialize
 
 from trainers.contract import BadInput
 
 __all__ = ["dumps", "load", "loads", "make_folder", "save", "write"]
 
-_MARK = b"trainer1"
+_METADATA = "__metadata__"  # the format's own entry of a header
+_ENTRY = "trainers"
+_SIGNED = re.compile(r'\A\{"sha256":"([0-9a-f]{64})","tree":(.*)\}\Z', re.DOTALL)
 _LENGTH = struct.Struct("<Q")
-_DIGEST_SIZE = hashlib.sha256().digest_size
-_HEADER_SIZE = len(_MARK) + _LENGTH.size + _DIGEST_SIZE
+_LONGEST_HEADER = 100_000_000  # readers of safetensors refuse a longer one
+
+_OLD_MARK = b"trainer1"
+_OLD_START = len(_OLD_MARK) + _LENGTH.size
+_OLD_HEADER = _OLD_START + hashlib.sha256().digest_size
 
 _TENSOR_DTYPES = frozenset({
     "bool", "uint8", "int8", "int16", "int32", "int64",
     "bfloat16", "float16", "float32", "float64", "complex64", "complex128",
 })  # fmt: skip
+_STORED_DTYPES = _TENSOR_DTYPES - {"complex128"} | {"uint16", "uint32", "uint64"}
+"""Dtypes that safetensors knows; the others are stored as bytes."""
+
+
+class _Stored(NamedTuple):
+    """Hold one tensor as it is stored in a file."""
+
+    dtype: str
+    shape: list[int]
+    content: Any  # an array of bytes to be written, a bytearray that was read
 
 
 def save(path: Path, tree: Any) -> None:
@@ -113,45 +133,71 @@ def make_folder(folder: Path) -> None:
 
 
 def dumps(tree: Any) -> bytes:
-    """Bytes of a checkpoint file.
+    """Return the bytes of a checkpoint file.
 
     Raises:
         TypeError: as `save`.
 
     """
-    arrays: list[bytes] = []
-    manifest = json.dumps(_encode(tree, arrays, "checkpoint"), separators=(",", ":")).encode()
-    body = b"".join([_LENGTH.pack(len(manifest)), manifest, *arrays])
-    start = _MARK + _LENGTH.pack(len(body))
-    return start + _digest(start, memoryview(body)) + body
+    stored: dict[str, _Stored] = {}
+    text = json.dumps(_encode(tree, (), stored), separators=(",", ":"))
+    specs = {
+        name: TensorSpec(dtype=dtype, shape=shape, data_ptr=content.ctypes.data, data_len=content.nbytes)
+        for name, (dtype, shape, content) in stored.items()
+    }
+    content = serialize(specs, {_ENTRY: f'{{"sha256":"{_digest(text, stored)}","tree":{text}}}'})
+    if _LENGTH.unpack_from(content)[0] > _LONGEST_HEADER:
+        raise TypeError("checkpoint holds too many values outside of arrays: put long lists of numbers into arrays")
+    return content
 
 
 def loads(content: bytes, where: str) -> Any:
-    """Tree in the bytes of a checkpoint file; `where` is what error messages call it.
+    """Return the tree in the bytes of a checkpoint file; `where` is what error messages call it.
 
     Raises:
         BadInput: as `load`.
 
     """
-    if not content.startswith(_MARK):
-        raise BadInput("is no checkpoint of these trainers", where, "give a file that train wrote")
-    start, body = content[: len(_MARK) + _LENGTH.size], memoryview(content)[_HEADER_SIZE:]
-    if len(content) < _HEADER_SIZE or len(body) != _LENGTH.unpack(start[len(_MARK) :])[0]:
-        raise BadInput("checkpoint is cut short or damaged", where, "use another checkpoint")
-    if _digest(start, body) != content[len(start) : _HEADER_SIZE]:
-        raise BadInput("checkpoint is damaged, its checksum is wrong", where, "use another checkpoint")
+    if content.startswith(_OLD_MARK):
+        return _loads_old(content, where)
     try:
-        manifest_end = _LENGTH.size + _LENGTH.unpack(body[: _LENGTH.size])[0]
-        return _Decoder(body[manifest_end:]).decode(json.loads(bytes(body[_LENGTH.size : manifest_end])))
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError) as error:
-        # The checksum is right, so nothing was damaged: somebody else wrote a file that looks like ours.
-        raise BadInput(f"checkpoint's content is malformed ({error})", where, "give a file that train wrote") from error
+        header = json.loads(content[_LENGTH.size : _LENGTH.size + _LENGTH.unpack_from(content)[0]])
+        ((digest, text),) = _SIGNED.findall(header[_METADATA][_ENTRY])
+    except (ValueError, KeyError, TypeError, struct.error, RecursionError) as error:
+        what = "is no checkpoint of these trainers, or a damaged one"
+        raise BadInput(what, where, "give a file that train wrote") from error
+    try:
+        found = deserialize(content)  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
+        raise BadInput("checkpoint is cut short or damaged", where, "use another checkpoint") from error
+    stored = {name: _Stored(entry["dtype"], entry["shape"], entry["data"]) for name, entry in found}
+    if _digest(text, stored) != digest:
+        raise BadInput("checkpoint is damaged, its checksum is wrong", where, "use another checkpoint")
+    return _decoded(text, lambda name: stored.pop(name).content, where)
 
 
-def _digest(start: bytes, body: memoryview) -> bytes:
-    digest = hashlib.sha256(start)
-    digest.update(body)
-    return digest.digest()
+def _loads_old(content: bytes, where: str) -> Any:
+    """Read the format before safetensors.
+
+    A file is a mark, the length of the body, the SHA-256 of all else, and the body: the length of the tree's text, that
+    text, and the bytes of all arrays in the order in which the tree has them.
+    """
+    start, body = content[:_OLD_START], memoryview(content)[_OLD_HEADER:]
+    if len(content) < _OLD_HEADER or len(body) != _LENGTH.unpack(start[len(_OLD_MARK) :])[0]:
+        raise BadInput("checkpoint is cut short or damaged", where, "use another checkpoint")
+    if hashlib.sha256(start + body).digest() != content[_OLD_START:_OLD_HEADER]:
+        raise BadInput("checkpoint is damaged, its checksum is wrong", where, "use another checkpoint")
+    rest = io.BytesIO(body)
+    text = rest.read(_LENGTH.unpack(rest.read(_LENGTH.size))[0])
+    return _decoded(text, lambda size: bytearray(rest.read(size)), where)
+
+
+def _digest(text: str, stored: Mapping[str, _Stored]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(stored):
+        digest.update(json.dumps([name, stored[name].shape]).encode())
+        digest.update(stored[name].content)
+    return digest.hexdigest()
 
 
 def _write_durably(path: Path, content: bytes) -> None:
@@ -172,56 +218,77 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _encode(value: Any, arrays: list[bytes], where: str) -> Any:
-    """JSON form of `value`; the bytes of arrays are appended to `arrays`."""
+def _encode(value: Any, path: tuple[str | int, ...], stored: dict[str, _Stored]) -> Any:
+    """Return the JSON form of the value at a path; arrays and tensors are put into `stored`."""
     if isinstance(value, np.generic):
-        raise TypeError(f"{where} is a NumPy scalar ({type(value).__name__}): convert it to a Python number first")
+        kind = type(value).__name__
+        raise TypeError(f"{_where(path)} is a NumPy scalar ({kind}): convert it to a Python number first")
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else {"float": repr(value)}
     if isinstance(value, dict):
-        return {"dict": [[_key(key, where), _encode(each, arrays, f"{where}[{key!r}]")] for key, each in value.items()]}
+        return {"dict": [[_key(key, path), _encode(each, (*path, key), stored)] for key, each in value.items()]}
     if isinstance(value, list | tuple):
-        items = [_encode(each, arrays, f"{where}[{index}]") for index, each in enumerate(value)]
+        items = [_encode(each, (*path, index), stored) for index, each in enumerate(value)]
         return {"list" if isinstance(value, list) else "tuple": items}
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "biufc":
-            raise TypeError(f"{where} is an array of {value.dtype}, not of numbers")
-        return {"array": [value.dtype.str, list(value.shape), _append(value.tobytes(), arrays)]}
+            raise TypeError(f"{_where(path)} is an array of {value.dtype}, not of numbers")
+        content = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+        name = value.dtype.name if value.dtype.isnative else "bytes"
+        return {"array": [value.dtype.str, list(value.shape), _store(name, value.shape, content, path, stored)]}
     torch = sys.modules.get("torch")  # who holds a tensor has imported PyTorch already
     if torch is not None and isinstance(value, torch.Tensor):
-        return {"tensor": _encode_tensor(torch, value, arrays, where)}
-    raise TypeError(f"{where} is a {type(value).__name__}, which a checkpoint cannot hold")
+        name = str(value.dtype).removeprefix("torch.")
+        if name not in _TENSOR_DTYPES or value.layout is not torch.strided:
+            what = f"a tensor of {value.dtype} and {value.layout}"
+            raise TypeError(f"{_where(path)} is {what}, which a checkpoint cannot hold")
+        plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+        # By way of bytes, because NumPy has no bfloat16.
+        content = plain.view(torch.uint8).numpy() if plain.numel() else np.empty(0, np.uint8)
+        return {"tensor": [name, list(value.shape), _store(name, value.shape, content, path, stored)]}
+    raise TypeError(f"{_where(path)} is a {type(value).__name__}, which a checkpoint cannot hold")
 
 
-def _key(key: object, where: str) -> str | int:
+def _where(path: tuple[object, ...]) -> str:
+    return "checkpoint" + "".join(f"[{key!r}]" for key in path)
+
+
+def _key(key: object, path: tuple[object, ...]) -> str | int:
     if isinstance(key, bool) or not isinstance(key, str | int):
-        raise TypeError(f"{where} has the key {key!r}; a checkpoint holds strings and integers only")
+        raise TypeError(f"{_where(path)} has the key {key!r}; a checkpoint holds strings and integers only")
     return key
 
 
-def _encode_tensor(torch: Any, tensor: Any, arrays: list[bytes], where: str) -> list[Any]:
-    name = str(tensor.dtype).removeprefix("torch.")
-    if name not in _TENSOR_DTYPES or tensor.layout is not torch.strided:
-        raise TypeError(f"{where} is a tensor of {tensor.dtype} and {tensor.layout}, which a checkpoint cannot hold")
-    plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
-    # By way of bytes, because NumPy has no bfloat16.
-    content = plain.view(torch.uint8).numpy().tobytes() if plain.numel() else b""
-    return [name, list(tensor.shape), _append(content, arrays)]
+def _store(
+    dtype: str, shape: Sequence[int], content: "NDArray[np.uint8]", path: tuple[object, ...], stored: dict[str, _Stored]
+) -> str:
+    """Keep one tensor under the dotted path of its value; return the name it has got."""
+    name = "".join(each if each.isprintable() else "?" for each in ".".join(map(str, path))) or "value"
+    while name in stored or name == _METADATA:
+        name += "_"
+    if dtype in _STORED_DTYPES:
+        stored[name] = _Stored(dtype, list(shape), content)
+    else:
+        stored[name] = _Stored("uint8", [content.size], content)
+    return name
 
 
-def _append(content: bytes, arrays: list[bytes]) -> int:
-    """Keep the bytes of one array; returns how many they are."""
-    arrays.append(content)
-    return len(content)
+def _decoded(text: str | bytes, take: Callable[[Any], bytearray], where: str) -> Any:
+    """Return the tree of a text; `take` gives the bytes of an array by what the tree says of them."""
+    try:
+        return _Decoder(take).decode(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        # The checksum is right, so nothing was damaged: somebody else wrote a file that looks like ours.
+        raise BadInput(f"checkpoint's content is malformed ({error})", where, "give a file that train wrote") from error
 
 
 class _Decoder:
-    """Turns JSON back into values, taking the arrays' bytes in the order in which they were appended."""
+    """Turns JSON back into values."""
 
-    def __init__(self, rest: memoryview) -> None:
-        self._rest = rest
+    def __init__(self, take: Callable[[Any], bytearray]) -> None:
+        self._take = take
         self._readers: dict[str, Callable[[Any], Any]] = {
             "float": float,
             "dict": lambda value: {key: self.decode(each) for key, each in value},
@@ -237,23 +304,17 @@ class _Decoder:
         ((kind, value),) = node.items()
         return self._readers[kind](value)
 
-    def _take(self, size: int) -> bytearray:
-        if not 0 <= size <= len(self._rest):
-            raise ValueError("an array is longer than the file")
-        content, self._rest = bytearray(self._rest[:size]), self._rest[size:]
-        return content
-
-    def _array(self, dtype: str, shape: list[int], size: int) -> Any:
+    def _array(self, dtype: str, shape: list[int], reference: str | int) -> Any:
         kind = np.dtype(dtype)
         if kind.kind not in "biufc":
             raise ValueError(f"an array of {kind}")
-        return np.frombuffer(self._take(size), kind).reshape(shape)
+        return np.frombuffer(self._take(reference), kind).reshape(shape)
 
-    def _tensor(self, name: str, shape: list[int], size: int) -> Any:
+    def _tensor(self, name: str, shape: list[int], reference: str | int) -> Any:
         import torch  # noqa: PLC0415 - only files with tensors need it
 
         if name not in _TENSOR_DTYPES:
             raise ValueError(f"a tensor of {name}")
         dtype = getattr(torch, name)
-        content = self._take(size)
-        return torch.frombuffer(content, dtype=dtype).reshape(shape) if size else torch.empty(shape, dtype=dtype)
+        content = self._take(reference)
+        return torch.frombuffer(content, dtype=dtype).reshape(shape) if content else torch.empty(shape, dtype=dtype)

@@ -61,16 +61,16 @@ class TrainingFiles:
         return self.folder / "tensorboard"
 
     def checkpoint(self, name: str) -> Path:
-        """Checkpoint of that name: `last`, `interrupted`, `error` or `epoch_10`."""
-        return self.folder / f"dcgan_{name}.pth"
+        """Return the path of a checkpoint: `last`, `interrupted`, `error` or `epoch_10`."""
+        return self.folder / f"dcgan_{name}.safetensors"
 
     def samples(self, epoch: int) -> Path:
         """Samples after an epoch, counted from 1."""
         return self.folder / "samples" / f"epoch_{epoch:04d}.png"
 
     def checkpoints(self) -> list[Path]:
-        """All checkpoints that are there."""
-        return sorted(self.folder.glob("dcgan_*.pth"))
+        """List the checkpoints that are there; earlier versions wrote `.pth` files."""
+        return sorted(path for path in self.folder.glob("dcgan_*") if path.suffix in {".safetensors", ".pth"})
 
 
 class TrainingLog:
