@@ -264,57 +264,50 @@ def _key(key: object, path: tuple[object, ...]) -> str | int:
 def _store(
     dtype: str, shape: Sequence[int], content: "NDArray[np.uint8]", path: tuple[object, ...], stored: dict[str, _Stored]
 ) -> str:
-    """Keep one tensor under the dotted path of its value; return the name it has got."""
+    """Keep one tensor under the dotted path of its value, made printable and unique; return that name."""
     name = "".join(each if each.isprintable() else "?" for each in ".".join(map(str, path))) or "value"
     while name in stored or name == _METADATA:
         name += "_"
-    if dtype in _STORED_DTYPES:
-        stored[name] = _Stored(dtype, list(shape), content)
-    else:
-        stored[name] = _Stored("uint8", [content.size], content)
+    is_known = dtype in _STORED_DTYPES
+    stored[name] = _Stored(dtype if is_known else "uint8", list(shape if is_known else content.shape), content)
     return name
 
 
 def _decoded(text: str | bytes, take: Callable[[Any], bytearray], where: str) -> Any:
-    """Return the tree of a text; `take` gives the bytes of an array by what the tree says of them."""
+    """Return the tree of a text; `take` gives the bytes of an array by the size or the name that the tree states."""
+
+    def decode(node: Any) -> Any:
+        if node is None or isinstance(node, bool | int | float | str):
+            return node
+        ((kind, value),) = node.items()
+        return readers[kind](value)
+
+    readers: dict[str, Callable[[Any], Any]] = {
+        "float": float,
+        "dict": lambda value: {key: decode(each) for key, each in value},
+        "list": lambda value: [decode(each) for each in value],
+        "tuple": lambda value: tuple(decode(each) for each in value),
+        "array": lambda value: _array(take, *value),
+        "tensor": lambda value: _tensor(take, *value),
+    }
     try:
-        return _Decoder(take).decode(json.loads(text))
+        return decode(json.loads(text))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         # The checksum is right, so nothing was damaged: somebody else wrote a file that looks like ours.
         raise BadInput(f"checkpoint's content is malformed ({error})", where, "give a file that train wrote") from error
 
 
-class _Decoder:
-    """Turns JSON back into values."""
+def _array(take: Callable[[Any], bytearray], dtype: str, shape: list[int], reference: str | int) -> Any:
+    kind = np.dtype(dtype)
+    if kind.kind not in "biufc":
+        raise ValueError(f"an array of {kind}")
+    return np.frombuffer(take(reference), kind).reshape(shape)
 
-    def __init__(self, take: Callable[[Any], bytearray]) -> None:
-        self._take = take
-        self._readers: dict[str, Callable[[Any], Any]] = {
-            "float": float,
-            "dict": lambda value: {key: self.decode(each) for key, each in value},
-            "list": lambda value: [self.decode(each) for each in value],
-            "tuple": lambda value: tuple(self.decode(each) for each in value),
-            "array": lambda value: self._array(*value),
-            "tensor": lambda value: self._tensor(*value),
-        }
 
-    def decode(self, node: Any) -> Any:
-        if node is None or isinstance(node, bool | int | float | str):
-            return node
-        ((kind, value),) = node.items()
-        return self._readers[kind](value)
+def _tensor(take: Callable[[Any], bytearray], name: str, shape: list[int], reference: str | int) -> Any:
+    import torch  # noqa: PLC0415 - only files with tensors need it
 
-    def _array(self, dtype: str, shape: list[int], reference: str | int) -> Any:
-        kind = np.dtype(dtype)
-        if kind.kind not in "biufc":
-            raise ValueError(f"an array of {kind}")
-        return np.frombuffer(self._take(reference), kind).reshape(shape)
-
-    def _tensor(self, name: str, shape: list[int], reference: str | int) -> Any:
-        import torch  # noqa: PLC0415 - only files with tensors need it
-
-        if name not in _TENSOR_DTYPES:
-            raise ValueError(f"a tensor of {name}")
-        dtype = getattr(torch, name)
-        content = self._take(reference)
-        return torch.frombuffer(content, dtype=dtype).reshape(shape) if content else torch.empty(shape, dtype=dtype)
+    if name not in _TENSOR_DTYPES:
+        raise ValueError(f"a tensor of {name}")
+    content, dtype = take(reference), getattr(torch, name)
+    return torch.frombuffer(content, dtype=dtype).reshape(shape) if content else torch.empty(shape, dtype=dtype)
