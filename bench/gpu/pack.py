@@ -185,11 +185,11 @@ def bounds(pyproject: Path) -> dict[str, list[tuple[str, str]]]:
     content = tomllib.loads(pyproject.read_text(encoding="utf-8"))
     project, groups = content["project"], content["dependency-groups"]
     lists = [project["dependencies"], *project["optional-dependencies"].values(), *groups.values()]
-    found = {}
+    found: dict[str, list[tuple[str, str]]] = {}
     for text in (each for texts in lists for each in texts if isinstance(each, str)):
         name = re.match(r"[A-Za-z0-9._-]+", text)
         if name:
-            found[_plain(name[0])] = re.findall(r"(>=|<=|==|<|>)\s*([0-9][0-9.]*)", text)
+            found.setdefault(_plain(name[0]), []).extend(re.findall(r"(>=|<=|==|<|>)\s*([0-9][0-9.]*)", text))
     return found
 
 
