@@ -51,12 +51,11 @@ class Example(Configuration):
         ("shown", 1, "set it to True or False"),
     ],
 )
-def test_a_value_out_of_its_bounds_is_one_line_with_the_description_and_the_advice(name, value, advice):
+def test_a_value_out_of_its_bounds_is_one_line_with_advice(name, value, advice):
     with pytest.raises(BadInput) as raised:
         Example(**{name: value})
-    description = attrs.fields_dict(Example)[name].metadata["description"]
     shown = " ".join(repr(value).split())
-    assert str(raised.value) == f"configuration: {name} is {shown} ({description}); {advice}"
+    assert str(raised.value) == f"configuration: {name} is {shown}; {advice}"
 
 
 @pytest.mark.parametrize(
@@ -96,8 +95,6 @@ def test_a_bound_that_does_not_exist_is_an_error_where_the_field_is_declared():
 
 
 @pytest.mark.parametrize("kind", [DialogueConfig, RegressorConfig, TextToImageConfig])
-def test_every_field_is_described_in_words_that_fit_into_an_error_s_line(kind):
-    for field in attrs.fields(kind):
-        description = field.metadata["description"]
-        assert description, field.name
-        assert not set(description) & set(";:\n"), field.name
+def test_every_field_is_described_in_one_line(kind):
+    descriptions = [field.metadata["description"] for field in attrs.fields(kind)]
+    assert all(text and "\n" not in text for text in descriptions)

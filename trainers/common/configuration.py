@@ -41,7 +41,7 @@ def setting(
     Args:
         default: value of the original program. Values are of its type; an int passes for a float, and NumPy's numbers
             become Python's, which JSON and checkpoints hold.
-        description: meaning of the value, a few words that error messages repeat.
+        description: meaning of the value in a few words, kept in the field's metadata.
         choices: allowed texts, for a text.
         infinite: whether infinity is allowed.
         power_of_two: whether the number must be a power of two.
@@ -70,7 +70,7 @@ def setting(
         else:
             text = advice(value)
         if text is not None:
-            raise BadInput(f"{field.name} is {value!r} ({description})", "configuration", text)
+            raise BadInput(f"{field.name} is {value!r}", "configuration", text)
 
     return attrs.field(default=default, validator=check, converter=_plain, metadata={"description": description})
 
