@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench.calibration.coverage import coverage_table
 from bench.calibration.runs import runs_table
+from speedclaims.numbers import count, fraction
 from speedclaims.record.files import write_text
 from speedclaims.record.io import RecordError
 
@@ -36,21 +37,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.calibration", description=__doc__)
     commands = parser.add_subparsers(required=True, dest="command")
     coverage = commands.add_parser("coverage", help="simulate the interval's coverage and the stopping rule")
-    coverage.add_argument("--sessions", type=_count, default=4000, help="simulated measurements a row")
+    coverage.add_argument("--sessions", type=count, default=4000, help="simulated measurements a row")
     coverage.set_defaults(table=lambda options: coverage_table(options.sessions))
     runs = commands.add_parser("runs", help="measure pairs of known speedup on this machine")
-    runs.add_argument("--runs", type=_count, default=200, help="measurements of each pair")
-    runs.add_argument("--size", type=_count, default=60_000, help="additions of the callable")
-    runs.add_argument("--extra", type=float, default=0.05, help="additional work of the slower callable")
+    runs.add_argument("--runs", type=count, default=200, help="measurements of each pair")
+    runs.add_argument("--size", type=count, default=60_000, help="additions of the callable")
+    runs.add_argument("--extra", type=fraction, default=0.05, help="additional work of the slower callable")
     runs.set_defaults(table=lambda options: runs_table(options.runs, options.size, options.extra))
     gate = commands.add_parser(
         "gate", help="simulate the gate's false alarms, and how often it finds a loss of 5 per cent"
     )
-    gate.add_argument("--sessions", type=_count, default=10_000, help="simulated pairs of sessions a row")
+    gate.add_argument("--sessions", type=count, default=10_000, help="simulated pairs of sessions a row")
     gate.set_defaults(table=_gate)
     real = commands.add_parser("gate-runs", help="the same with real sessions on this machine")
-    real.add_argument("--sessions", type=_count, default=202, help="sessions that the file is to hold in the end")
-    real.add_argument("--jobs", type=_count, default=2, help="sessions at a time; each is the others' load")
+    real.add_argument("--sessions", type=count, default=202, help="sessions that the file is to hold in the end")
+    real.add_argument("--jobs", type=count, default=2, help="sessions at a time; each is the others' load")
     real.add_argument(
         "--results",
         type=Path,
@@ -64,13 +65,6 @@ def _parser() -> argparse.ArgumentParser:
     for command in (coverage, runs, gate, real, process):
         command.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the table there")
     return parser
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
 
 
 def _gate(options: argparse.Namespace) -> str:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import os
 import shutil
 import sys
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from speedclaims import __version__
 from speedclaims.errors import SpeedclaimsError
 from speedclaims.export import FORMATS, export
+from speedclaims.numbers import positive
 from speedclaims.record import files as record_files
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     compare.add_argument("new", type=Path, metavar="NEW.json", help="the newer record")
     compare.add_argument(
         "--fail",
-        type=_per_cent,
+        type=positive("percent"),
         default=5.0,
         metavar="PCT",
         help="loss that fails, in percent (default: %(default)g); a pair's marker speedup_fail goes before it",
@@ -124,31 +124,12 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     doctor.add_argument(
         "--timeout",
-        type=_seconds,
+        type=positive("seconds"),
         default=120.0,
         metavar="S",
         help="seconds to wait for a framework's import (default: %(default)g)",
     )
     doctor.set_defaults(run=_doctor)
-
-
-def _seconds(text: str) -> float:
-    return _positive(text, "seconds")
-
-
-def _per_cent(text: str) -> float:
-    return _positive(text, "percent")
-
-
-def _positive(text: str, unit: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not (math.isfinite(value) and value > 0):
-        msg = f"{text!r} is not a positive number of {unit}"
-        raise argparse.ArgumentTypeError(msg)
-    return value
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -1,18 +1,14 @@
 """Add the command line's ``--speedup-...`` options and parse their values."""
 
 import argparse
-import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from speedclaims.markers import DEPRECATED
 from speedclaims.measure import child_process
+from speedclaims.numbers import count, fraction, positive
 from speedclaims.session import INI_CLAIMS
-
-T = TypeVar("T")
 
 _CLAIM_HELP = (
     "speedup_claim(*ids): judge these claims of the ledger by the test's pair or figure. The ledger is claims.toml "
@@ -53,27 +49,6 @@ _PASSES_HELP = (
 )
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError
-    return value
-
-
-def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1:
-        raise ValueError
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
 def _passes(text: str) -> tuple[str, ...]:
     from speedclaims.recorders.registry import RecorderError, passes  # noqa: PLC0415
 
@@ -86,17 +61,6 @@ def _passes(text: str) -> tuple[str, ...]:
         msg = f"{text!r}: give some of {','.join(known)}"
         raise argparse.ArgumentTypeError(msg)
     return names
-
-
-def _described(parse: Callable[[str], T], what: str) -> Callable[[str], T]:
-    def checked(text: str) -> T:
-        try:
-            return parse(text)
-        except ValueError:
-            msg = f"{text!r} is not {what}"
-            raise argparse.ArgumentTypeError(msg) from None
-
-    return checked
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -118,21 +82,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add(
         "--speedup-max-time",
         metavar="S",
-        type=_described(_positive, "a positive number of seconds"),
+        type=positive("seconds"),
         default=10.0,
         help="time limit of a pair in seconds; at least one double round is measured (default: %(default)s)",
     )
     add(
         "--speedup-total-time",
         metavar="S",
-        type=_described(_positive, "a positive number of seconds"),
+        type=positive("seconds"),
         help="time limit of the whole run in seconds: each pair gets a share, and tests that have not begun by then "
         "are skipped",
     )
     add(
         "--speedup-precision",
         metavar="P",
-        type=_described(_fraction, "a number between 0 and 1"),
+        type=fraction,
         default=0.01,
         help="stop measuring a pair when the half-width of its interval is at most this fraction of the speedup; 0.01 "
         "is 1%% (default: %(default)s)",
@@ -140,14 +104,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add(
         "--speedup-confidence",
         metavar="C",
-        type=_described(_fraction, "a number between 0 and 1"),
+        type=fraction,
         default=0.95,
         help="confidence level of the intervals (default: %(default)s)",
     )
     add(
         "--speedup-processes",
         metavar="N",
-        type=_described(_count, "a positive whole number"),
+        type=count,
         default=0,
         help="measure each pair in N fresh processes (default: in the pytest process; control pairs, and all pairs "
         "with --speedup-fail, in 3)",
@@ -174,7 +138,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add(
         "--speedup-fail",
         metavar="PCT",
-        type=_described(_positive, "a positive number of percent"),
+        type=positive("percent"),
         help="with --benchmark-compare: exit with 1 when a pair lost PCT percent of its speedup since that run, beyond "
         "what noise explains; when a pair is missing, renamed, not measured or configured differently; or when a claim "
         "is lost",

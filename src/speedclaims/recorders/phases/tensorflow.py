@@ -151,7 +151,7 @@ def read_profile(folder: Path) -> "_Profile":
 
 
 class _Event(Protocol):
-    """What ran: when and for how long."""
+    """A kernel or an operation: when it ran and for how long."""
 
     metadata_id: int
     offset_ps: int
@@ -167,7 +167,7 @@ class _Line(Protocol):
 
 
 class _Named(Protocol):
-    """What an event is called."""
+    """A name."""
 
     name: str
 
