@@ -87,8 +87,8 @@ def test_the_page_and_the_markdown_say_it_beside_the_pair() -> None:
     words = "1.92 s before, 4.37 s after: amortized after 35 further calls (840 units)"
     assert f"first call {words}" in render_html([sample_record()])
     markdown = render_markdown([sample_record()])
-    (line,) = (line for line in markdown.splitlines() if "(test\\_persistent\\_workers;" in line)
-    assert f"First call {words}." in line
+    (line,) = (line for line in markdown.splitlines() if "(test\\_persistent\\_workers)" in line)
+    assert f"first call {words}" in line
     assert "never amortized, because each further call is slower too" in markdown  # test_optimized_trainer
 
 

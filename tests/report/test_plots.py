@@ -1,6 +1,7 @@
 """Drawings show every row, hold no outside reference, and read their values right."""
 
 import math
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speedclaims.report.html.page import render_html
 from speedclaims.report.html.svg import (
     Strip,
     axis_limits,
@@ -21,7 +23,7 @@ from speedclaims.report.html.svg import (
 )
 from speedclaims.report.html.svg_forest import ForestRow, forest_svg
 from tests.report.conftest import HOSTILE
-from tests.report.sample import log_ratios
+from tests.report.sample import Row, log_ratios
 
 RATIOS = st.floats(min_value=1e-4, max_value=1e5)
 
@@ -49,11 +51,40 @@ def test_a_hostile_label_stays_text() -> None:
 
 
 def test_no_drawing_sets_a_colour_or_font_of_its_own() -> None:
-    svg = forest_svg([ForestRow("a", "", "1x", 1.0, 0.9, 1.1)], title="plot", noise=0.01)
-    assert "var(--ink)" in svg
-    assert "font-family" not in svg
-    assert "<style" not in svg
-    assert "http" not in svg
+    rows = [ForestRow("a", "b", "1x", 1.0, 0.9, 1.1, work, claimed=((0.8, None),)) for work in ("same", "less")]
+    drawings = [
+        forest_svg(rows, title="plot", noise=0.01),
+        drift_svg([0.0, 0.1], title="drift", low=None, high=None),
+        strip_svg(Strip(1.0, 2.0, 1.5, 1.4, 1.6, "good"), (0.5, 3.0), title="strip"),
+    ]
+    for svg in drawings:
+        own = {name for element in drawn(svg).iter() for name in element.attrib}
+        assert not own & {"style", "fill", "stroke", "color", "font-family", "font-size", "href"}
+        assert not {element.tag for element in drawn(svg).iter()} & {"style", "image", "use"}
+
+
+def test_every_class_of_a_drawing_is_in_the_style_sheet(any_record: Row) -> None:
+    page = render_html([any_record])
+    style, body = re.findall(r"<style>.*?</style>", page, re.DOTALL)[0], "".join(re.findall(r"<svg.*?</svg>", page))
+    classes = {name for each in re.findall(r'class="([^"]*)"', body) for name in each.split()}
+    assert {name for name in classes if f".{name}" not in style} == set()
+
+
+@pytest.mark.parametrize("work", ["same", "less", "different"])
+def test_a_forest_tells_the_work_by_the_shape_of_the_mark_and_a_missing_interval_by_a_hollow_one(work: str) -> None:
+    sure = forest_svg([ForestRow("a", "", "2x", 2.0, 1.9, 2.1, work)], title="plot")
+    unsure = forest_svg([ForestRow("a", "", "2x", 2.0, None, None, work)], title="plot")
+    assert (sure.count('class="full"'), sure.count('class="hollow"')) == (1, 0)
+    assert (unsure.count('class="full"'), unsure.count('class="hollow"')) == (0, 1)
+    assert ("<circle" in sure) == (work == "same")
+
+
+def test_a_forest_s_interval_lies_around_its_point_and_right_of_1() -> None:
+    svg = drawn(forest_svg([ForestRow("a", "", "2x", 2.0, 1.5, 3.0)], title="plot"))
+    (one,) = (float(line.attrib["x1"]) for line in svg.iter("line") if line.attrib["class"] == "one")
+    (whisker,) = (line.attrib for line in svg.iter("line") if line.attrib["class"] == "whisker")
+    (point,) = (float(circle.attrib["cx"]) for circle in svg.iter("circle"))
+    assert one < float(whisker["x1"]) < point < float(whisker["x2"]) < 890
 
 
 def test_a_label_in_any_script_draws_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:

@@ -7,7 +7,16 @@ from rich.cells import cell_len
 
 from speedclaims.report.model.formatting import VERDICTS
 from speedclaims.report.terminal.summary import claims_summary
-from tests.report.sample import Row, add_inconsistent, claim, empty_record, figures_alone, sample_record, without_claims
+from tests.report.sample import (
+    Row,
+    add_inconsistent,
+    claim,
+    empty_record,
+    figures_alone,
+    ladder_record,
+    sample_record,
+    without_claims,
+)
 
 WIDTHS = [80, 100, 140]
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -97,9 +106,36 @@ def test_claims_that_did_not_run_are_one_line(record: Row) -> None:
 def test_many_claims_take_one_line_each(record: Row) -> None:
     template = record["speedclaims"]["claims"][3]
     record["speedclaims"]["claims"] = [template | {"id": f"c{i}", "text": f"text {i}"} for i in range(30)]
-    text = claims_summary(record, 80, color=False)
-    assert sum("confirmed" in line and "c" in line for line in text.splitlines()) >= 30
-    assert "text 7" not in text
+    lines = claims_summary(record, 80, color=False).splitlines()
+    assert sum("confirmed" in line and "c" in line for line in lines) >= 30
+    assert not [line for line in lines if "“text" in line and "confirmed" not in line]
+
+
+@pytest.mark.parametrize("width", [*WIDTHS, 70])
+def test_no_claim_s_id_and_no_name_of_a_test_is_cut(width: int) -> None:
+    for record in (sample_record(), without_claims(), ladder_record(), figures_alone()):
+        run = record["speedclaims"]
+        for number, pair in enumerate(run["pairs"]):
+            pair["name"] = f"test_adversarial_batches_of_the_discriminator[{number}-incremental]"
+        lines = claims_summary(record, width, color=False).splitlines()
+        names = [row["name"] for row in run["figures"]] if not run["pairs"] else []
+        names += [row["id"] for row in run["claims"] if row["pair"]]
+        judging = {row["pair"] for row in run["claims"]}
+        names += [row["name"] for row in run["pairs"] if row["nodeid"] not in judging and not row["control"]]
+        assert names
+        assert not [name for name in names if not any(name in line for line in lines)]
+
+
+@pytest.mark.parametrize("width", [*WIDTHS, 40])
+def test_what_looks_like_markup_of_the_terminal_s_library_is_printed_as_it_is(width: int) -> None:
+    record = sample_record()
+    run = record["speedclaims"]
+    for row in (*run["claims"], *run["audit"]):
+        row["id"] = "[bold red]:x:[/]"
+    for pair in run["pairs"]:
+        pair |= {"name": "[link=a]:y:", "reason": "[/z]"}
+    text = flat(claims_summary(record, width, color=True))
+    assert all(word in text for word in ("[bold red]:x:[/]", "[link=a]:y:", "[/z]"))
 
 
 def test_many_arithmetic_claims_are_counted_in_one_line(record: Row) -> None:

@@ -53,9 +53,9 @@ def test_energy_is_told_as_units_per_joule_too_and_only_amounts_have_a_ratio():
     tables = {table.title: table for table in view_record(record).figures}
     rate = tables["GPU: units per joule"].rows[0]
     assert (rate.before, rate.after) == ("2.00 1/J", "4.00 1/J")
-    assert tables["GPU: energy"].has_ratio
-    assert not tables["GPU: temperature"].has_ratio
-    assert not tables["GPU: other processes"].has_ratio
+    assert all(row.ratio for row in tables["GPU: energy"].rows)
+    assert not any(row.ratio for row in tables["GPU: temperature"].rows)
+    assert not any(row.ratio for row in tables["GPU: other processes"].rows)
 
 
 def test_energy_that_could_not_be_read_gives_no_rate():

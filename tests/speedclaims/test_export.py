@@ -9,7 +9,8 @@ import fastjsonschema
 import pytest
 
 from speedclaims import cli
-from speedclaims.export import COLUMNS, FORMATS, export, names
+from speedclaims.export import FORMATS, export, names
+from speedclaims.report.model.columns import CSV_FIELDS
 from tests.comparing import gone, measured, record, save
 from tests.report.conftest import poison
 from tests.report.sample import empty_record, gpu_record, sample_record, without_claims
@@ -121,7 +122,7 @@ def test_names_are_unique_one_line_and_no_longer_than_their_readers_take():
 def test_csv_has_a_line_for_each_pair_and_no_formulas():
     made = record(measured("a", preset=None, before="=1+1", after="-x", family="@y"), measured("b", before='q",\n'))
     header, first, second = csv.reader(io.StringIO(export(made, "csv").text))
-    assert tuple(header) == COLUMNS
+    assert tuple(header) == CSV_FIELDS
     row = dict(zip(header, first, strict=True))
     assert (row["before"], row["after"], row["family"], row["preset"]) == ("'=1+1", "'-x", "'@y", "")
     assert float(row["speedup"]) == 2.0

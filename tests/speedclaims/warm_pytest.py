@@ -22,8 +22,6 @@ SHARED = (
     "cpuinfo.cpuinfo",
     "fastjsonschema",
     "jinja2",
-    "matplotlib.backends.backend_svg",
-    "matplotlib.figure",
     "numpy",
     "rich.console",
     "rich.table",

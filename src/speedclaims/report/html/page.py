@@ -3,10 +3,11 @@
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,9 +16,11 @@ from speedclaims.report.html.svg_forest import ForestRow, forest_svg
 from speedclaims.report.html.svg_ladder import waterfall_svg
 from speedclaims.report.html.svg_phases import phases_svg
 from speedclaims.report.html.svg_timeline import timeline_svg
-from speedclaims.report.html.svg_trend import mark_svg, trend_svg
+from speedclaims.report.html.svg_trend import machine_svg, trend_svg
 from speedclaims.report.markdown.report import markdown_report
+from speedclaims.report.model import columns
 from speedclaims.report.model.claims import ClaimRow
+from speedclaims.report.model.columns import NOTHING, PAGE, Cell, Column, Part, Row, missing, shown
 from speedclaims.report.model.formatting import VERDICTS, Json, clean, plural
 from speedclaims.report.model.gathering import Gathered, ReportError, gather
 from speedclaims.report.model.ladder import Ladder
@@ -35,7 +38,6 @@ __all__ = ["ReportError", "render_html", "render_markdown", "why_no_page", "writ
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _MIN_DRIFT: Final = 3
 _PAGE: Final = "index.html"
-_DRAWN_BY: Final = {"jinja2": "Jinja2", "matplotlib": "matplotlib"}
 
 
 def write_report(records: Sequence[Mapping[str, Any]], directory: Path, *, sources: Sequence[str] = ()) -> list[Path]:
@@ -68,11 +70,10 @@ def write_report(records: Sequence[Mapping[str, Any]], directory: Path, *, sourc
 
 def why_no_page() -> str | None:
     """Return why `index.html` cannot be drawn: a library that cannot be imported; None where it can be drawn."""
-    for module, name in _DRAWN_BY.items():
-        try:
-            import_module(module)
-        except ImportError as error:
-            return clean(f"{name} draws it and cannot be imported ({error})")
+    try:
+        import_module("jinja2")
+    except ImportError as error:
+        return clean(f"Jinja2 draws it and cannot be imported ({error})")
     return None
 
 
@@ -124,10 +125,14 @@ def _html(several: _Several) -> str:
             runs=several.runs,
             trends=[(trend, _trend(trend, numbers)) for trend in several.trends],
             machines=several.machines,
-            marks={name: _safe(mark_svg(number)) for name, number in numbers.items()},
+            marks={name: _safe(machine_svg(number)) for name, number in numbers.items()},
             forest=_forest(view),
             has_ranges=any(row.claimed for row in view.pairs),
-            strips=_strips([row for row in view.claims if row.is_asked]),
+            columns=columns,
+            on_page=partial(shown, place=PAGE),
+            cells=_cells,
+            nothing=NOTHING,
+            strips=_strips(view.claims),
             plural=plural,
             ladders=_ladders(view),
             profiled=_profiled(view),
@@ -201,21 +206,42 @@ def _forest_row(row: PairRow) -> ForestRow:
     return ForestRow(row.title, sublabel, text, row.value, row.low, row.high, row.work, row.is_control, row.claimed)
 
 
-def _strips(claims: Sequence[ClaimRow]) -> list[str]:
-    """Return one drawing for each claim, empty where there is nothing to draw; no list at all when all are empty."""
-    strips = [
-        Strip(row.low, row.high, row.measured_value, row.measured_low, row.measured_high, row.verdict.tone)
-        if row.is_ratio and row.measured_value is not None
-        else None
+def _strips(claims: Sequence[ClaimRow]) -> dict[ClaimRow, str]:
+    """Return the drawing of each claim that has one; all have the same axis."""
+    strips = {
+        row: Strip(row.low, row.high, row.measured_value, row.measured_low, row.measured_high, row.verdict.tone)
         for row in claims
-    ]
-    if not any(strips):
-        return []
-    limits = strip_limits(strip for strip in strips if strip)
-    return [
-        _safe(strip_svg(strip, limits, title=f"claimed {row.claimed}, measured {row.measured}")) if strip else ""
-        for strip, row in zip(strips, claims, strict=True)
-    ]
+        if row.has_strip
+    }
+    limits = strip_limits(strips.values())
+    return {
+        row: _safe(strip_svg(strip, limits, title=f"claimed {row.claimed}, measured {row.measured}"))
+        for row, strip in strips.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A cell of a table of the page: its parts, the number of columns it spans, its class and its column's label."""
+
+    parts: Cell
+    span: int
+    style: str
+    label: str
+
+
+def _cells(kept: Sequence[Column[Row]], row: Row) -> Iterator[_Cell]:
+    """Yield the cells of a row. Without a result the reason is one cell over neighbouring columns of results."""
+    why = missing(row)
+    for is_result, group in groupby(kept, key=lambda column: column.is_result):
+        neighbours = list(group)
+        if why and is_result:
+            yield _Cell((Part(why),), len(neighbours), "none", neighbours[0].label)
+            continue
+        for column in neighbours:
+            cell = column.cell(row)
+            classes = (column.style, "number" * (column.align == "right"), "blank" * (not cell))
+            yield _Cell(cell, 1, " ".join(filter(None, classes)), column.label)
 
 
 def _ladders(view: View) -> list[tuple[Ladder, str]]:

@@ -5,41 +5,14 @@ selected and searched. The same rows always give the same bytes.
 """
 
 import math
-import re
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import Final, TypeGuard
 
 from speedclaims.report.model.formatting import clean, format_number
 
-if TYPE_CHECKING:
-    pass
-
-# matplotlib knows no CSS variables: it draws in these stand-ins, which are replaced afterwards.
-_THEME: Final = {
-    "#010101": "var(--ink)",
-    "#020202": "var(--muted)",
-    "#030303": "var(--line)",
-    "#040404": "var(--same)",
-    "#050505": "var(--less)",
-    "#060606": "var(--different)",
-    "#070707": "var(--claimed)",
-    "#080808": "var(--paper)",
-    "#090909": "var(--noise)",
-}
-_INK, _MUTED, _LINE, _SAME, _LESS, _DIFFERENT, _CLAIMED, _PAPER, _NOISE = _THEME
-_MARKS: Final = {"same": ("o", _SAME), "less": ("v", _LESS), "different": ("D", _DIFFERENT)}
-_WIDTH: Final = 1080
-_LABEL_WIDTH: Final = 390
-_VALUE_WIDTH: Final = 190
-_ROW_HEIGHT: Final = 38
-_TOP: Final = 8
-_AXIS_HEIGHT: Final = 46
-_TEXT_SIZE: Final = 13
-_SMALL_SIZE: Final = 11.5
-_MAX_LABEL: Final = 52
 _MAX_POINTS: Final = 160
 _NICE: Final = (
     (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0),
@@ -51,8 +24,6 @@ _FINE_STEPS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 _FINE_SPAN: Final = 2.2
 _MAX_TICKS: Final = 9
 _MIN_HALF_SPAN: Final = 0.01
-_FONT: Final = re.compile(r"font: (?:[\w-]+ )*([\d.]+px)[^;]*;")
-_FONT_FAMILY: Final = re.compile(r"font-family:[^;]*;\s*")
 
 
 def is_drawable(value: float | None) -> TypeGuard[float]:
@@ -83,11 +54,27 @@ def axis_ticks(low: float, high: float) -> list[float]:
     return ticks
 
 
+class LogAxis:
+    """A logarithmic axis that shows some values and 1, between two places of a drawing."""
+
+    def __init__(self, values: Iterable[float], start: float, end: float) -> None:
+        self.low, self.high = axis_limits(values)
+        self._start, self._end = start, end
+
+    def place(self, value: float) -> float:
+        """Return where a value is; one beyond the axis is at its end."""
+        share = math.log(value / self.low) / math.log(self.high / self.low)
+        return self._start + min(1.0, max(0.0, share)) * (self._end - self._start)
+
+    def ticks(self) -> list[float]:
+        """Return round ratios on the axis."""
+        return axis_ticks(self.low, self.high)
+
+
 def drift_svg(log_ratios: Sequence[float], *, title: str, low: float | None, high: float | None) -> str:
     """Draw a pair's double rounds in the order in which they were measured, as departures from their median.
 
     The band is the speedup's interval. A trend or a step that a reader sees here is one that the interval ignores.
-    Drawn by hand, for a page has one for every pair and a matplotlib figure weighs twenty times as much.
     """
     width, height, pad = 200.0, 46.0, 4.0
     values = thin(log_ratios)
@@ -170,3 +157,24 @@ def hand_drawn(style: str, width: float, height: float, title: str, body: str) -
     name = escape(clean(title))
     size = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}"'
     return f'<svg class="{style}" {size} role="img" aria-label="{name}"><title>{name}</title>{body}</svg>'
+
+
+def text_svg(x: float, y: float, text: str, *, style: str = "", anchor: str = "start") -> str:
+    """Return words at a place of a drawing."""
+    kind = f' class="{style}"' if style else ""
+    return f'<text{kind} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(clean(text))}</text>'
+
+
+def mark_svg(shape: str, x: float, y: float, size: float, *, is_hollow: bool = False) -> str:
+    """Return a mark of a shape at a place of a drawing; its size is half its width."""
+    style = ' class="hollow"' if is_hollow else ' class="full"'
+    if shape == "circle":
+        return f'<circle{style} cx="{x:.1f}" cy="{y:.1f}" r="{size}"/>'
+    if shape == "square":
+        side = size - 0.4
+        return f'<rect{style} x="{x - side:.1f}" y="{y - side:.1f}" width="{2 * side:.1f}" height="{2 * side:.1f}"/>'
+    reach = size + 0.8
+    if shape == "diamond":
+        return f'<path{style} d="M{x:.1f},{y - reach:.1f}l{reach},{reach}l-{reach},{reach}l-{reach},-{reach}z"/>'
+    up = -1 if shape == "triangle down" else 1
+    return f'<path{style} d="M{x:.1f},{y - up * reach:.1f}l{reach},{up * (2 * reach - 1.2):.1f}h-{2 * reach}z"/>'

@@ -1,12 +1,11 @@
 """A ladder drawn as a waterfall: each switch's bar begins where the row above ended, and the last bar is the whole."""
 
-import math
 from collections.abc import Iterator
 from html import escape
 from typing import Final
 
-from speedclaims.report.html.svg import axis_limits, axis_ticks, hand_drawn, is_drawable
-from speedclaims.report.model.formatting import clean, format_bound, shorten
+from speedclaims.report.html.svg import LogAxis, hand_drawn, is_drawable, text_svg
+from speedclaims.report.model.formatting import format_bound, shorten
 from speedclaims.report.model.ladder import FASTER, SLOWER, Factor, Ladder, Rung
 
 _WIDTH: Final = 1000.0
@@ -41,13 +40,9 @@ class _Plot:
     def __init__(self, ladder: Ladder, noise: float | None) -> None:
         self._ladder, self._noise = ladder, noise
         values = (value for rung in ladder.rungs for value in _numbers(rung.speedup))
-        self._low, self._high = axis_limits(value for value in values if is_drawable(value))
+        self._scale = LogAxis((value for value in values if is_drawable(value)), _LEFT, _RIGHT)
         self._bottom = _HEAD + _ROW * (len(ladder.rungs) + 1)
         self.height = self._bottom + _FOOT
-
-    def _place(self, ratio: float) -> float:
-        share = math.log(ratio / self._low) / math.log(self._high / self._low)
-        return _LEFT + share * (_RIGHT - _LEFT)
 
     def parts(self) -> Iterator[str]:
         """Yield the axis, then the rows from the top."""
@@ -61,46 +56,46 @@ class _Plot:
             yield self._total(len(self._ladder.rungs), whole)
 
     def _axis(self) -> Iterator[str]:
-        for tick in axis_ticks(self._low, self._high):
-            x = self._place(tick)
+        for tick in self._scale.ticks():
+            x = self._scale.place(tick)
             style = "one" if tick == 1 else "grid"
             yield f'<line class="{style}" x1="{x:.1f}" x2="{x:.1f}" y1="{_HEAD:.0f}" y2="{self._bottom:.1f}"/>'
-            yield _text(x, self._bottom + 16, f"{format_bound(tick)}x", style="tick", anchor="middle")
-        yield _text(_RIGHT + 20, _HEAD - 10, "speedup", style="tick")
-        yield _text(_STEP + 20, _HEAD - 10, "step", style="tick")
+            yield text_svg(x, self._bottom + 16, f"{format_bound(tick)}x", style="tick", anchor="middle")
+        yield text_svg(_RIGHT + 20, _HEAD - 10, "speedup", style="tick")
+        yield text_svg(_STEP + 20, _HEAD - 10, "step", style="tick")
 
     def _row(self, number: int, rung: Rung, start: float | None) -> str:
         middle = _HEAD + _ROW * (number + 0.5)
         seen = _STYLES.get(rung.step.seen(self._noise), "untold")
         body = f"<title>{escape(f'{rung.label}: {rung.speedup.told}; step {rung.step.told}; {rung.verdict}')}</title>"
-        body += _text(0, middle + _TEXT, shorten(rung.label, _MAX_LABEL))
+        body += text_svg(0, middle + _TEXT, shorten(rung.label, _MAX_LABEL))
         if is_drawable(rung.speedup.value):
             if is_drawable(start):
                 body += self._bar(start, rung.speedup.value, middle)
             body += self._whisker(rung.speedup, middle)
-            body += _text(_RIGHT + 20, middle + _TEXT, rung.speedup.ratio)
-            body += _text(_STEP + 20, middle + _TEXT, rung.step.ratio or "\u2013")
+            body += text_svg(_RIGHT + 20, middle + _TEXT, rung.speedup.ratio)
+            body += text_svg(_STEP + 20, middle + _TEXT, rung.step.ratio or "\u2013")
         else:
-            body += _text(_LEFT + 8, middle + _TEXT, shorten(rung.speedup.told, 70), style="tick")
+            body += text_svg(_LEFT + 8, middle + _TEXT, shorten(rung.speedup.told, 70), style="tick")
         return f'<g class="{seen}">{body}</g>'
 
     def _total(self, number: int, whole: Factor) -> str:
         middle = _HEAD + _ROW * (number + 0.5)
         body = f"<title>{escape(f'{_WHOLE}: {whole.told}')}</title>"
-        body += _text(0, middle + _TEXT, _WHOLE)
+        body += text_svg(0, middle + _TEXT, _WHOLE)
         body += self._bar(1.0, whole.value or 1.0, middle) + self._whisker(whole, middle)
-        return f'<g class="whole">{body}{_text(_RIGHT + 20, middle + _TEXT, whole.ratio)}</g>'
+        return f'<g class="whole">{body}{text_svg(_RIGHT + 20, middle + _TEXT, whole.ratio)}</g>'
 
     def _bar(self, start: float, end: float, middle: float) -> str:
-        left, right = sorted((self._place(start), self._place(end)))
+        left, right = sorted((self._scale.place(start), self._scale.place(end)))
         size = f'width="{max(1.5, right - left):.1f}" height="{_BAR:.0f}"'
         return f'<rect x="{left:.1f}" y="{middle - _BAR / 2:.1f}" {size}/>'
 
     def _whisker(self, factor: Factor, middle: float) -> str:
         if not (is_drawable(factor.low) and is_drawable(factor.high)):
             # there is a point, but nobody knows how sure it is
-            return f'<circle cx="{self._place(factor.value or 1.0):.1f}" cy="{middle:.1f}" r="4"/>'
-        left, right = self._place(factor.low), self._place(factor.high)
+            return f'<circle cx="{self._scale.place(factor.value or 1.0):.1f}" cy="{middle:.1f}" r="4"/>'
+        left, right = self._scale.place(factor.low), self._scale.place(factor.high)
         right = max(left + 1, right)
         lines = [(left, right, middle, middle), *((x, x, middle - 5, middle + 5) for x in (left, right))]
         return "".join(
@@ -111,8 +106,3 @@ class _Plot:
 
 def _numbers(factor: Factor) -> Iterator[float]:
     yield from (value for value in (factor.low, factor.value, factor.high) if value is not None)
-
-
-def _text(x: float, y: float, text: str, *, style: str = "", anchor: str = "start") -> str:
-    kind = f' class="{style}"' if style else ""
-    return f'<text{kind} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(clean(text))}</text>'

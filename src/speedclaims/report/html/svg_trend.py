@@ -6,7 +6,7 @@ from html import escape
 from itertools import groupby
 from typing import Final
 
-from speedclaims.report.html.svg import axis_limits, axis_ticks, hand_drawn, is_drawable
+from speedclaims.report.html.svg import LogAxis, hand_drawn, is_drawable, mark_svg
 from speedclaims.report.model.formatting import clean, format_bound
 from speedclaims.report.model.trend import Line, Point, Trend
 
@@ -23,10 +23,14 @@ _SHAPES: Final = ("circle", "square", "diamond", "triangle")
 _SIZE: Final = 3.8
 
 
-def mark_svg(number: int) -> str:
+def machine_svg(number: int) -> str:
     """Draw the mark of a machine by its number, for a legend."""
-    shape = _SHAPES[number % len(_SHAPES)]
-    return hand_drawn(f"trendmark m{number % _NUM_COLORS}", 12, 12, shape, _mark(number, 6, 6))
+    shape = _shape(number)
+    return hand_drawn(f"trendmark m{number % _NUM_COLORS}", 12, 12, shape, mark_svg(shape, 6, 6, _SIZE))
+
+
+def _shape(number: int) -> str:
+    return _SHAPES[number % len(_SHAPES)]
 
 
 def trend_svg(trend: Trend, numbers: Mapping[str, int], *, title: str) -> str:
@@ -48,30 +52,26 @@ def trend_svg(trend: Trend, numbers: Mapping[str, int], *, title: str) -> str:
     return hand_drawn("trend", _WIDTH, _HEIGHT, title, body)
 
 
-class _Axis:
-    """Where speedups and records stand in the drawing."""
+class _Axis(LogAxis):
+    """The places of speedups and records in the drawing."""
 
     def __init__(self, points: Sequence[Point]) -> None:
         ends = (end for point in points for end in (point.row.value, point.row.low, point.row.high))
-        self.low, self.high = axis_limits(end for end in ends if is_drawable(end))
+        self.floor = _HEIGHT - _BOTTOM
+        super().__init__((end for end in ends if is_drawable(end)), self.floor, _TOP)
         self.points = points
         # a point for each record: the same moment and machine may come twice
         self.places = {id(point): number for number, point in enumerate(points)}
-        self.floor = _HEIGHT - _BOTTOM
 
     def x(self, point: Point) -> float:
         room = _WIDTH - _LEFT - _RIGHT - 12
         return _LEFT + 6 + room * (self.places[id(point)] + 0.5) / len(self.points)
 
-    def y(self, value: float) -> float:
-        share = math.log(value / self.low) / math.log(self.high / self.low)
-        return self.floor - share * (self.floor - _TOP)
-
     def drawn(self) -> str:
         """Return the grid with its ratios, the line at 1x, and the first and the last date."""
         right, body = _WIDTH - _RIGHT, ""
-        for tick in _few(axis_ticks(self.low, self.high)):
-            y = self.y(tick)
+        for tick in _few(self.ticks()):
+            y = self.place(tick)
             style = "one" if tick == 1 else "grid"
             body += f'<line class="{style}" x1="{_LEFT:.0f}" x2="{right:.0f}" y1="{y:.1f}" y2="{y:.1f}"/>'
             body += f'<text x="{_LEFT - 4:.0f}" y="{y + 3.3:.1f}" text-anchor="end">{format_bound(tick)}x</text>'
@@ -95,7 +95,7 @@ def _line(line: Line, axis: _Axis, number: int) -> str:
     for drawable, neighbours in groupby(line.points, key=lambda point: is_drawable(point.row.value)):
         group = list(neighbours)
         if drawable and len(group) > 1:
-            places = " ".join(f"{axis.x(point):.1f},{axis.y(point.row.value or 1):.1f}" for point in group)
+            places = " ".join(f"{axis.x(point):.1f},{axis.place(point.row.value or 1):.1f}" for point in group)
             body += f'<polyline points="{places}"/>'
     body += "".join(_point(point, axis, number) for point in line.points)
     return f'<g class="m{number % _NUM_COLORS}">{body}</g>'
@@ -109,23 +109,9 @@ def _point(point: Point, axis: _Axis, number: int) -> str:
         body += f'<path class="gap" d="M{x - 3:.1f},{y - 3:.1f}l6,6m0,-6l-6,6"/>'
     else:
         if is_drawable(row.low) and is_drawable(row.high):
-            top, bottom = axis.y(row.high), axis.y(row.low)
+            top, bottom = axis.place(row.high), axis.place(row.low)
             body += f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{top:.1f}" y2="{max(bottom, top + 1):.1f}"/>'
-        body += _mark(number, x, axis.y(row.value), is_hollow=not point.has_interval)
+        body += mark_svg(_shape(number), x, axis.place(row.value), _SIZE, is_hollow=not point.has_interval)
         if point.run.is_dirty:
-            body += f'<circle class="ring" cx="{x:.1f}" cy="{axis.y(row.value):.1f}" r="{_SIZE + 3.2}"/>'
+            body += f'<circle class="ring" cx="{x:.1f}" cy="{axis.place(row.value):.1f}" r="{_SIZE + 3.2}"/>'
     return f"<g>{body}</g>"
-
-
-def _mark(number: int, x: float, y: float, *, is_hollow: bool = False) -> str:
-    style = ' class="hollow"' if is_hollow else ' class="full"'
-    shape, r = _SHAPES[number % len(_SHAPES)], _SIZE
-    if shape == "circle":
-        return f'<circle{style} cx="{x:.1f}" cy="{y:.1f}" r="{r}"/>'
-    if shape == "square":
-        r -= 0.4
-        return f'<rect{style} x="{x - r:.1f}" y="{y - r:.1f}" width="{2 * r:.1f}" height="{2 * r:.1f}"/>'
-    reach = r + 0.8
-    if shape == "diamond":
-        return f'<path{style} d="M{x:.1f},{y - reach:.1f}l{reach},{reach}l-{reach},{reach}l-{reach},-{reach}z"/>'
-    return f'<path{style} d="M{x:.1f},{y - reach:.1f}l{reach},{2 * reach - 1.2:.1f}h-{2 * reach}z"/>'

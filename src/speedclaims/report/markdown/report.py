@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from speedclaims.report.model.claims import ClaimRow
+from speedclaims.report.model import columns
+from speedclaims.report.model.columns import MARKDOWN, Cell, Column, Part, Row, shown
 from speedclaims.report.model.formatting import VERDICTS, clean, plural
-from speedclaims.report.model.ladder import Ladder, Rung
+from speedclaims.report.model.ladder import Ladder
 from speedclaims.report.model.machines import ClaimCell, Machines
 from speedclaims.report.model.pairs import PairRow
 from speedclaims.report.model.trend import Line, Point, Run, Trend
@@ -14,6 +15,9 @@ from speedclaims.report.model.view import View
 
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "@": "&#64;", "\\": "&#92;"}
 _PUNCTUATION: Final = re.compile(r"([*_\[\]~#$])")
+_FIRST: Final = {"quote": "“{}”"}
+_REST: Final = {"under": "<br>{}", "note": "<br>{}", "aside": " ({})", "code": " ({})", "fold": ": {}"}
+"""How a cell shows its first part, and those behind it, by their roles."""
 _LINK: Final = re.compile(r"(?<=\w):(?=//)|(?<=\bwww)\.", re.IGNORECASE)
 
 
@@ -33,6 +37,21 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequen
     for row in rows:
         yield f"| {' | '.join(cell or ' ' for cell in row)} |"
     yield ""
+
+
+def _rows(listed: Sequence[Column[Row]], rows: Sequence[Row], confidence: str = "") -> Iterator[str]:
+    """Yield the lines of a table with the columns of a list."""
+    kept = shown(listed, rows, MARKDOWN)
+    right = [number for number, column in enumerate(kept) if column.align == "right"]
+    header = [escape_markdown(column.title.format(confidence=confidence)) for column in kept]
+    yield from table(header, [[_cell(column.cell(row)) for column in kept] for row in rows], right=right)
+
+
+def _cell(parts: Cell) -> str:
+    first, *rest = parts or (Part(""),)
+    return _FIRST.get(first.role, "{}").format(escape_markdown(first.text)) + "".join(
+        _REST[part.role].format(escape_markdown(part.text)) for part in rest
+    )
 
 
 def markdown_report(
@@ -74,27 +93,12 @@ def _claims(view: View) -> Iterator[str]:
         return
     yield "## Claims"
     yield ""
-    header = ("Claim", "Claimed", f"Measured \\[{view.confidence}\\]", "Verdict", "Equivalence", "Device")
     asked = [row for row in view.claims if row.is_asked]
     if asked:
-        yield from table(header, [_claim_cells(row) for row in asked])
+        yield from _rows(columns.CLAIMS, asked, view.confidence)
     if len(asked) < len(view.claims):
         yield f"{plural(len(view.claims) - len(asked), 'claim')} whose tests did not run."
         yield ""
-
-
-def _claim_cells(row: ClaimRow) -> tuple[str, ...]:
-    reason = f"<br>{escape_markdown(row.reason)}" if row.is_judged and row.reason and row.measured else ""
-    evidence = f"<br>{escape_markdown(row.evidence)}" if row.evidence else ""
-    claimed = escape_markdown(row.claimed)
-    return (
-        f"“{escape_markdown(row.text)}”<br>{escape_markdown(row.id)} ({escape_markdown(row.source)})",
-        f"{claimed}<br>{escape_markdown(row.metric)}" if row.metric else claimed,
-        escape_markdown(row.result) + reason + evidence,
-        f"{row.verdict.symbol} {row.verdict.word}",
-        escape_markdown(row.equivalence),
-        escape_markdown(row.device),
-    )
 
 
 def _pairs(title: str, rows: Sequence[PairRow], confidence: str) -> Iterator[str]:
@@ -102,30 +106,7 @@ def _pairs(title: str, rows: Sequence[PairRow], confidence: str) -> Iterator[str
         return
     yield title
     yield ""
-    speedup = f"Speedup \\[{confidence}\\]"
-    header = ("Pair", "Before → after", "Work", "Before", "After", speedup, "Rounds", "Equivalence", "Status")
-    yield from table(header, [_pair_cells(row) for row in rows], right=(3, 4, 5, 6))
-
-
-def _pair_cells(row: PairRow) -> tuple[str, ...]:
-    equivalence = f"{row.equivalence}: {'; '.join(row.details)}" if row.details else row.equivalence
-    first = f" {row.first_call[:1].upper()}{row.first_call[1:]}." if row.first_call else ""
-    cells = (
-        f"{row.title} ({row.name}; {row.where}){first}",
-        f"{row.before} → {row.after}",
-        row.work,
-        f"{row.before_time} {_in_brackets(row.before_share)}".rstrip(),
-        f"{row.after_time} {_in_brackets(row.after_share)}".rstrip(),
-        str(row.speedup) if row.speedup else row.status,
-        f"{row.rounds} {row.processes}".strip(),
-        equivalence,
-        row.problem or row.status,
-    )
-    return tuple(escape_markdown(cell) for cell in cells)
-
-
-def _in_brackets(text: str) -> str:
-    return f"({text})" if text else ""
+    yield from _rows(columns.PAIRS, rows, confidence)
 
 
 def _ladders(view: View) -> Iterator[str]:
@@ -148,20 +129,13 @@ def _ladder(ladder: Ladder) -> Iterator[str]:
     yield ""
     yield escape_markdown(ladder.under)
     yield ""
-    header = ("Switch", "With it and those above", "Step", "Added last", "Verdict")
-    yield from table(header, [_rung_cells(rung) for rung in ladder.rungs], right=(1, 2, 3))
+    yield from _rows(columns.LADDER, ladder.rungs)
     if ladder.num_intervals:
         yield escape_markdown(ladder.chance)
         yield ""
     if ladder.not_here:
         yield f"Off in every row, for it does nothing here: {escape_markdown('; '.join(ladder.not_here))}."
         yield ""
-
-
-def _rung_cells(rung: Rung) -> tuple[str, ...]:
-    name = f"{rung.label} ({rung.name})" if rung.is_first and rung.name else rung.label
-    factors = (rung.speedup, None if rung.is_first else rung.step, rung.last)
-    return tuple(map(escape_markdown, (name, *("" if one is None else one.told for one in factors), rung.verdict)))
 
 
 def _profiled(view: View) -> Iterator[str]:
@@ -195,14 +169,11 @@ def _figures(view: View) -> Iterator[str]:
         yield "## Other figures"
         yield ""
     if view.values:
-        told = [(f"{row.title} ({row.name})", row.told, row.under, row.details) for row in view.values]
-        yield from table(("Figure", "Measured", "On", "How"), [[escape_markdown(cell) for cell in row] for row in told])
+        yield from _rows(columns.VALUES, view.values, view.confidence)
     for kind in view.figures:
         yield f"### {escape_markdown(kind.title)}"
         yield ""
-        header = ("Pair", "Before", "After", "Before / after")[: 4 if kind.has_ratio else 3]
-        rows = [(row.name, *row.cells(has_ratio=kind.has_ratio)) for row in kind.rows]
-        yield from table(header, [[escape_markdown(cell) for cell in row] for row in rows], right=(1, 2, 3))
+        yield from _rows(columns.FIGURES, kind.rows)
         if kind.details:
             yield from (f"- {escape_markdown(detail)}" for detail in kind.details)
             yield ""
@@ -221,17 +192,7 @@ def _audit(view: View) -> Iterator[str]:
     yield ""
     yield f"{escape_markdown(view.arithmetic_sentence)} Nothing was measured for these; they are recomputed."
     yield ""
-    rows = [
-        (
-            f"“{escape_markdown(row.text)}”<br>{escape_markdown(row.id)} ({escape_markdown(row.source)})",
-            escape_markdown(row.claimed),
-            escape_markdown(row.recomputed),
-            escape_markdown(row.formula),
-            f"{row.verdict.symbol} {row.verdict.word}",
-        )
-        for row in view.audit
-    ]
-    yield from table(("Sentence", "Claimed", "Recomputed", "How", "Verdict"), rows)
+    yield from _rows(columns.AUDIT, view.audit)
 
 
 def _trends(trends: Sequence[Trend]) -> Iterator[str]:
@@ -293,7 +254,7 @@ def _machine_claims(machines: Machines) -> Iterator[str]:
     header = ("Claim", "Claimed", *(_machine_head(run) for run in machines.newest))
     rows = [
         (
-            f"“{escape_markdown(row.text)}”<br>{escape_markdown(row.id)} ({escape_markdown(row.source)})",
+            f"“{escape_markdown(row.text)}”<br>{escape_markdown(f'{row.id} · {row.source}')}",
             escape_markdown(row.claimed),
             *map(_claim_by_machine, cells),
         )
@@ -316,10 +277,7 @@ def _runs(earlier: Sequence[Run]) -> Iterator[str]:
         return
     yield "## Other runs"
     yield ""
-    rows = [
-        [escape_markdown(cell) for cell in (run.date, run.machine, run.commit, run.view.headline)] for run in earlier
-    ]
-    yield from table(("When", "Machine", "Commit", "Result"), rows)
+    yield from _rows(columns.RUNS, earlier)
 
 
 def _environment(view: View) -> Iterator[str]:

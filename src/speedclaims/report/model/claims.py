@@ -1,7 +1,7 @@
 """Rows of a record's claims, as every rendering shows them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from speedclaims.claims.metrics import metrics
 from speedclaims.record.io import NOT_ASKED
@@ -25,7 +25,8 @@ class ClaimRow:
 
     ``evidence`` holds in words the pairs that a claim without any verdict has as evidence; it is empty for every other
     claim, and for all rows of a claim but its first. A claim is run if the run has a figure for it, or evidence. It is
-    asked if one of its tests was among those of the run, whatever became of it, or if it has evidence.
+    asked if one of its tests was among those of the run, whatever became of it, or if it has evidence. ``recorded`` is
+    the row of the record.
     """
 
     id: str
@@ -50,6 +51,12 @@ class ClaimRow:
     device: str
     pair: int | None
     evidence: str
+    recorded: Json = field(compare=False, repr=False)
+
+    @property
+    def has_strip(self) -> bool:
+        """Whether the claim and the measured figure can be drawn on an axis of ratios."""
+        return self.is_asked and self.is_ratio and self.measured_value is not None
 
     @property
     def result(self) -> str:
@@ -115,6 +122,7 @@ def _claim_row(claim: Json, index_of: Mapping[str, int], evidence: str) -> Claim
         device=clean(claim["device"] or ""),
         pair=index_of.get(claim["pair"]),
         evidence=evidence,
+        recorded=claim,
     )
 
 

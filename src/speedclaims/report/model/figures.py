@@ -22,10 +22,6 @@ class FigureRow:
     after: str
     ratio: str
 
-    def cells(self, *, has_ratio: bool) -> tuple[str, ...]:
-        """Return the cells of a table row behind the pair's name."""
-        return (self.before, self.after, self.ratio) if has_ratio else (self.before, self.after)
-
 
 @dataclass(frozen=True, slots=True)
 class FigureTable:
@@ -37,7 +33,6 @@ class FigureTable:
     title: str
     note: str
     rows: tuple[FigureRow, ...]
-    has_ratio: bool
     missing: str
     details: tuple[str, ...] = ()
 
@@ -61,7 +56,6 @@ def figure_tables(
                     kind.title,
                     kind.note,
                     tuple(_figure_row(row, names, pairs, per_unit=kind.per_unit) for row in present),
-                    has_ratio=any(row.ratio is not None for row in present),
                     missing=_absent_line(absent, names),
                     details=tuple(
                         f"{names[row.pair]}, {side}: {clean(text)}" for row in present for side, text in row.details

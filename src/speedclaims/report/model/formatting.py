@@ -290,12 +290,9 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def shorten(text: str, width: int, *, unicode: bool = True) -> str:
+def shorten(text: str, width: int) -> str:
     """Return text cut to a width, ending in an ellipsis where something was cut."""
-    mark = "…" if unicode else "..."
-    if len(text) <= width:
-        return text
-    return mark[:width] if width <= len(mark) else text[: width - len(mark)].rstrip() + mark
+    return text if len(text) <= width else "…"[:width] if width <= 1 else text[: width - 1].rstrip() + "…"
 
 
 def equivalence_words(name: str | None) -> str:

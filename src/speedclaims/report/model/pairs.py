@@ -1,7 +1,7 @@
 """Rows of a record's pairs, as every rendering shows them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from speedclaims.report.model.break_even import first_call
 from speedclaims.report.model.formatting import (
@@ -19,10 +19,10 @@ from speedclaims.report.model.timeline import Timeline, timelines
 
 @dataclass(frozen=True, slots=True)
 class PairRow:
-    """One pair. ``speedup`` is None where there is none, and ``problem`` then says why.
+    """One pair. ``speedup`` is None where there is none, and ``problem`` then gives the reason.
 
-    The shares are of the measured ceiling, and ``first_call`` says what the first calls took and when that has paid
-    off; empty where it was not measured.
+    The shares are of the measured ceiling. ``first_call`` gives the seconds of the first calls and the number of calls
+    to break even; it is empty where they were not measured. ``recorded`` is the row of the record.
     """
 
     index: int
@@ -56,6 +56,17 @@ class PairRow:
     timelines: tuple[Timeline, ...]
     claimed: tuple[tuple[float | None, float | None], ...]
     claims: tuple[str, ...]
+    recorded: Json = field(compare=False, repr=False)
+
+    @property
+    def missing(self) -> str:
+        """Return why there is no speedup; empty where there is one."""
+        return "" if self.speedup else self.problem
+
+    @property
+    def anchor(self) -> str:
+        """Return the id of the row in a page."""
+        return f"pair-{self.index}"
 
     @property
     def result(self) -> str:
@@ -112,6 +123,7 @@ def pair_row(index: int, pair: Json, claims: Sequence[Json]) -> PairRow:
         timelines=timelines(pair),
         claimed=ranges,
         claims=tuple(dict.fromkeys(clean(claim["id"]) for claim in judging)),
+        recorded=pair,
     )
 
 

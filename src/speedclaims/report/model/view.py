@@ -61,6 +61,11 @@ class ValueRow:
     is_measured: bool
     is_claimed: bool
 
+    @property
+    def missing(self) -> str:
+        """Return why there is no value; empty where there is one."""
+        return "" if self.is_measured else self.told
+
 
 @dataclass(frozen=True, slots=True)
 class View:

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
+from speedclaims.report.model.columns import AUDIT, Column
 from speedclaims.report.model.formatting import Json
 from speedclaims.report.model.sentences import arithmetic_sentence
 from speedclaims.report.model.view import AuditRow, audit_row
-from speedclaims.report.terminal.layout import BOLD, MIN_WIDTH, MUTED, TONES, Layout, printed, to_ascii
+from speedclaims.report.terminal.layout import BOLD, MIN_WIDTH, MUTED, Layout, printed
+from speedclaims.report.terminal.tables import as_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 _ROOMY: Final = 120
 _NARROW: Final = 64
+_RATIOS: Final = {1: (1,), 2: (2, 3), 4: (5, 3, 3, 5)}
+"""The shares of the width of the columns before the verdict, by their number."""
 
 
 def audit_table(rows: Sequence[Json], width: int, *, color: bool, unicode: bool = True) -> str:
@@ -33,53 +37,35 @@ def _parts(rows: Sequence[AuditRow], layout: Layout) -> Iterator["Text | Table"]
     for source, of_source in groupby(rows, key=lambda row: row.source):
         yield from layout.paragraph(source, BOLD)
         yield _table(list(of_source), layout)
-        yield layout.line(("", ""))
+        yield layout.text("")
     yield from layout.paragraph(arithmetic_sentence([row.verdict.word for row in rows]), BOLD)
 
 
 def _table(rows: Sequence[AuditRow], layout: Layout) -> "Table":
+    """Return the table of a document; the narrower the terminal, the more columns share one."""
     from rich.table import Table  # noqa: PLC0415 - rich is imported only to print
 
+    first, *others, verdict = AUDIT
+    groups = [[first, *others]]
+    if layout.width >= _ROOMY:
+        groups = [[column] for column in (first, *others)]
+    elif layout.width >= _NARROW:
+        groups = [[first], others]
     table = Table(
-        box=None,
-        width=layout.width,
-        show_header=layout.width >= _ROOMY,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-        header_style=MUTED,
+        box=None, width=layout.width, show_header=layout.width >= _ROOMY, pad_edge=False, padding=(0, 2, 0, 0)
     )
-    for title, ratio in _columns(layout.width):
-        table.add_column(title, ratio=ratio, overflow="fold")
-    verdicts = [_verdict(row, layout) for row in rows]
-    table.add_column("verdict", width=max(len(verdict) for verdict in verdicts), no_wrap=True)
-    for row, verdict in zip(rows, verdicts, strict=True):
-        table.add_row(*_cells(row, layout), _text(verdict, layout, TONES[row.verdict.tone]))
+    for group, ratio in zip(groups, _RATIOS[len(groups)], strict=True):
+        table.add_column(layout.text(group[0].label.lower(), MUTED), ratio=ratio, overflow="fold")
+    table.add_column(layout.text(verdict.label.lower(), MUTED), no_wrap=True)
+    for row in rows:
+        cells = [layout.text("\n").join(_told(column, row, group, layout) for column in group) for group in groups]
+        word = as_text(verdict.cell(row), layout)
+        table.add_row(*cells, word if layout.width >= _NARROW else word[:1])
     return table
 
 
-def _columns(width: int) -> tuple[tuple[str, int], ...]:
-    """Return the columns before the verdict and their shares of the width."""
-    if width >= _ROOMY:
-        return (("sentence", 5), ("claimed", 3), ("recomputed", 3), ("how", 5))
-    return (("sentence", 2), ("arithmetic", 3)) if width >= _NARROW else (("sentence and arithmetic", 1),)
-
-
-def _cells(row: AuditRow, layout: Layout) -> Iterator["Text"]:
-    quote = f"“{row.text}”"
-    told = f"claimed {row.claimed}\nrecomputed {row.recomputed}\nhow: {row.formula}"
-    if layout.width >= _ROOMY:
-        cells: tuple[str, ...] = (quote, row.claimed, row.recomputed, row.formula)
-    else:
-        cells = (quote, told) if layout.width >= _NARROW else (f"{quote}\n{told}",)
-    yield from (_text(cell, layout) for cell in cells)
-
-
-def _verdict(row: AuditRow, layout: Layout) -> str:
-    symbol = row.verdict.symbol if layout.unicode else row.verdict.ascii_symbol
-    return symbol if layout.width < _NARROW else f"{symbol} {row.verdict.word}"
-
-
-def _text(text: str, layout: Layout, style: str = "") -> "Text":
-    from rich.text import Text  # noqa: PLC0415 - rich is imported only to print
-
-    return Text(text if layout.unicode else to_ascii(text), style=style)
+def _told(column: Column[AuditRow], row: AuditRow, group: Sequence[Column[AuditRow]], layout: Layout) -> "Text":
+    """Return a cell, with its column's title where it shares its place."""
+    text = as_text(column.cell(row), layout)
+    is_named = len(group) > 1 and column is not AUDIT[0]
+    return layout.text(f"{column.label.lower()}: ") + text if is_named else text

@@ -1,20 +1,22 @@
 """Render the gate's result for a terminal: a table of changes, what could not be compared, and the verdict."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from speedclaims.gate.compare import Change, Gate
+from speedclaims.report.model.columns import Cell, Column, Part, verdict_cell
 from speedclaims.report.model.formatting import Json, Verdict, clean, format_percent, format_ratio, plural
 from speedclaims.report.model.sentences import commit_words
-from speedclaims.report.terminal.layout import BOLD, MIN_WIDTH, MUTED, TONES, Layout, printed, to_ascii
+from speedclaims.report.terminal.layout import BOLD, MIN_WIDTH, MUTED, TONES, Layout, printed
+from speedclaims.report.terminal.tables import table
 
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-_NARROW: Final = 76
 _WIDE: Final = 124
 
 CHANGES: Final = {
@@ -59,28 +61,22 @@ def base_words(path: Path, record: Json) -> str:
 
 def _parts(gate: Gate, base: str, layout: Layout) -> Iterator["Text | Table"]:
     compared = [change for change in gate.changes if change.base and change.new and change.verdict != "reconfigured"]
-    if layout.width < _NARROW:
-        for change in compared:
-            yield from layout.paragraph(
-                f"{_word(change, layout)}: {_told(change)}", _tone(change), indent="  ", first=""
-            )
-    elif compared:
-        yield _table(compared, layout)
+    if compared:
+        yield from table(_columns(has_intervals=layout.width >= _WIDE), compared, layout)
     for change in gate.changes:
         if change.problem:
-            yield from layout.paragraph(
-                f"{_word(change, layout)}: {clean(change.nodeid)}: {clean(change.problem)}", _tone(change), "  ", ""
-            )
-    failed, noticed = ("✗", "◆") if layout.unicode else ("x", "?")
+            shown = CHANGES[change.verdict]
+            told = f"{shown.symbol} {shown.word}: {clean(change.nodeid)}: {clean(change.problem)}"
+            yield from layout.paragraph(told, TONES[shown.tone], hang=2)
     for claim in gate.lost_claims:
-        yield from layout.paragraph(f"{failed} lost claim: {clean(claim)}", TONES["bad"], "  ", "")
+        yield from layout.paragraph(f"✗ lost claim: {clean(claim)}", TONES["bad"], hang=2)
     for warning in gate.warnings:
-        yield from layout.paragraph(f"{noticed} warning: {clean(warning)}", TONES["open"], "  ", "")
+        yield from layout.paragraph(f"◆ warning: {clean(warning)}", TONES["open"], hang=2)
     yield from _last_lines(gate, base, layout)
 
 
 def _last_lines(gate: Gate, base: str, layout: Layout) -> Iterator["Text"]:
-    yield layout.line(("─" * layout.width, MUTED))
+    yield layout.rule()
     yield from layout.paragraph(verdict_sentence(gate), BOLD)
     if any(change.verdict in {"missing", "renamed", "reconfigured", "not_measured"} for change in gate.changes):
         yield from layout.paragraph(_MEND)
@@ -120,33 +116,6 @@ def floor_sentence(gate: Gate) -> str:
     return f"Noise floor {told[0]} in the base, {told[1]} now{end}."
 
 
-def _table(changes: Sequence[Change], layout: Layout) -> "Table":
-    from rich.table import Table  # noqa: PLC0415 - rich is imported only to print
-
-    table = Table(
-        box=None, width=layout.width, show_header=True, pad_edge=False, padding=(0, 2, 0, 0), header_style=MUTED
-    )
-    table.add_column("pair", ratio=1, overflow="fold")
-    arrow = "→" if layout.unicode else "->"
-    for title in (f"base {arrow} now", "loss", "fails at", "verdict"):
-        table.add_column(title, no_wrap=True)
-    for change in changes:
-        cells = (_speedups(change, layout), _loss(change), f"{change.percent:g}%")
-        table.add_row(
-            _text(clean(change.name), layout, BOLD),
-            *(_text(cell, layout) for cell in cells),
-            _text(_word(change, layout), layout, _tone(change)),
-        )
-    return table
-
-
-def _speedups(change: Change, layout: Layout) -> str:
-    ratios = [ratio for ratio in (change.base, change.new) if ratio is not None]
-    if layout.width >= _WIDE:
-        return " → ".join(format_ratio(ratio.speedup, ratio.low, ratio.high) for ratio in ratios)
-    return " → ".join(format_ratio(ratio.speedup) for ratio in ratios)
-
-
 def _loss(change: Change) -> str:
     loss = change.loss
     if loss is None:
@@ -156,21 +125,18 @@ def _loss(change: Change) -> str:
     return f"{value:+.{digits}f}% [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
-def _told(change: Change) -> str:
-    ratios = [format_ratio(ratio.speedup, ratio.low, ratio.high) for ratio in (change.base, change.new) if ratio]
-    return f"{clean(change.name)}: {' → '.join(ratios)}, loss {_loss(change)}, fails at {change.percent:g}%"
+def _speedups(change: Change, *, has_intervals: bool) -> Cell:
+    ratios = (ratio for ratio in (change.base, change.new) if ratio is not None)
+    shown = (format_ratio(one.speedup, *((one.low, one.high) if has_intervals else ())) for one in ratios)
+    return (Part(" → ".join(shown)),)
 
 
-def _word(change: Change, layout: Layout) -> str:
-    shown = CHANGES[change.verdict]
-    return f"{shown.symbol if layout.unicode else shown.ascii_symbol} {shown.word}"
-
-
-def _tone(change: Change) -> str:
-    return TONES[CHANGES[change.verdict].tone]
-
-
-def _text(text: str, layout: Layout, style: str = "") -> "Text":
-    from rich.text import Text  # noqa: PLC0415 - rich is imported only to print
-
-    return Text(text if layout.unicode else to_ascii(text), style=style)
+def _columns(*, has_intervals: bool) -> tuple[Column[Change], ...]:
+    """Return the columns of the table of changes."""
+    return (
+        Column("Pair", lambda change: (Part(clean(change.name), "title"),)),
+        Column("Base → now", partial(_speedups, has_intervals=has_intervals)),
+        Column("Loss", lambda change: (Part(_loss(change)),)),
+        Column("Fails at", lambda change: (Part(f"{change.percent:g}%"),)),
+        Column("Verdict", lambda change: verdict_cell(CHANGES[change.verdict])),
+    )

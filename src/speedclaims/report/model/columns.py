@@ -1,0 +1,296 @@
+"""List the columns of the report's tables: one entry for each column, read by the page, the Markdown and the terminal.
+
+A cell is a sequence of parts. The role of a part names what it is; a rendering decides how it looks:
+
+- `title`, `quote`, `estimate`, `verdict`, `work`, `passed`, `failed`, `nowrap` or none: the text itself,
+- `under`, `aside`, `code`, `fold`: details, which the terminal leaves out,
+- `note`, `none`: a reason, which the terminal prints below the row,
+- `strip`: a drawing of the page.
+
+A column that is empty in every row is left out. The columns of the CSV are the record's own fields: `CSV_FIELDS`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, Literal, TypeVar
+
+from speedclaims.report.model.claims import ClaimRow
+from speedclaims.report.model.figures import FigureRow
+from speedclaims.report.model.formatting import MISSING, Verdict
+from speedclaims.report.model.ladder import Factor, Rung
+from speedclaims.report.model.pairs import PairRow
+from speedclaims.report.model.trend import Run
+from speedclaims.report.model.view import AuditRow, ValueRow
+
+Row = TypeVar("Row")
+Place = Literal["page", "markdown", "terminal"]
+
+PAGE: Final[Place] = "page"
+MARKDOWN: Final[Place] = "markdown"
+TERMINAL: Final[Place] = "terminal"
+NOTHING: Final = "\u2013"
+"""An empty cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One piece of a cell.
+
+    Attributes:
+        text: its words.
+        role: what it is (the module lists the roles).
+        tone: the colour of a verdict, or nothing.
+        pair: the index of the pair that the page links to.
+        value: the object behind the text, for a rendering that shows more of it.
+    """
+
+    text: str
+    role: str = ""
+    tone: str = ""
+    pair: int | None = None
+    value: Any = None
+
+
+Cell = tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Generic[Row]):
+    """One column of a table.
+
+    Attributes:
+        title: its heading; `{confidence}` stands for the confidence of the intervals.
+        cell: makes the cell of a row.
+        align: the side on which its cells line up.
+        places: the renderings that show it.
+        style: a class of the page's style sheet.
+        is_result: whether a row without a result shows the reason in place of this cell and others of this kind.
+        is_optional: whether a terminal shows it only where every name still fits on one line with the values.
+    """
+
+    title: str
+    cell: Callable[[Row], Cell]
+    align: Literal["left", "right"] = "left"
+    places: tuple[Place, ...] = (PAGE, MARKDOWN, TERMINAL)
+    style: str = ""
+    is_result: bool = False
+    is_optional: bool = False
+
+    @property
+    def label(self) -> str:
+        """Return the heading without the confidence."""
+        return self.title.partition(" [")[0]
+
+
+def shown(columns: Sequence[Column[Row]], rows: Sequence[Row], place: Place) -> list[Column[Row]]:
+    """Return the columns that a rendering shows: those of the place that have a cell in any row."""
+    return [column for column in columns if place in column.places and any(map(column.cell, rows))]
+
+
+def missing(row: object) -> str:
+    """Return why a row has no result; empty where it has one, and for rows that always have one."""
+    return getattr(row, "missing", "")
+
+
+def verdict_cell(verdict: Verdict) -> Cell:
+    """Return the cell of a verdict: its symbol and word in its colour."""
+    return (Part(f"{verdict.symbol} {verdict.word}", "verdict", verdict.tone, value=verdict),)
+
+
+def _cell(*parts: Part) -> Cell:
+    return tuple(part for part in parts if part.text)
+
+
+def _text(of: Callable[[Row], str], role: str = "") -> Callable[[Row], Cell]:
+    """Return the function that makes a cell of one part."""
+    return lambda row: _cell(Part(of(row), role))
+
+
+def _estimate(estimate: object) -> Part:
+    return Part(str(estimate or ""), "estimate", value=estimate)
+
+
+# --- pairs ---
+
+
+def _pair(row: PairRow) -> Cell:
+    return _cell(
+        Part(row.title, "title"),
+        Part(row.name, "code"),
+        Part(f"{row.before} → {row.after} · {row.where}", "under"),
+        Part(row.first_call, "under"),
+    )
+
+
+def _colored_speedup(row: PairRow) -> Cell:
+    """Return the speedup, in colour if the work is the same and the interval excludes 1."""
+    status = f" ({row.status})" if row.low is None and row.status != "measured" else ""
+    tone = ""
+    if row.work == "same" and row.low is not None and row.high is not None:
+        tone = "good" if row.low > 1 else "bad" if row.high < 1 else ""
+    return _cell(Part(f"{row.speedup}{status}" if row.speedup else "", tone=tone))
+
+
+def _pair_equivalence(row: PairRow) -> Cell:
+    why = Part("; ".join(row.details), "fold", "bad" if row.is_equivalence_bad else "", value=row.details)
+    return _cell(*_equivalence(row), why)
+
+
+def _short_equivalence(row: PairRow) -> Cell:
+    """Return the equivalence, or the work where it is other work: it must not pass for a speedup of the same work."""
+    if row.work != "same":
+        return (Part("less work" if row.work == "less" else "other work"),)
+    return tuple(replace(part, text=part.text.removeprefix("different ")) for part in _equivalence(row))
+
+
+def _equivalence(row: PairRow | ClaimRow) -> Cell:
+    return _cell(Part(row.equivalence, row.equivalence if row.equivalence in {"passed", "failed"} else ""))
+
+
+PAIRS: Final[Sequence[Column[PairRow]]] = (
+    Column("Pair", _pair, places=(PAGE, MARKDOWN), style="wide"),
+    Column("Pair", _text(lambda row: row.name, "title"), places=(TERMINAL,)),
+    Column("Before → after", _text(lambda row: f"{row.before} → {row.after}"), places=(TERMINAL,), is_optional=True),
+    Column("Work", _text(lambda row: row.work, "work"), places=(PAGE, MARKDOWN), style="nowrap"),
+    Column(
+        "Before",
+        lambda row: _cell(Part(row.before_time), Part(row.before_share, "aside")),
+        align="right",
+        is_result=True,
+    ),
+    Column(
+        "After", lambda row: _cell(Part(row.after_time), Part(row.after_share, "aside")), align="right", is_result=True
+    ),
+    Column(
+        "Speedup [{confidence}]",
+        lambda row: (_estimate(row.speedup) if row.speedup else Part(row.status),),
+        align="right",
+        places=(PAGE, MARKDOWN),
+        is_result=True,
+    ),
+    Column("Speedup [{confidence}]", _colored_speedup, places=(TERMINAL,), is_result=True),
+    Column(
+        "Rounds",
+        lambda row: _cell(Part(row.rounds), Part(row.processes, "aside")),
+        align="right",
+        places=(PAGE, MARKDOWN),
+        is_result=True,
+    ),
+    Column("Equivalence", _pair_equivalence, places=(PAGE, MARKDOWN), style="middle"),
+    Column("Equivalence", _short_equivalence, places=(TERMINAL,)),
+    Column("Status", _text(lambda row: row.problem or row.status), places=(MARKDOWN,)),
+    Column(
+        "Status",
+        lambda row: (
+            Part(row.problem) if row.problem and row.speedup else Part(row.status, "" if row.problem else "none"),
+        ),
+        places=(PAGE,),
+        style="reason",
+    ),
+)
+
+CSV_FIELDS: Final = (
+    "nodeid",
+    "family",
+    "preset",
+    "device",
+    "before",
+    "after",
+    "work",
+    "equivalence",
+    "status",
+    "speedup",
+    "low",
+    "high",
+    "confidence",
+    "num_rounds",
+    "num_processes",
+    "before_s",
+    "after_s",
+)
+"""The columns of the CSV: fields of a pair's row in the record, as they are; the last two are seconds of one call."""
+
+
+# --- claims ---
+
+
+def _measured(row: ClaimRow) -> Cell:
+    result = _estimate(row.measured) if row.is_judged else Part(row.result, "none")
+    return _cell(result, Part(row.reason if row.is_judged else "", "note"), Part(row.evidence, "note"))
+
+
+def _strip(row: ClaimRow) -> Cell:
+    return (Part("", "strip", value=row),) if row.has_strip else ()
+
+
+CLAIMS: Final[Sequence[Column[ClaimRow]]] = (
+    Column(
+        "Claim",
+        lambda row: (Part(row.text, "quote"), Part(f"{row.id} · {row.source}", "under", pair=row.pair)),
+        places=(PAGE, MARKDOWN),
+        style="wide",
+    ),
+    Column("Claim", lambda row: (Part(row.id, "title"), Part(row.text, "quote")), places=(TERMINAL,)),
+    Column("Claimed", lambda row: _cell(Part(row.claimed, "nowrap"), Part(row.metric, "under"))),
+    Column("Measured [{confidence}]", _measured, style="result"),
+    Column("Range and result", _strip, places=(PAGE,)),
+    Column("Verdict", lambda row: verdict_cell(row.verdict)),
+    Column("Equivalence", _equivalence, places=(PAGE, MARKDOWN)),
+    Column("Device", _text(lambda row: row.device)),
+)
+
+
+# --- the documents' arithmetic, figures, switches ---
+
+AUDIT: Final[Sequence[Column[AuditRow]]] = (
+    Column("Sentence", lambda row: (Part(row.text, "quote"), Part(f"{row.id} · {row.source}", "under")), style="wide"),
+    Column("Claimed", _text(lambda row: row.claimed), style="short"),
+    Column("Recomputed", _text(lambda row: row.recomputed), style="short"),
+    Column("How", _text(lambda row: row.formula), style="how"),
+    Column("Verdict", lambda row: verdict_cell(row.verdict)),
+)
+
+VALUES: Final[Sequence[Column[ValueRow]]] = (
+    Column(
+        "Figure",
+        lambda row: _cell(Part(row.title), Part(row.name, "code"), Part(row.under, "under")),
+        places=(PAGE, MARKDOWN),
+        style="wide",
+    ),
+    Column("Figure", _text(lambda row: row.name, "title"), places=(TERMINAL,)),
+    Column("Measured [{confidence}]", _text(lambda row: row.told), places=(PAGE, MARKDOWN), is_result=True),
+    Column("How", _text(lambda row: row.details), places=(PAGE, MARKDOWN)),
+    Column("Measured [{confidence}]", lambda row: _cell(Part(row.told), Part(row.details, "note")), places=(TERMINAL,)),
+)
+
+
+def _figure(text: str) -> Cell:
+    return _cell(Part(text, "none" if text.startswith(MISSING) else ""))
+
+
+FIGURES: Final[Sequence[Column[FigureRow]]] = (
+    Column("Pair", lambda row: (Part(row.name, pair=row.pair),), style="wide"),
+    Column("Before", lambda row: _figure(row.before), align="right"),
+    Column("After", lambda row: _figure(row.after), align="right"),
+    Column("Before / after", lambda row: _figure(row.ratio), align="right"),
+)
+
+
+def _factor(factor: Factor | None) -> Cell:
+    return _cell(Part(factor.ratio, pair=factor.pair), Part(factor.missing, "aside")) if factor else ()
+
+
+LADDER: Final[Sequence[Column[Rung]]] = (
+    Column("Switch", lambda row: _cell(Part(row.label), Part(row.name if row.is_first else "", "aside")), style="wide"),
+    Column("With it and those above", lambda row: _factor(row.speedup), align="right"),
+    Column("Step", lambda row: _factor(None if row.is_first else row.step), align="right"),
+    Column("Added last", lambda row: _factor(row.last), align="right"),
+    Column("Verdict", _text(lambda row: row.verdict)),
+)
+
+RUNS: Final[Sequence[Column[Run]]] = (
+    Column("When", _text(lambda row: row.date)),
+    Column("Machine", _text(lambda row: row.machine)),
+    Column("Commit", _text(lambda row: row.commit)),
+    Column("Result", _text(lambda row: row.view.headline), style="wide"),
+)
