@@ -199,6 +199,38 @@ def test_the_report_s_model_draws_nothing(path):
     assert not tops(path) & DRAWING
 
 
+def untyped(text: str) -> list[str]:
+    """Return the functions and attributes of a module's text whose annotations name ``Any``."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        hints: list[ast.AST | None] = []
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
+            hints = [node.returns, *(one.annotation for one in every if one is not None)]
+        elif isinstance(node, ast.AnnAssign):
+            hints = [node.annotation]
+        quoted = [ast.parse(hint.value) for hint in hints if isinstance(hint, ast.Constant) and hint.value]
+        names = {
+            inner.id for hint in (*hints, *quoted) if hint for inner in ast.walk(hint) if isinstance(inner, ast.Name)
+        }
+        if "Any" in names:
+            found.append(getattr(node, "name", "an attribute"))
+    return found
+
+
+@pytest.mark.parametrize("path", modules("src/speedclaims"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_signature_of_the_plugin_says_any(path):
+    """What comes from outside as JSON is of the types in `speedclaims.record.json_types`."""
+    assert untyped(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_signature_that_says_any_would_be_seen():
+    assert untyped("def f(a: dict[str, Any]): ...") == ["f"]
+    assert untyped("def g(*, a: 'Any | None' = None) -> int: ...") == ["g"]
+    assert untyped("class C:\n    x: list[Any]") == ["an attribute"]
+    assert untyped("def h(a: object) -> None: ...") == []
+
+
 def first_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the first line of every docstring of a module with its line number."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

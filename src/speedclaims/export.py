@@ -12,11 +12,10 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-Row = Mapping[str, Any]
+from speedclaims.record.types import Record, RecordedPair
 
 MAX_NAME = 1024
 """The longest name of a benchmark that Bencher takes; the others have no bound."""
@@ -37,7 +36,7 @@ class Export:
     left_out: tuple[str, ...]
 
 
-def export(record: Row, to: str) -> Export:
+def export(record: Record, to: str) -> Export:
     """Return a record's speedups in the format `to`, one of `FORMATS`."""
     pairs = [row for row in record["speedclaims"]["pairs"] if not row["control"]]
     measured = [row for row in pairs if row["speedup"] is not None]
@@ -45,7 +44,7 @@ def export(record: Row, to: str) -> Export:
     return Export(FORMATS[to](record, measured), len(measured), tuple(left_out))
 
 
-def names(rows: Sequence[Row]) -> list[str]:
+def names(rows: Sequence[RecordedPair]) -> list[str]:
     """Return a name for each pair that no other has: the test's node id, cut to what every reader takes."""
     taken: Counter[str] = Counter()
     found = []
@@ -64,13 +63,13 @@ def _cut(name: str, end: str) -> str:
     return " ".join(name.split())[: MAX_NAME - len(end)] + end
 
 
-def _github_action_benchmark(record: Row, rows: Sequence[Row]) -> str:
+def _github_action_benchmark(record: Record, rows: Sequence[RecordedPair]) -> str:
     return _json([_entry(name, row, record) for name, row in zip(names(rows), rows, strict=True)])
 
 
-def _entry(name: str, row: Row, record: Row) -> dict[str, Any]:
-    entry = {"name": name, "unit": "x", "value": row["speedup"]}
-    if row["low"] is not None:
+def _entry(name: str, row: RecordedPair, record: Record) -> dict[str, object]:
+    entry: dict[str, object] = {"name": name, "unit": "x", "value": row["speedup"]}
+    if row["speedup"] is not None and row["low"] is not None and row["high"] is not None:
         # the reader shows one number behind the sign, so it is the farther end's
         farther = max(row["speedup"] - row["low"], row["high"] - row["speedup"])
         entry["range"] = f"± {farther:.6g}"
@@ -79,25 +78,25 @@ def _entry(name: str, row: Row, record: Row) -> dict[str, Any]:
     return entry
 
 
-def _told(row: Row) -> Iterator[str]:
+def _told(row: RecordedPair) -> Iterator[str]:
     yield f"{row['before']} -> {row['after']}, {row['work']} work, {row['device']}"
     if row["low"] is not None:
         yield f"[{row['low']:.6g}, {row['high']:.6g}] at {100 * row['confidence']:g}%"
     yield f"{row['num_rounds']} rounds, equivalence {row['equivalence'].replace('_', ' ')}"
 
 
-def _bencher(_: Row, rows: Sequence[Row]) -> str:
+def _bencher(_: Record, rows: Sequence[RecordedPair]) -> str:
     return _json({name: {"speedup": _metric(row)} for name, row in zip(names(rows), rows, strict=True)})
 
 
-def _metric(row: Row) -> dict[str, float]:
+def _metric(row: RecordedPair) -> dict[str, float | None]:
     metric = {"value": row["speedup"]}
     if row["low"] is not None:
         metric |= {"lower_value": row["low"], "upper_value": row["high"]}
     return metric
 
 
-def _csv(_: Row, rows: Sequence[Row]) -> str:
+def _csv(_: Record, rows: Sequence[RecordedPair]) -> str:
     from speedclaims.report.model.columns import CSV_FIELDS  # noqa: PLC0415 - the JSON formats need none of it
 
     out = io.StringIO()
@@ -107,7 +106,7 @@ def _csv(_: Row, rows: Sequence[Row]) -> str:
     return out.getvalue()
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     """Return a value as a cell: nothing for null, and no text that a spreadsheet would take for a formula."""
     if value is None:
         return ""
@@ -116,17 +115,17 @@ def _cell(value: Any) -> str:
     return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
-def _markdown(record: Row, _: Sequence[Row]) -> str:
+def _markdown(record: Record, _: Sequence[RecordedPair]) -> str:
     from speedclaims.report.html.page import render_markdown  # noqa: PLC0415 - the other formats need none of it
 
     return render_markdown([record])
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
-FORMATS: dict[str, Callable[[Row, Sequence[Row]], str]] = {
+FORMATS: dict[str, Callable[[Record, Sequence[RecordedPair]], str]] = {
     "github-action-benchmark": _github_action_benchmark,
     "bencher": _bencher,
     "csv": _csv,

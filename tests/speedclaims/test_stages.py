@@ -1,4 +1,4 @@
-"""Calls that are reckoned for many, and parts of the work measured alone."""
+"""Calls that are computed for many, and parts of the work measured alone."""
 
 import pytest
 
@@ -76,7 +76,7 @@ def test_a_stage_that_is_no_two_callables_is_refused_by_name(both):
         check_stages({"loader": both})
 
 
-def test_a_whole_is_reckoned_from_one_call_against_one(project):
+def test_a_whole_is_computed_from_one_call_against_one(project):
     project.write(test_t_py=TEST.replace("{options}", "calls=(250, 100), work='less'"))
     assert project.run("--speedup-report=out", "--speedup-max-time=2").ret == 0
     (row,) = project.record()["speedclaims"]["pairs"]
@@ -85,7 +85,7 @@ def test_a_whole_is_reckoned_from_one_call_against_one(project):
     assert row["low"] < row["speedup"] < row["high"]
     assert (row["calls_before"], row["calls_after"]) == (250, 100)
     page = (project.path / "out" / "index.html").read_text()
-    assert "reckoned for 250 calls before against 100 after" in page
+    assert "computed for 250 calls before against 100 after" in page
 
 
 @pytest.mark.parametrize("calls", ["(0, 1)", "(1, -2)", "(1, 2, 3)"])

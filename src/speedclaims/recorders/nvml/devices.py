@@ -113,7 +113,7 @@ def text_of(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _boards(nvml: ModuleType) -> JsonObject:
+def _boards(nvml: ModuleType) -> dict[str, object]:
     """Return the handle of each GPU by its UUID, in NVML's order, which is that of the PCI bus.
 
     Raises:

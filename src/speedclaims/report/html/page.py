@@ -9,8 +9,9 @@ from functools import cache, partial
 from importlib import import_module
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from speedclaims.record.types import Record
 from speedclaims.report.html.svg import Strip, drift_svg, spread_text, strip_limits, strip_svg
 from speedclaims.report.html.svg_forest import ForestRow, forest_svg
 from speedclaims.report.html.svg_ladder import waterfall_svg
@@ -21,7 +22,7 @@ from speedclaims.report.markdown.report import markdown_report
 from speedclaims.report.model import columns
 from speedclaims.report.model.claims import ClaimRow
 from speedclaims.report.model.columns import NOTHING, PAGE, Cell, Column, Part, Row, missing, shown
-from speedclaims.report.model.formatting import VERDICTS, Json, clean, plural
+from speedclaims.report.model.formatting import VERDICTS, clean, plural
 from speedclaims.report.model.gathering import Gathered, ReportError, gather
 from speedclaims.report.model.ladder import Ladder
 from speedclaims.report.model.machines import Machines, machines
@@ -40,7 +41,7 @@ _MIN_DRIFT: Final = 3
 _PAGE: Final = "index.html"
 
 
-def write_report(records: Sequence[Mapping[str, Any]], directory: Path, *, sources: Sequence[str] = ()) -> list[Path]:
+def write_report(records: Sequence[Record], directory: Path, *, sources: Sequence[str] = ()) -> list[Path]:
     """Write `index.html`, `speedups.md` and `record.json` of the newest record into a directory.
 
     The directory is made if needed. `sources` are the names of the files that the records were read from; the report
@@ -77,7 +78,7 @@ def why_no_page() -> str | None:
     return None
 
 
-def render_html(records: Sequence[Mapping[str, Any]], *, sources: Sequence[str] = ()) -> str:
+def render_html(records: Sequence[Record], *, sources: Sequence[str] = ()) -> str:
     """Return the page about the newest record: self-contained, without scripts or outside requests.
 
     Raises:
@@ -87,7 +88,7 @@ def render_html(records: Sequence[Mapping[str, Any]], *, sources: Sequence[str] 
     return _html(_several(gather(records, sources)))
 
 
-def render_markdown(records: Sequence[Mapping[str, Any]], *, sources: Sequence[str] = ()) -> str:
+def render_markdown(records: Sequence[Record], *, sources: Sequence[str] = ()) -> str:
     """Return the newest record's tables as GitHub Markdown; text of the record cannot become markup.
 
     Raises:
@@ -159,7 +160,7 @@ def _markdown(several: _Several) -> str:
     return markdown_report(several.runs, several.trends, several.machines, gathered.sources, gathered.notes)
 
 
-def _view(record: Json) -> View:
+def _view(record: Record) -> View:
     try:
         return view_record(record)
     except (KeyError, TypeError, AttributeError) as error:
@@ -288,7 +289,7 @@ def _timelines(rows: Sequence[PairRow]) -> list[tuple[PairRow, str, str]]:
     return drawn
 
 
-def _strict_json(record: Json) -> str:
+def _strict_json(record: Record) -> str:
     try:
         return json.dumps(record, allow_nan=False, indent=1) + "\n"
     except (TypeError, ValueError) as error:

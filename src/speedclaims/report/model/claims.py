@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 from speedclaims.claims.metrics import metrics
 from speedclaims.record.io import NOT_ASKED
+from speedclaims.record.types import RecordedClaim
 from speedclaims.report.model.formatting import (
     VERDICTS,
     Estimate,
-    Json,
     Verdict,
     clean,
     equivalence_words,
@@ -51,7 +51,7 @@ class ClaimRow:
     device: str
     pair: int | None
     evidence: str
-    recorded: Json = field(compare=False, repr=False)
+    recorded: RecordedClaim = field(compare=False, repr=False)
 
     @property
     def has_strip(self) -> bool:
@@ -68,7 +68,7 @@ class ClaimRow:
 
 
 def claim_rows(
-    claims: Sequence[Json], index_of: Mapping[str, int], evidence_of: Mapping[str, str]
+    claims: Sequence[RecordedClaim], index_of: Mapping[str, int], evidence_of: Mapping[str, str]
 ) -> tuple[ClaimRow, ...]:
     """Return the rows of a record's claims, what was judged first.
 
@@ -80,7 +80,7 @@ def claim_rows(
     shown = {claim["id"] for claim in claims if claim["verdict"] != "not_measured"}
     rows = []
     for claim in claims:
-        found = () if claim["id"] in shown else claim.get("evidence", ())
+        found = () if claim["id"] in shown else claim.get("evidence", [])
         shown.add(claim["id"])
         words_of = [evidence_of[nodeid] for nodeid in found if nodeid in evidence_of]
         rows.append(_claim_row(claim, index_of, f"beside it, no verdict: {'; '.join(words_of)}" if words_of else ""))
@@ -88,7 +88,7 @@ def claim_rows(
     return tuple(sorted(rows, key=lambda row: (not row.is_judged, row.kind != "measured", not row.is_run)))
 
 
-def _claim_row(claim: Json, index_of: Mapping[str, int], evidence: str) -> ClaimRow:
+def _claim_row(claim: RecordedClaim, index_of: Mapping[str, int], evidence: str) -> ClaimRow:
     is_judged = claim["verdict"] != "not_measured"
     bounds = [bound for bound in (claim["low"], claim["high"]) if bound is not None]
     ends = (claim["measured_low"], claim["measured_high"])
@@ -120,13 +120,13 @@ def _claim_row(claim: Json, index_of: Mapping[str, int], evidence: str) -> Claim
         reason=_claim_reason(claim, is_judged=is_judged),
         equivalence=equivalence_words(claim["equivalence"]),
         device=clean(claim["device"] or ""),
-        pair=index_of.get(claim["pair"]),
+        pair=index_of.get(claim["pair"] or ""),
         evidence=evidence,
         recorded=claim,
     )
 
 
-def _metric(claim: Json) -> str:
+def _metric(claim: RecordedClaim) -> str:
     if claim["kind"] == "arithmetic":
         return "arithmetic"
     name = claim["metric"] or ""
@@ -135,7 +135,7 @@ def _metric(claim: Json) -> str:
     return f"{metric}{work}"
 
 
-def _claim_reason(claim: Json, *, is_judged: bool) -> str:
+def _claim_reason(claim: RecordedClaim, *, is_judged: bool) -> str:
     if claim["reason"] or is_judged:
         return clean(claim["reason"] or "")
     return "needs " + ", ".join(clean(need) for need in claim["requires"].values()) if claim["requires"] else ""

@@ -12,7 +12,7 @@ A column that is empty in every row is left out. The columns of the CSV are the 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 from speedclaims.report.model.claims import ClaimRow
 from speedclaims.report.model.figures import FigureRow
@@ -48,7 +48,7 @@ class Part:
     role: str = ""
     tone: str = ""
     pair: int | None = None
-    value: Any = None
+    value: object = None
 
 
 Cell = tuple[Part, ...]

@@ -9,9 +9,9 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-Json = Mapping[str, Any]
+from speedclaims.record.types import Figure
 
 MISSING: Final = "not measured"
 _MAX_DECIMALS: Final = 5
@@ -248,7 +248,7 @@ def _bound_with_unit(value: float, unit: str) -> str:
     return format_quantity(value, unit) if unit in {"s", "bytes"} else with_unit(format_bound(value), unit)
 
 
-def format_figure(figure: Json, *, is_ratio: bool = False) -> str:
+def format_figure(figure: Figure, *, is_ratio: bool = False) -> str:
     """Return a figure of the record, or ``not measured: reason``; a count (unit ``1``) has no ``x``, a ratio has."""
     value = figure["value"]
     if value is None or figure["status"] != "measured":

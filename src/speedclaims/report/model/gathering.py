@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from speedclaims.errors import SpeedclaimsError
-from speedclaims.report.model.formatting import Json, clean
+from speedclaims.record.types import Record
+from speedclaims.report.model.formatting import clean
 
 
 class ReportError(SpeedclaimsError, ValueError):
@@ -21,12 +21,12 @@ class Gathered:
     ``notes`` holds a sentence for each record that was given more than once.
     """
 
-    records: tuple[Json, ...]
+    records: tuple[Record, ...]
     sources: tuple[str, ...]
     notes: tuple[str, ...]
 
 
-def gather(records: Sequence[Mapping[str, Any]], sources: Sequence[str] = ()) -> Gathered:
+def gather(records: Sequence[Record], sources: Sequence[str] = ()) -> Gathered:
     """Return records newest first, each once; the order in which they are given makes no difference.
 
     Args:
@@ -42,7 +42,7 @@ def gather(records: Sequence[Mapping[str, Any]], sources: Sequence[str] = ()) ->
     for number, record in enumerate(records, start=1):
         _check(record, number)
     names = sources if len(sources) == len(records) else [""] * len(records)
-    given: dict[tuple[float, str, str], list[tuple[str, str, Json]]] = {}
+    given: dict[tuple[float, str, str], list[tuple[str, str, Record]]] = {}
     for record, name in zip(records, names, strict=True):
         given.setdefault(age_of(record), []).append((clean(name), _text(record), record))
     # the copies of one record may still differ in the order of their keys
@@ -55,13 +55,13 @@ def gather(records: Sequence[Mapping[str, Any]], sources: Sequence[str] = ()) ->
     )
 
 
-def _check(record: Json, number: int) -> None:
+def _check(record: Record, number: int) -> None:
     if "datetime" not in record or not isinstance(record.get("speedclaims"), Mapping):
         message = f"cannot write the report: record {number} lacks 'speedclaims'; give a file that speedclaims wrote"
         raise ReportError(message)
 
 
-def age_of(record: Json) -> tuple[float, str, str]:
+def age_of(record: Record) -> tuple[float, str, str]:
     """Return what orders records by age, and those of one moment by their content."""
     told = str(record["datetime"])
     try:
@@ -73,7 +73,7 @@ def age_of(record: Json) -> tuple[float, str, str]:
     return moment.timestamp(), told, _text(record, sort_keys=True)
 
 
-def _text(record: Json, *, sort_keys: bool = False) -> str:
+def _text(record: Record, *, sort_keys: bool = False) -> str:
     return json.dumps(record, sort_keys=sort_keys, default=repr)
 
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from speedclaims.report.model.formatting import MISSING, Json, clean, format_ratio, words
+from speedclaims.record.types import RecordedAblation, RecordedPair
+from speedclaims.report.model.formatting import MISSING, clean, format_ratio, words
 
 FASTER: Final = "faster"
 SLOWER: Final = "slower"
@@ -146,7 +147,7 @@ def _logs(factor: Factor) -> tuple[float, float, float]:
     return low, value, high
 
 
-def ladders(pairs: Sequence[Json], noise: float | None) -> tuple[Ladder, ...]:
+def ladders(pairs: Sequence[RecordedPair], noise: float | None) -> tuple[Ladder, ...]:
     """Return the ablations of a record in the order in which they begin.
 
     Args:
@@ -168,7 +169,7 @@ def ladders(pairs: Sequence[Json], noise: float | None) -> tuple[Ladder, ...]:
     return tuple(_ladder(number, pairs, rows, noise) for number, rows in enumerate(found))
 
 
-def _group(pair: Json) -> tuple[object, ...]:
+def _group(pair: RecordedPair) -> tuple[object, ...]:
     """Return what the rows of one ablation have in common, but for the before side."""
     ablation = pair["ablation"]
     test = pair["nodeid"].partition("[")[0]
@@ -176,12 +177,12 @@ def _group(pair: Json) -> tuple[object, ...]:
     return (test, ablation["of"], names, *(pair[key] for key in ("family", "preset", "device", "work")))
 
 
-def _position(ablation: Json) -> _Position:
+def _position(ablation: RecordedAblation) -> _Position:
     on = [one["on"] for one in ablation["switches"]]
     return ablation["kind"], sum(on) if ablation["kind"] == "ladder" else on.index(False)
 
 
-def _ladder(number: int, pairs: Sequence[Json], rows: Mapping[_Position, int], noise: float | None) -> Ladder:
+def _ladder(number: int, pairs: Sequence[RecordedPair], rows: Mapping[_Position, int], noise: float | None) -> Ladder:
     one = pairs[next(iter(rows.values()))]
     ablation = one["ablation"]
     names = [clean(switch["name"]) for switch in ablation["switches"]]
@@ -213,7 +214,7 @@ def _ladder(number: int, pairs: Sequence[Json], rows: Mapping[_Position, int], n
     )
 
 
-def _last(pairs: Sequence[Json], rows: Mapping[_Position, int], number: int, whole: Factor) -> Factor:
+def _last(pairs: Sequence[RecordedPair], rows: Mapping[_Position, int], number: int, whole: Factor) -> Factor:
     """Return the speedup of a switch added last: measured, or computed from all switches and from all but it."""
     direct = rows.get(("added_last", number))
     if direct is not None:
@@ -222,7 +223,7 @@ def _last(pairs: Sequence[Json], rows: Mapping[_Position, int], number: int, who
     return without if without.value is None else quotient(whole, without)
 
 
-def _speedup(pairs: Sequence[Json], index: int | None) -> Factor:
+def _speedup(pairs: Sequence[RecordedPair], index: int | None) -> Factor:
     if index is None:
         return Factor(problem=f"{MISSING}: its test did not run")
     pair = pairs[index]

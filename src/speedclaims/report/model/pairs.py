@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from speedclaims.record.types import RecordedClaim, RecordedPair, SideName
+from speedclaims.recorders.recorder import SIDES
 from speedclaims.report.model.break_even import first_call
 from speedclaims.report.model.formatting import (
     Estimate,
-    Json,
     clean,
     equivalence_words,
     format_estimate,
@@ -56,7 +57,7 @@ class PairRow:
     timelines: tuple[Timeline, ...]
     claimed: tuple[tuple[float | None, float | None], ...]
     claims: tuple[str, ...]
-    recorded: Json = field(compare=False, repr=False)
+    recorded: RecordedPair = field(compare=False, repr=False)
 
     @property
     def missing(self) -> str:
@@ -81,7 +82,7 @@ class PairRow:
         return f"{self.before} against {self.after}, {self.speedup}{work} on {device}"
 
 
-def pair_row(index: int, pair: Json, claims: Sequence[Json]) -> PairRow:
+def pair_row(index: int, pair: RecordedPair, claims: Sequence[RecordedClaim]) -> PairRow:
     """Return the report's row of one pair, with the ranges of the claims that it judges."""
     judging = [claim for claim in claims if claim["pair"] == pair["nodeid"]]
     ranges = tuple(
@@ -116,7 +117,7 @@ def pair_row(index: int, pair: Json, claims: Sequence[Json]) -> PairRow:
         processes=f"in {pair['num_processes']} processes" if pair["num_processes"] > 1 else "",
         equivalence=equivalence_words(pair["equivalence"]),
         is_equivalence_bad=pair["equivalence"] == "failed",
-        details=(*_reckoning(pair), *(clean(detail) for detail in pair["equivalence_details"])),
+        details=(*_calls(pair), *(clean(detail) for detail in pair["equivalence_details"])),
         status=words(pair["status"]),
         problem=_problem(pair),
         log_ratios=tuple(pair["log_ratios"]),
@@ -127,25 +128,27 @@ def pair_row(index: int, pair: Json, claims: Sequence[Json]) -> PairRow:
     )
 
 
-def _share(pair: Json, side: str) -> str:
+def _share(pair: RecordedPair, side: SideName) -> str:
     """Return a side's shares of the measured ceilings in words, empty where there are none."""
     told = []
-    for name, words_of in (("flops", "{} of the ceiling"), ("bytes", "at least {} of the copy")):
-        share = pair[name]["share"][side] if name in pair else None
-        if share is not None and share["value"] is not None:
-            told.append(words_of.format(format_figure(share)))
+    for amount, words_of in (
+        (pair.get("flops"), "{} of the ceiling"),
+        (pair.get("bytes"), "at least {} of the copy"),
+    ):
+        if amount is not None and amount["share"][side]["value"] is not None:
+            told.append(words_of.format(format_figure(amount["share"][side])))
     return ", ".join(told)
 
 
-def _reckoning(pair: Json) -> tuple[str, ...]:
+def _calls(pair: RecordedPair) -> tuple[str, ...]:
     """Return how many calls of each side were compared, where that is not one against one."""
-    before, after = (pair.get(f"calls_{side}", 1) for side in ("before", "after"))
+    before, after = pair["calls_before"], pair["calls_after"]
     if before == after:
         return ()
-    return (f"reckoned for {before:g} calls before against {after:g} after, from one against one",)
+    return (f"computed for {before:g} calls before against {after:g} after, from one against one",)
 
 
-def _problem(pair: Json) -> str:
+def _problem(pair: RecordedPair) -> str:
     reason = "; ".join(part for part in (clean(pair["reason"] or ""), _contention(pair)) if part)
     if pair["status"] != "measured":
         status = words(pair["status"])
@@ -155,8 +158,8 @@ def _problem(pair: Json) -> str:
     return reason
 
 
-def _contention(pair: Json) -> str:
+def _contention(pair: RecordedPair) -> str:
     """Return a note that other processes used the GPU during a side; empty where none did or it is unknown."""
-    sides = pair["gpu"].get("other_processes", {})
-    most = max((figure["value"] or 0 for side, figure in sides.items() if side != "ratio"), default=0)
+    sides = pair["gpu"].get("other_processes")
+    most = 0 if sides is None else max(sides[side]["value"] or 0 for side in SIDES)
     return f"{most:.0f} other {'process' if most == 1 else 'processes'} used the GPU meanwhile" if most else ""

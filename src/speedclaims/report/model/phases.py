@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from speedclaims.report.model.formatting import Json, clean, format_seconds
+from speedclaims.record.types import PhaseName, ProfiledSide, RecordedPair
+from speedclaims.recorders.recorder import SIDES
+from speedclaims.report.model.formatting import clean, format_seconds
 
-PHASES: Final[Mapping[str, str]] = {
+PHASES: Final[Mapping[PhaseName, str]] = {
     "data wait": "waiting for the loader's next batch",
     "transfer": "copying to the device",
     "forward": "modules and layers",
@@ -85,22 +87,23 @@ def format_share(share: float) -> str:
     return f"{100 * share:.0f}%" if share >= _SHOWN_FROM else "under 1%"
 
 
-def profiled_pairs(pairs: Sequence[Json]) -> tuple[ProfiledPair, ...]:
+def profiled_pairs(pairs: Sequence[RecordedPair]) -> tuple[ProfiledPair, ...]:
     """Return the pairs of a record that were profiled, in its order."""
     found = []
     for index, pair in enumerate(pairs):
         profile = pair.get("profile")
-        if profile is None or all(side["wall_s"]["value"] is None for side in profile.values()):
+        if profile is None or all(profile[side]["wall_s"]["value"] is None for side in SIDES):
             continue
-        bars = (_side_bar("before", pair["before"], profile), _side_bar("after", pair["after"], profile))
-        found.append(ProfiledPair(index, clean(pair["name"]), clean(pair["title"]), bars))
+        before = _side_bar("before", pair["before"], profile["before"])
+        after = _side_bar("after", pair["after"], profile["after"])
+        found.append(ProfiledPair(index, clean(pair["name"]), clean(pair["title"]), (before, after)))
     return tuple(found)
 
 
-def _side_bar(side: str, label: str, profile: Json) -> SideBar:
-    wall = profile[side]["wall_s"]
+def _side_bar(side: str, label: str, profile: ProfiledSide) -> SideBar:
+    wall = profile["wall_s"]
     if not wall["value"]:
         return SideBar(side, clean(label), 0.0, "", (), clean(wall["reason"] or "the call took no time"))
-    spent = {one["name"]: one["seconds"] for one in profile[side]["phases"]}
+    spent = {one["name"]: one["seconds"] for one in profile["phases"]}
     segments = tuple(Segment(phase, spent[phase], spent[phase] / wall["value"]) for phase in PHASES if spent.get(phase))
     return SideBar(side, clean(label), wall["value"], format_seconds(wall["value"]), segments, "")

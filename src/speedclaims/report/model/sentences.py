@@ -5,7 +5,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from speedclaims.report.model.formatting import VERDICTS, Json, Verdict, clean, format_percent, not_measured, plural
+from speedclaims.record.types import (
+    Environment,
+    NoiseFloor,
+    Record,
+    RecordedAudit,
+    RecordedClaim,
+    RecordedPair,
+    Section,
+)
+from speedclaims.report.model.formatting import VERDICTS, Verdict, clean, format_percent, not_measured, plural
 
 _DECISIVE: Final = ("confirmed", "below", "above")
 # When several tests judge one claim it counts once, by the verdict that speaks most against it.
@@ -36,7 +45,7 @@ def arithmetic_sentence(verdicts: Sequence[str]) -> str:
     return f"The documents' own arithmetic: {told}."
 
 
-def count_verdicts(claims: Iterable[Json]) -> tuple[Count, ...]:
+def count_verdicts(claims: Iterable[RecordedClaim | RecordedAudit]) -> tuple[Count, ...]:
     """Return how many claims have each verdict; a claim judged by several tests counts once, by its worst."""
     verdict_of: dict[str, str] = {}
     for claim in claims:
@@ -56,7 +65,7 @@ def _count_phrase(number: int, name: str, verdict: Verdict) -> str:
     return f"{number} {verdict.word}"
 
 
-def machine_line(record: Json) -> str:
+def machine_line(record: Record) -> str:
     """Return where and when: machine, device, date, commit."""
     environment = record["speedclaims"]["environment"]
     device = clean(environment["device"])
@@ -70,7 +79,7 @@ def machine_line(record: Json) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def device_words(environment: Json, device: str) -> str:
+def device_words(environment: Environment, device: str) -> str:
     """Return the name of the hardware behind a row's device, as far as the record knows it."""
     if device.startswith("cuda"):
         names = sorted({clean(gpu["name"]) for gpu in environment["gpus"]})
@@ -78,13 +87,13 @@ def device_words(environment: Json, device: str) -> str:
     return clean(environment["cpu"]["model"] or device)
 
 
-def _presets(record: Json) -> str:
+def _presets(record: Record) -> str:
     run = record["speedclaims"]
-    names = sorted({clean(row["preset"]) for row in (*run["pairs"], *run.get("figures", ())) if row["preset"]})
+    names = sorted({clean(row["preset"]) for row in (*run["pairs"], *run["figures"]) if row["preset"]})
     return f"preset {', '.join(names)}" if names else ""
 
 
-def commit_words(environment: Json) -> str:
+def commit_words(environment: Environment) -> str:
     """Return a run's commit in words, and whether the tree had changes."""
     commit = environment["commit"]
     name = clean(commit["id"] or "")
@@ -94,10 +103,10 @@ def commit_words(environment: Json) -> str:
     return f"commit {name[:7]}{' with local changes' if commit['dirty'] else ''}"
 
 
-def certainty(run: Json) -> tuple[str, ...]:
+def certainty(run: Section) -> tuple[str, ...]:
     """Return how sure the run is of itself: the intervals, the noise floor and what chance alone gets wrong."""
     parts = []
-    if run.get("not_run"):
+    if run["not_run"]:
         told = plural(len(run["not_run"]), "test")
         parts.append(f"The run was cut off: {told} never ran, and what follows is of those that had ended.")
     if run["pairs"]:
@@ -105,7 +114,7 @@ def certainty(run: Json) -> tuple[str, ...]:
     parts.append(_noise_short(run["noise_floor"]))
     confidence_of = {pair["nodeid"]: pair["confidence"] for pair in run["pairs"]}
     wrong = [
-        1 - confidence_of.get(claim["pair"], _DEFAULT_CONFIDENCE)
+        1 - confidence_of.get(claim["pair"] or "", _DEFAULT_CONFIDENCE)
         for claim in run["claims"]
         if claim["verdict"] in _DECISIVE and claim["measured_low"] != claim["measured_high"]
     ]
@@ -117,19 +126,19 @@ def certainty(run: Json) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def confidence_words(pairs: Sequence[Json]) -> str:
+def confidence_words(pairs: Sequence[RecordedPair]) -> str:
     """Return the confidence of the pairs' intervals; the default where there are none."""
     levels = sorted({pair["confidence"] for pair in pairs}) or [_DEFAULT_CONFIDENCE]
     return " and ".join(f"{100 * level:.4g}%" for level in levels)
 
 
-def _noise_short(noise: Json) -> str:
+def _noise_short(noise: NoiseFloor) -> str:
     if noise["value"] is None:
         return f"Noise floor {not_measured(noise['reason'])}."
     return f"Noise floor {format_percent(noise['value'])}."
 
 
-def noise_sentence(noise: Json) -> str:
+def noise_sentence(noise: NoiseFloor) -> str:
     """Return the noise floor in one sentence, with where it comes from and any caveat."""
     if noise["value"] is None:
         return f"The noise floor was {not_measured(noise['reason'])}."

@@ -1,16 +1,17 @@
 """List the machine, the versions and the settings of a run, in groups of names and values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from speedclaims.report.model.formatting import Json, clean, format_figure, format_setting, words
+from speedclaims.record.types import Ceilings, Environment, Scalar, Scalars
+from speedclaims.report.model.formatting import clean, format_figure, format_setting, words
 
 Groups = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 """Titles, each with its names and values."""
 
 
-def settings(environment: Json) -> Groups:
+def settings(environment: Environment) -> Groups:
     """Return the machine, the versions and the settings of a run; a group without any is left out."""
-    machine = {
+    machine: Scalars = {
         "machine": environment["device_name"],
         "device": environment["device"],
         "system": environment["os"],
@@ -22,7 +23,7 @@ def settings(environment: Json) -> Groups:
     versions = {"python": environment["python"]} | {
         name: "not installed" if version is None else version for name, version in environment["libraries"].items()
     }
-    groups = {
+    groups: dict[str, Mapping[str, Scalar]] = {
         "Machine": machine,
         "Versions": versions,
         "Threads": environment["threads"],
@@ -36,7 +37,7 @@ def settings(environment: Json) -> Groups:
     )
 
 
-def best_rates(ceilings: Sequence[Json]) -> Groups:
+def best_rates(ceilings: Sequence[Ceilings]) -> Groups:
     """Return what the machine was measured to do at most, a group for each framework and device."""
     return tuple(
         (

@@ -1,9 +1,10 @@
 """The utilization of a GPU over time, drawn for both sides of a pair on one axis."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from speedclaims.record import types
+from speedclaims.record.types import RecordedPair
 from speedclaims.report.model.formatting import clean
 
 SIDES: Final = ("before", "after")
@@ -24,12 +25,12 @@ class Timeline:
     reason: str
 
 
-def timelines(pair: Mapping[str, Any]) -> tuple[Timeline, ...]:
+def timelines(pair: RecordedPair) -> tuple[Timeline, ...]:
     """Return the utilization timelines of a pair; none where its GPU was not watched or gave no values."""
-    recorded = pair.get("gpu_timeline") or {}
-    found = tuple(_read(side, recorded[side]) for side in SIDES if side in recorded)
+    recorded = pair.get("gpu_timeline")
+    found = () if recorded is None else tuple(_read(side, recorded[side]) for side in SIDES)
     return found if any(one.seconds for one in found) else ()
 
 
-def _read(side: str, points: Mapping[str, Any]) -> Timeline:
+def _read(side: str, points: types.Timeline) -> Timeline:
     return Timeline(side, tuple(points["seconds"]), tuple(points["percent"]), clean(points["reason"] or ""))

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from speedclaims.record.pair_key import CONFIGURATION, configuration, shown
-from speedclaims.report.model.formatting import Json, clean, format_number
+from speedclaims.record.types import Environment, Record, RecordedPair
+from speedclaims.report.model.formatting import clean, format_number
 from speedclaims.report.model.pairs import PairRow
 from speedclaims.report.model.view import View
 
@@ -114,7 +115,7 @@ class Trend:
         return ", ".join(clean(value) for value in (found["family"], found["preset"]) if value)
 
 
-def machine(environment: Json) -> str:
+def machine(environment: Environment) -> str:
     """Return the name of a record's machine, with its GPUs where they did work and the name does not tell them."""
     name = clean(environment["device_name"])
     if "cuda" not in environment["device"]:
@@ -123,7 +124,7 @@ def machine(environment: Json) -> str:
     return ", ".join([name, *(gpu for gpu in gpus if gpu not in name)])
 
 
-def runs(records: Sequence[Json], views: Sequence[View]) -> tuple[Run, ...]:
+def runs(records: Sequence[Record], views: Sequence[View]) -> tuple[Run, ...]:
     """Return records that are given newest first, with their views, as runs, newest first too."""
     found = []
     for number, (record, view) in enumerate(zip(records, views, strict=True), start=1):
@@ -134,7 +135,7 @@ def runs(records: Sequence[Json], views: Sequence[View]) -> tuple[Run, ...]:
     return tuple(found)
 
 
-def trends(records: Sequence[Json], told: Sequence[Run]) -> tuple[Trend, ...]:
+def trends(records: Sequence[Record], told: Sequence[Run]) -> tuple[Trend, ...]:
     """Return what became of each pair, the pairs in the newest record's order and control pairs last.
 
     Args:
@@ -151,7 +152,7 @@ def trends(records: Sequence[Json], told: Sequence[Run]) -> tuple[Trend, ...]:
     return tuple(sorted(made, key=lambda trend: (trend.row.is_control, place[trend.key[0]])))
 
 
-def _points(records: Sequence[Json], told: Sequence[Run]) -> Iterator[tuple[Key, Point]]:
+def _points(records: Sequence[Record], told: Sequence[Run]) -> Iterator[tuple[Key, Point]]:
     """Yield every pair of every record, newest first, with the key of its line."""
     known = _known_configurations(records, told)
     for record, run in zip(records, told, strict=True):
@@ -164,12 +165,14 @@ def _points(records: Sequence[Json], told: Sequence[Run]) -> Iterator[tuple[Key,
             yield (nodeid, found), Point(run, rows[index])
 
 
-def _is_configured(pair: Json) -> bool:
+def _is_configured(pair: RecordedPair) -> bool:
     """Return whether a pair's test got as far as to say what it compares: the row of a skipped one is blank."""
     return bool(pair["status"] != "not_measured")
 
 
-def _known_configurations(records: Sequence[Json], told: Sequence[Run]) -> Mapping[tuple[str, str], tuple[object, ...]]:
+def _known_configurations(
+    records: Sequence[Record], told: Sequence[Run]
+) -> Mapping[tuple[str, str], tuple[object, ...]]:
     """Return the newest configuration of each node id on each machine, and on any under the empty name."""
     known: dict[tuple[str, str], tuple[object, ...]] = {}
     for record, run in zip(records, told, strict=True):

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from speedclaims.record.io import NOT_ASKED
+from speedclaims.record.types import Record, RecordedAudit, RecordedClaim, RecordedFigure
 from speedclaims.report.model.claims import ClaimRow, claim_rows
 from speedclaims.report.model.figures import FigureTable, figure_tables
 from speedclaims.report.model.formatting import (
     MISSING,
     VERDICTS,
-    Json,
     Verdict,
     clean,
     format_estimate,
@@ -102,7 +102,7 @@ class View:
     device_name: str
 
 
-def view_record(record: Json) -> View:
+def view_record(record: Record) -> View:
     """Return the rows of one record, in the order in which they are shown."""
     run = record["speedclaims"]
     index_of = {pair["nodeid"]: index for index, pair in enumerate(run["pairs"])}
@@ -118,7 +118,7 @@ def view_record(record: Json) -> View:
     is_asked = any(claim["reason"] != NOT_ASKED for claim in measured)
     counts = count_verdicts(measured) if is_asked else ()
     claimed = {claim["pair"] for claim in run["claims"]}
-    values = tuple(_value_row(row, is_claimed=row["nodeid"] in claimed) for row in run.get("figures", ()))
+    values = tuple(_value_row(row, is_claimed=row["nodeid"] in claimed) for row in run["figures"])
     opening = _opening(counts, pairs, values)
     sentence = arithmetic_sentence([row.verdict.word for row in audit])
     tables, missing = figure_tables(run["pairs"], [row.name for row in rows])
@@ -144,7 +144,7 @@ def view_record(record: Json) -> View:
         profiled=profiled_pairs(run["pairs"]),
         values=values,
         audit=audit,
-        environment=(*settings(run["environment"]), *best_rates(run.get("ceilings", ()))),
+        environment=(*settings(run["environment"]), *best_rates(run["ceilings"])),
         command=clean(run["environment"]["command"]),
         date=clean(record["datetime"])[:16].replace("T", " "),
         commit=commit_words(run["environment"]),
@@ -152,7 +152,7 @@ def view_record(record: Json) -> View:
     )
 
 
-def _value_row(row: Json, *, is_claimed: bool) -> ValueRow:
+def _value_row(row: RecordedFigure, *, is_claimed: bool) -> ValueRow:
     unit = "" if row["unit"] == "1" else row["unit"]
     found = row["value"] is not None
     told = (
@@ -170,7 +170,7 @@ def _value_row(row: Json, *, is_claimed: bool) -> ValueRow:
     )
 
 
-def _without(claims: Sequence[Json], audited: set[str]) -> list[Json]:
+def _without(claims: Sequence[RecordedClaim], audited: set[str]) -> list[RecordedClaim]:
     """Return the claims that stand in no audit row."""
     return [claim for claim in claims if claim["kind"] != "arithmetic" or claim["id"] not in audited]
 
@@ -211,7 +211,14 @@ def _sentence(opening: str, phrases: Sequence[str]) -> str:
     return f"{opening}: {', '.join(phrases)}." if phrases else f"{opening}."
 
 
-def audit_row(row: Json) -> AuditRow:
+def audit_row(row: RecordedAudit) -> AuditRow:
     """Return one row of the record's audit for showing."""
-    keys = ("id", "source", "text", "claimed", "recomputed", "formula")
-    return AuditRow(**{key: clean(row[key]) for key in keys}, verdict=VERDICTS[row["verdict"]])
+    return AuditRow(
+        id=clean(row["id"]),
+        source=clean(row["source"]),
+        text=clean(row["text"]),
+        claimed=clean(row["claimed"]),
+        recomputed=clean(row["recomputed"]),
+        formula=clean(row["formula"]),
+        verdict=VERDICTS[row["verdict"]],
+    )

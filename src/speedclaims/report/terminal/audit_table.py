@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
+from speedclaims.record.types import RecordedAudit
 from speedclaims.report.model.columns import AUDIT, Column
-from speedclaims.report.model.formatting import Json
 from speedclaims.report.model.sentences import arithmetic_sentence
 from speedclaims.report.model.view import AuditRow, audit_row
 from speedclaims.report.terminal.layout import BOLD, MIN_WIDTH, MUTED, Layout, printed
@@ -21,7 +21,7 @@ _RATIOS: Final = {1: (1,), 2: (2, 3), 4: (5, 3, 3, 5)}
 """The shares of the width of the columns before the verdict, by their number."""
 
 
-def audit_table(rows: Sequence[Json], width: int, *, color: bool, unicode: bool = True) -> str:
+def audit_table(rows: Sequence[RecordedAudit], width: int, *, color: bool, unicode: bool = True) -> str:
     """Return the audit rows of a record as tables by document, and their counts; no line is longer than `width`.
 
     A wide terminal has a column for each of sentence, claimed, recomputed, how and verdict. A narrower one puts what

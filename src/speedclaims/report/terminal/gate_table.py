@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from speedclaims.gate.compare import Change, Gate
+from speedclaims.record.types import Record
 from speedclaims.report.model.columns import Cell, Column, Part, verdict_cell
-from speedclaims.report.model.formatting import Json, Verdict, clean, format_percent, format_ratio, plural
+from speedclaims.report.model.formatting import Verdict, clean, format_percent, format_ratio, plural
 from speedclaims.report.model.sentences import commit_words
 from speedclaims.report.terminal.layout import BOLD, MIN_WIDTH, MUTED, TONES, Layout, printed
 from speedclaims.report.terminal.tables import table
@@ -54,7 +55,7 @@ def gate_summary(gate: Gate, base: str, width: int, *, color: bool, unicode: boo
     return printed(_parts(gate, base, layout), layout.width, color=color)
 
 
-def base_words(path: Path, record: Json) -> str:
+def base_words(path: Path, record: Record) -> str:
     """Return where a base comes from: its file, commit and day."""
     return f"{path} ({commit_words(record['speedclaims']['environment'])}, {record['datetime'][:10]})"
 

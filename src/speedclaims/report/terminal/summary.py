@@ -4,10 +4,11 @@ A line never exceeds the width. The counts, the machine and the certainty come l
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from speedclaims.record.types import Record
 from speedclaims.report.model import columns
 from speedclaims.report.model.claims import ClaimRow
 from speedclaims.report.model.formatting import clean, plural
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _MANY_INCONSISTENT: Final = 3
 
 
-def claims_summary(record: Mapping[str, Any], width: int, *, color: bool, unicode: bool = True) -> str:
+def claims_summary(record: Record, width: int, *, color: bool, unicode: bool = True) -> str:
     """Return the summary printed at the end of a run, without a line longer than `width`.
 
     With `unicode` off every character is ASCII; with `color` off there is no escape sequence. Without any claim in the
