@@ -4,20 +4,17 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib.util import find_spec
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from bench.harness.bench import Bench
 from bench.harness.dialogue import twin_side
 from bench.harness.images import ImageBench, ImageSide
-from bench.harness.side import PARITY_STEPS, Builder
+from bench.harness.side import PARITY_STEPS
+from trainers import BadInput, Family, families, family
+from trainers.tensorflow.runtime import find_device
 
-if TYPE_CHECKING:
-    from trainers.contract import Trainer
-    from trainers.switches import Switch
-
-FAMILIES = ("dialogue_gan", "dialogue_twin", "tabular_regressor", "text_to_image")
 PRESETS = ("tiny", "smoke", "default")
 
 Log = Callable[[str], None]
@@ -28,15 +25,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("benchmarks of the trainers")
     group.addoption("--preset", choices=PRESETS, default="smoke", help="sizes of the trainers (default: %(default)s)")
     group.addoption("--device", choices=("cpu", "cuda"), help="where they run (default: cuda where there is one)")
-    group.addoption("--family", choices=FAMILIES, help="run the benchmarks of this family only")
+    group.addoption("--family", choices=families(), help="run the benchmarks of this family only")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the benchmarks of the family asked for."""
-    family = config.getoption("--family")
-    if family is None:
+    asked = config.getoption("--family")
+    if asked is None:
         return
-    kept = [item for item in items if family in getattr(item, "fixturenames", ())]
+    kept = [item for item in items if asked in getattr(item, "fixturenames", ())]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
 
@@ -63,9 +60,6 @@ def device(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def tensorflow_device(request: pytest.FixtureRequest) -> str:
     """Where TensorFlow's trainers run."""
-    from trainers.contract import BadInput  # noqa: PLC0415 - only this family's benchmarks need it
-    from trainers.tensorflow.runtime import find_device  # noqa: PLC0415 - the same
-
     try:
         place = find_device(request.config.getoption("--device"))
     except BadInput as error:
@@ -73,26 +67,16 @@ def tensorflow_device(request: pytest.FixtureRequest) -> str:
     return "cpu" if "CPU" in place else "cuda"
 
 
+def _device_fixture(name: str | None) -> str:
+    """Return the fixture that says where the trainers of a family run."""
+    return "tensorflow_device" if name is not None and family(name).framework == "tensorflow" else "device"
+
+
 @pytest.fixture
 def pair_labels(request: pytest.FixtureRequest, preset: str) -> Mapping[str, str | None]:
     """Return the labels of the rows of this project's pairs: family, preset and device."""
-    family = next((name for name in FAMILIES if name in request.fixturenames), None)
-    device = request.getfixturevalue("tensorflow_device" if family == "dialogue_gan" else "device")
-    return {"family": family, "preset": preset, "device": device}
-
-
-@pytest.fixture
-def tabular_regressor(pair: object, preset: str, device: str) -> Iterator[Bench]:
-    """Pairs of tabular regressors, document 004."""
-    pytest.importorskip("torch", reason="torch is not installed")
-    from trainers import tabular_regressor as family  # noqa: PLC0415
-
-    bench = Bench(
-        pair=pair, build=_builder(family, preset, device), switches=_switches(family), device=device,
-        resync_every=2,
-    )  # fmt: skip
-    yield bench
-    bench.close()
+    name = next((name for name in families() if name in request.fixturenames), None)
+    return {"family": name, "preset": preset, "device": request.getfixturevalue(_device_fixture(name))}
 
 
 @pytest.fixture
@@ -102,59 +86,34 @@ def log() -> Iterator[Log]:
         yield partial(print, file=file, flush=True)
 
 
-@pytest.fixture
-def text_to_image(pair: object, preset: str, device: str, log: Log) -> Iterator[ImageBench]:
-    """Pairs of text-to-image GANs, document 003."""
-    pytest.importorskip("torch", reason="torch is not installed")
-    from trainers import text_to_image as family  # noqa: PLC0415
-
-    build = partial(_builder(family, preset, device), log=log)
-    bench = ImageBench(
-        pair=pair, build=build, switches=_switches(family), device=device, kind=ImageSide,
-        # At full size twenty steps take minutes; the tests compare as many at the small ones.
-        parity_steps=3 if preset == "default" else PARITY_STEPS,
-        resync_every=2,
-    )  # fmt: skip
-    yield bench
-    bench.close()
+def _kind_of_pairs(name: str, preset: str) -> Callable[..., Bench]:
+    """Return what makes the pairs of a family; a family that needs nothing of its own is not listed."""
+    kinds: dict[str, Callable[..., Bench]] = {
+        "dialogue_gan": partial(Bench.of, parity_steps=5),
+        "dialogue_twin": partial(Bench.of, kind=twin_side, parity_steps=5, resync_every=1),
+        "tabular_regressor": partial(Bench.of, resync_every=2),
+        "text_to_image": partial(
+            ImageBench.of, kind=ImageSide, resync_every=2,
+            # At full size twenty steps take minutes; the tests compare that number at the small ones.
+            parity_steps=3 if preset == "default" else PARITY_STEPS,
+        ),
+    }  # fmt: skip
+    return kinds.get(name, Bench.of)
 
 
-@pytest.fixture
-def dialogue_gan(tensorflow_device: str, preset: str, pair: object, log: Log) -> Iterator[Bench]:
-    """Pairs of dialogue GANs, documents 000 to 002, in the adversarial phase."""
-    from trainers import dialogue_gan as family  # noqa: PLC0415
+def _pairs(of: Family) -> Callable[..., Any]:
+    """Make the fixture of a family, which has the family's name."""
 
-    build = partial(_builder(family, preset, tensorflow_device), log=log)
-    bench = Bench(
-        pair=pair, build=build, switches=_switches(family), device=tensorflow_device, phase="adversarial",
-        parity_steps=5, is_bitwise=False,
-    )  # fmt: skip
-    yield bench
-    bench.close()
+    @pytest.fixture(name=of.name)
+    def bench(request: pytest.FixtureRequest, pair: object, preset: str, log: Log) -> Iterator[Bench]:
+        device = request.getfixturevalue(_device_fixture(of.name))
+        pytest.importorskip(of.framework, reason=f"{of.framework} is not installed")
+        found = _kind_of_pairs(of.name, preset)(of, pair=pair, preset=preset, device=device, log=log)
+        yield found
+        found.close()
 
-
-@pytest.fixture
-def dialogue_twin(device: str, preset: str, pair: object, log: Log) -> Iterator[Bench]:
-    """Pairs of the dialogue GAN's twin in PyTorch, in the adversarial phase; they judge no claim."""
-    pytest.importorskip("torch", reason="torch is not installed")
-    from trainers.dialogue_gan.pytorch import build as family  # noqa: PLC0415
-
-    build = partial(_builder(family, preset, device), log=log)
-    bench = Bench(
-        pair=pair, build=build, device=device, phase="adversarial", kind=twin_side, parity_steps=5,
-        switches={"optimized": family.TWIN_OPTIMIZED_SWITCHES, "fastest": family.TWIN_SWITCHES},
-        resync_every=1,
-    )  # fmt: skip
-    yield bench
-    bench.close()
+    bench.__doc__ = f"Pairs of trainers, in the phase {of.phases[-1]}: {of.title}."
+    return bench
 
 
-def _builder(family: Any, preset: str, device: str) -> Builder:
-    def build(tier: str, switches: Mapping[str, bool] | None, *, seed: int = 0, **overrides: object) -> "Trainer":
-        return family.build(tier, preset=preset, device=device, switches=switches, seed=seed, **overrides)
-
-    return build
-
-
-def _switches(family: Any) -> "Mapping[str, tuple[Switch, ...]]":
-    return {"optimized": family.SWITCHES, "fastest": family.FASTEST_SWITCHES}
+globals().update({name: _pairs(family(name)) for name in families()})

@@ -143,7 +143,7 @@ def old_program(module, path, folder, num_epochs=2):
 def old_programs(tabular_regressor, preset, tmp_path):
     """The same old program on the functions before and after document 004."""
     del tabular_regressor  # it skips where PyTorch is missing
-    from trainers.tabular_regressor import RegressorConfig  # noqa: PLC0415
+    from trainers.tabular_regressor.config import RegressorConfig  # noqa: PLC0415
     from trainers.tabular_regressor.data import offline_data_path  # noqa: PLC0415
     from trainers.tabular_regressor.document_004 import api as documented  # noqa: PLC0415
     from trainers.tabular_regressor.document_004 import original  # noqa: PLC0415 - likewise

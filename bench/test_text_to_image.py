@@ -11,6 +11,7 @@ import pytest
 from bench.harness.estimates import called_at, paired_difference, variance_ratio
 from bench.harness.images import IMAGES_IN_BATCHES_ALIKE
 from bench.harness.side import exact_arithmetic
+from trainers import family
 from trainers.contract import Interrupted
 
 IMAGES = {"tiny": 16, "smoke": 32, "default": 512}
@@ -63,9 +64,7 @@ def num_common(preset):
 @pytest.fixture
 def config(preset):
     """The configuration of the preset."""
-    from trainers.text_to_image import TextToImageConfig  # noqa: PLC0415 - a machine without it collects these tests
-
-    return TextToImageConfig.preset(preset)
+    return family("text_to_image").config.preset(preset)
 
 
 @pytest.fixture

@@ -27,9 +27,10 @@ from bench.harness.images import HeldLoader, ImageBench, ImageSide
 from bench.harness.quality import NUM_SEEDS as TRAINED_SEEDS
 from bench.harness.quality import Trainings, frozen_features, kernel_distance
 from speedclaims.recorders.memory import current_bytes
-from trainers import tabular_regressor, text_to_image
+from trainers import family
 
 ROOT = Path(__file__).parents[1]
+REGRESSOR = family("tabular_regressor")
 
 
 def run_benchmarks(folder, *arguments, program=("-m", "pytest")):
@@ -48,9 +49,9 @@ def bench_of(**overrides):
 
     def build(tier, switches):
         changed = overrides if tier == "optimized" else {}
-        return tabular_regressor.build(tier, preset="tiny", switches=switches, **changed)
+        return REGRESSOR.build(tier, preset="tiny", switches=switches, **changed)
 
-    return Bench(pair=None, build=build, switches={"optimized": tabular_regressor.SWITCHES}, device="cpu")
+    return Bench(pair=None, build=build, switches=REGRESSOR.switches, device="cpu")
 
 
 @pytest.fixture
@@ -94,12 +95,9 @@ def test_the_check_leaves_the_trainers_as_they_were(bench):
 def test_after_the_check_from_one_state_both_sides_begin_at_the_beginning(is_restructured):
     """What the after side is put into for the check is not where its rounds begin, or it would train less."""
 
-    def build(tier, switches):
-        return tabular_regressor.build(tier, preset="tiny", device="cpu", switches=switches)
-
-    switches = {"fastest": tabular_regressor.FASTEST_SWITCHES}
-    bench = Bench(pair=None, build=build, switches=switches, device="cpu", resync_every=2, parity_steps=6)
-    restructured = ablation(tabular_regressor.FASTEST_SWITCHES)[0]
+    options = {"pair": None, "preset": "tiny", "device": "cpu", "resync_every": 2, "parity_steps": 6}
+    bench = Bench.of(REGRESSOR, **options)
+    restructured = ablation(REGRESSOR.switches["fastest"])[0]
     after = bench.ablated("fastest", restructured, {})["after"] if is_restructured else bench.fastest()
     before = bench.reference()
     assert bench.same_losses(before, after)() == []
@@ -217,8 +215,8 @@ def test_an_action_comes_at_the_call_it_is_for():
 
 
 def test_an_ablation_has_a_row_for_each_step_and_one_for_each_switch_left_out():
-    rows = ablation(tabular_regressor.SWITCHES)
-    names = [switch.name for switch in tabular_regressor.SWITCHES]
+    switches = REGRESSOR.switches["optimized"]
+    rows, names = ablation(switches), [switch.name for switch in switches]
     assert [row.label for row in rows] == [
         "restructured",
         *(f"+{name}" for name in names),
@@ -229,16 +227,12 @@ def test_an_ablation_has_a_row_for_each_step_and_one_for_each_switch_left_out():
 
 
 def test_what_a_tier_leaves_off_here_is_off_in_every_row_and_named_with_its_reason():
-    def build(tier, switches):
-        return tabular_regressor.build(tier, preset="tiny", device="cpu", switches=switches)
-
-    switches = tabular_regressor.FASTEST_SWITCHES
-    bench = Bench(pair=None, build=build, switches={"fastest": switches}, device="cpu")
+    bench = Bench.of(REGRESSOR, pair=None, preset="tiny", device="cpu")
     left_off = bench.left_off("fastest")
     # A CPU gains nothing by the last two, and layers of the preset tiny are too narrow for other products.
     assert list(left_off) == ["onednn_products", "bfloat16", "compiled_loss", "deferred_metrics"]
     assert "on with CUDA" in left_off["compiled_loss"]
-    row = ablation(switches)[-1]
+    row = ablation(REGRESSOR.switches["fastest"])[-1]
     assert (row.switch, row.settings["bfloat16"]) == ("deferred_metrics", True)
     given = bench.ablated("fastest", row, left_off)
     assert given["ablation"]["switches"] == {"resident_data": True, "fused_optimizer": True}
@@ -249,7 +243,7 @@ def test_what_a_tier_leaves_off_here_is_off_in_every_row_and_named_with_its_reas
 
 
 def test_a_row_of_the_ladder_is_against_the_reference_and_one_that_leaves_a_switch_out_against_all_on():
-    switches = tabular_regressor.FASTEST_SWITCHES[:2]
+    switches = REGRESSOR.switches["fastest"][:2]
     bench = Bench(pair=None, build=None, switches={"fastest": switches}, device="cpu")
     rows = {row.label: bench.ablated("fastest", row, {}) for row in ablation(switches)}
     step = rows["+resident_data"]
@@ -285,11 +279,8 @@ def test_the_rows_of_a_family_run_and_are_recorded_in_order(tmp_path):
 
 @pytest.fixture(scope="module")
 def image_bench(private_cache):
-    def build(tier, switches, **overrides):
-        return text_to_image.build(tier, preset="tiny", switches=switches, log=lambda _: None, **overrides)
-
-    switches = {"optimized": text_to_image.SWITCHES}
-    bench = ImageBench(pair=None, build=build, switches=switches, device="cpu", kind=ImageSide)
+    options = {"pair": None, "preset": "tiny", "device": "cpu", "log": lambda _: None, "kind": ImageSide}
+    bench = ImageBench.of(family("text_to_image"), **options)
     yield bench
     bench.close()
 

@@ -276,7 +276,7 @@ def rows(out):
 
 def test_every_check_runs_and_fails_for_itself(pretended, tmp_path):
     def broken(look):
-        look.trainer("tabular", "no such tier")
+        look.trainer("tabular_regressor", "no such tier")
 
     def runs(look):
         assert look._trainers == {}
@@ -398,7 +398,7 @@ def test_a_check_passes_where_its_path_works(on_a_cpu, name):
 
 
 def test_a_state_that_loses_something_on_its_way_is_seen(on_a_cpu):
-    trainer = on_a_cpu.trainer("tabular", "fastest")
+    trainer = on_a_cpu.trainer("tabular_regressor", "fastest")
     real = trainer.load_state
 
     def forgetful(state):
@@ -412,7 +412,7 @@ def test_a_state_that_loses_something_on_its_way_is_seen(on_a_cpu):
 
 
 def test_a_call_that_takes_fewer_steps_is_seen(on_a_cpu):
-    trainer = on_a_cpu.trainer("tabular", "reference")
+    trainer = on_a_cpu.trainer("tabular_regressor", "reference")
     real = trainer.train_steps
     trainer.train_steps = lambda n, phase: real(n - 1, phase)
     with pytest.raises(checks.FailedCheckError, match="2 steps were asked for, and 1 were taken"):

@@ -14,29 +14,21 @@ from bench.harness import images  # noqa: E402 - only with PyTorch
 from bench.harness.bench import Bench  # noqa: E402 - likewise
 from bench.harness.images import ImageBench, ImageSide  # noqa: E402 - likewise
 from bench.harness.side import WARM_STEPS, Side, SkippedStepsError, _relative_difference  # noqa: E402 - likewise
-from trainers import tabular_regressor, text_to_image  # noqa: E402 - likewise
+from trainers import family  # noqa: E402 - likewise
 from trainers.text_to_image.data import items as data  # noqa: E402 - likewise
 
 
 @pytest.fixture
 def bench():
-    def build(tier, switches):
-        return tabular_regressor.build(tier, preset="tiny", device="cpu", switches=switches)
-
-    bench = Bench(pair=None, build=build, switches={"optimized": tabular_regressor.SWITCHES}, device="cpu")
+    bench = Bench.of(family("tabular_regressor"), pair=None, preset="tiny", device="cpu")
     yield bench
     bench.close()
 
 
 @pytest.fixture
 def image_bench(private_cache):
-    def build(tier, switches, **overrides):
-        return text_to_image.build(
-            tier, preset="tiny", device="cpu", switches=switches, log=lambda _: None, **overrides
-        )
-
-    switches = {"optimized": text_to_image.SWITCHES}
-    bench = ImageBench(pair=None, build=build, switches=switches, device="cpu", kind=ImageSide)
+    options = {"pair": None, "preset": "tiny", "device": "cpu", "log": lambda _: None, "kind": ImageSide}
+    bench = ImageBench.of(family("text_to_image"), **options)
     yield bench
     bench.close()
 

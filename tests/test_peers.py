@@ -8,6 +8,7 @@ import pytest
 
 from bench.harness.bench import Bench
 from bench.harness.peers.sides import EpochsSide, FitEpochsSide, FitStepsSide, assert_same_epochs
+from trainers import family
 
 needs_lightning = pytest.mark.skipif(
     find_spec("torch") is None or find_spec("lightning") is None,
@@ -15,23 +16,15 @@ needs_lightning = pytest.mark.skipif(
 )
 
 
-def bench_of(family, **options):
-    build = partial(family.build, preset="tiny")
-    return Bench(
-        pair=None,
-        build=lambda tier, switches, **overrides: build(tier, switches=switches, **overrides),
-        switches={"optimized": family.SWITCHES, "fastest": family.FASTEST_SWITCHES},
-        device="cpu",
-        **options,
-    )
+def bench_of(name, **options):
+    return Bench.of(family(name), pair=None, preset="tiny", device="cpu", **options)
 
 
 def regressors(**fault):
     """Return the bench with Lightning's side, which may have a fault, and ours."""
     from bench.harness.peers import lightning_fit
-    from trainers import tabular_regressor
 
-    bench = bench_of(tabular_regressor, resync_every=2)
+    bench = bench_of("tabular_regressor", resync_every=2)
     build = partial(lightning_fit.build_regressor, preset="tiny", device="cpu", **fault)
     before, after = (
         replace(bench, kind=FitEpochsSide).peer("Lightning", build),
@@ -100,9 +93,8 @@ def test_a_fit_begins_with_an_epoch():
 @pytest.mark.parametrize("fault", [{}, {"learning_rate": 4e-4}, {"l1_weight": 49.0}])
 def test_a_gan_of_lightning_is_checked_over_the_end_of_an_epoch(fault, private_cache):
     from bench.harness.peers import lightning_fit
-    from trainers import text_to_image
 
-    bench = bench_of(text_to_image, resync_every=2).built_with(log=lambda _: None)
+    bench = bench_of("text_to_image", resync_every=2, log=lambda _: None)
     build = partial(lightning_fit.build_gan, preset="tiny", device="cpu", has_workers=False, log=lambda _: None)
     before, after = bench.peer("Lightning", partial(build, **fault)), bench.fastest(bfloat16=False)
     if fault:
@@ -117,9 +109,8 @@ def test_a_gan_of_lightning_is_checked_over_the_end_of_an_epoch(fault, private_c
 def test_a_fit_of_keras_with_another_learning_rate_is_found():
     pytest.importorskip("tensorflow", reason="tensorflow is not installed")
     from bench.harness.peers import keras_fit
-    from trainers import dialogue_gan
 
-    bench = bench_of(dialogue_gan, phase="generator_pretraining", parity_steps=3, is_bitwise=False)
+    bench = bench_of("dialogue_gan", phase="generator_pretraining", parity_steps=3)
     build = partial(keras_fit.build, preset="tiny", device="cpu", jit_compile=False, learning_rate_g=1e-3)
     peer = replace(bench, kind=FitStepsSide).peer("Keras fit", build)
     with pytest.raises(AssertionError, match="the loss of step 2"):

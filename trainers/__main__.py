@@ -16,8 +16,10 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from trainers import families, family
+from trainers.common.frameworks import require
 from trainers.common.options import TrainOptions
 from trainers.contract import BadInput, Interrupted
+from trainers.family import Family
 
 __all__ = ["main"]
 
@@ -57,21 +59,20 @@ def _setting(text: str) -> tuple[str, bool]:
     return name, value == "on"
 
 
-def _add_make_data(parser: argparse.ArgumentParser, module: ModuleType) -> None:
+def _add_make_data(parser: argparse.ArgumentParser, of: Family) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
-    parser.add_argument("--preset", choices=tuple(module.PRESETS), default="smoke", help="sizes (default: smoke)")
+    parser.add_argument("--preset", choices=of.presets, default="smoke", help="sizes (default: smoke)")
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of the data (default: 0)")
 
 
-def _add_train(parser: argparse.ArgumentParser, module: ModuleType) -> None:
-    known = {"optimized": module.SWITCHES, "fastest": module.FASTEST_SWITCHES}
+def _add_train(parser: argparse.ArgumentParser, of: Family) -> None:
     switches = ". ".join(
         f"{tier}: " + "; ".join(f"{switch.name}: {switch.description}" for switch in of_tier)
-        for tier, of_tier in known.items()
+        for tier, of_tier in of.switches.items()
         if of_tier
     )
-    parser.add_argument("--tier", choices=module.TIERS, help="default: optimized")
-    parser.add_argument("--preset", choices=tuple(module.PRESETS), help="sizes (default: smoke)")
+    parser.add_argument("--tier", choices=of.tiers, help="default: optimized")
+    parser.add_argument("--preset", choices=of.presets, help="sizes (default: smoke)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="JSON of settings that differ from the preset's")
     parser.add_argument("--data", type=Path, metavar="PATH", help="default: the family's offline data")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for its files (default: runs/FAMILY)")
@@ -84,16 +85,15 @@ def _add_train(parser: argparse.ArgumentParser, module: ModuleType) -> None:
     )
 
 
-def _add_predict(parser: argparse.ArgumentParser, _: ModuleType) -> None:
+def _add_predict(parser: argparse.ArgumentParser, _: Family) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="PATH", help="a file that train wrote")
     parser.add_argument("--data", type=Path, metavar="PATH", help="default: the family's offline data")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: predictions.h5 beside the checkpoint")
 
 
-def _add_sample(parser: argparse.ArgumentParser, module: ModuleType) -> None:
+def _add_sample(parser: argparse.ArgumentParser, _: Family) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="PATH", help="a file that train wrote")
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of the samples (default: 0)")
-    module.add_sample_options(parser)
 
 
 def _make_data(commands: Any, chosen: argparse.Namespace) -> None:
@@ -125,7 +125,7 @@ def _sample(commands: Any, chosen: argparse.Namespace) -> None:
     commands.sample(chosen)
 
 
-_Adder = Callable[[argparse.ArgumentParser, ModuleType], None]
+_Adder = Callable[[argparse.ArgumentParser, Family], None]
 _Runner = Callable[[Any, argparse.Namespace], None]
 _ACTIONS: dict[str, tuple[str, _Adder, _Runner]] = {
     "make-data": ("write the family's made-up data as files", _add_make_data, _make_data),
@@ -138,31 +138,37 @@ _ACTIONS: dict[str, tuple[str, _Adder, _Runner]] = {
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m trainers", description="Train the families that the benchmarks measure.")
     by_family = parser.add_subparsers(dest="family", metavar="FAMILY", required=True)
-    for name in families():
-        module = family(name)
-        family_parser = by_family.add_parser(name, help=(module.__doc__ or "").partition("\n")[0])
+    for of in map(family, families()):
+        if not of.actions:
+            continue
+        family_parser = by_family.add_parser(of.name, help=of.title)
         by_action = family_parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-        for action in module.ACTIONS:
+        for action in of.actions:
             summary, add_options, run = _ACTIONS[action]
             action_parser = by_action.add_parser(action, help=summary, description=summary)
-            add_options(action_parser, module)
+            add_options(action_parser, of)
+            if action in of.add_options:
+                of.add_options[action](action_parser)
             action_parser.set_defaults(run=run)
     return parser
 
 
-def _commands(family_name: str) -> ModuleType:
+def _commands(of: Family) -> ModuleType:
     """Import a family's commands, and only now its framework.
 
     A framework makes some hundred thousand objects that all stay: looking through them for garbage, now and while the
     rest of it is imported, takes a good part of a short command's time and finds nothing.
     """
-    name = f"trainers.{family_name}.commands"
+    name = f"{of.package}.commands"
     if name in sys.modules:
         return sys.modules[name]
     collects = gc.isenabled()
     gc.disable()
     try:
         return importlib.import_module(name)
+    except ModuleNotFoundError:
+        require(of.framework)
+        raise
     finally:
         gc.freeze()
         if collects:
@@ -182,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         chosen = _parser().parse_args(arguments)
-        chosen.run(_commands(chosen.family), chosen)
+        chosen.run(_commands(family(chosen.family)), chosen)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the one line that bad input gets
         return 2

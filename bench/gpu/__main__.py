@@ -13,7 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from bench.gpu import pack  # noqa: E402 - the path is set first: nothing of ours is installed
+import trainers  # noqa: E402 - the path is set first: nothing of ours is installed
+from bench.gpu import pack  # noqa: E402 - likewise
 from bench.gpu.probe import probe_safely  # noqa: E402 - likewise
 from bench.gpu.runner import Run  # noqa: E402 - likewise
 from speedclaims.record.io import RecordError  # noqa: E402 - likewise
@@ -30,7 +31,7 @@ NEEDED = {
 }
 """Packages that the command cannot do without, by the module that it imports."""
 
-FAMILIES = ("text_to_image", "tabular_regressor", "dialogue_twin")
+FAMILIES = tuple(name for name in trainers.families() if trainers.family(name).framework == "torch")
 CARRIED = ROOT / ".gpu"
 KEPT = ROOT / "reports" / "recorded"
 _MINUTES, _LEAST_MINUTES, _MOST_MINUTES = 9.0, 1.0, 600.0

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
+import trainers
 from bench.harness.estimates import raising_once
 from bench.harness.images import HeldLoader
 from bench.harness.side import exact_arithmetic
@@ -32,16 +32,10 @@ from speedclaims.recorders.phases import recorder as phases_record
 from speedclaims.recorders.phases import stopwatch as profile
 from speedclaims.recorders.syncs import torch as syncs_torch
 from trainers.common import checkpoint
-from trainers.dialogue_gan.config import TWIN_TIERS
 
 Figures = dict[str, Any]
 
 DEVICE = "cuda"
-_FAMILIES = {
-    "twin": "trainers.dialogue_gan.pytorch.build",
-    "tabular": "trainers.tabular_regressor",
-    "image": "trainers.text_to_image",
-}
 _LOSSES = ("discriminator_losses", "generator_losses")
 _MEGABYTE = 1e6
 _NUM_HELD = 3
@@ -100,9 +94,7 @@ class Look:
 
     def new(self, family: str, tier: str, switches: Mapping[str, bool] | None = None) -> Any:
         """Build a trainer that no other check uses."""
-        quiet = {} if family == "tabular" else {"log": _ignore}
-        module = import_module(_FAMILIES[family])
-        return module.build(tier, preset=self.preset, device=DEVICE, switches=switches, **quiet)
+        return trainers.family(family).build(tier, preset=self.preset, device=DEVICE, switches=switches, log=_ignore)
 
     def trainer(self, family: str, tier: str, **switches: bool) -> Any:
         """Return the trainer of a tier; the first check that asks for it builds it."""
@@ -113,14 +105,14 @@ class Look:
 
     def held(self, tier: str, **switches: bool) -> Any:
         """Return a text-to-image trainer whose images are decoded already."""
-        trainer = self.trainer("image", tier, **switches)
+        trainer = self.trainer("text_to_image", tier, **switches)
         trainer.train_loader = HeldLoader(self.batches)
         return trainer
 
     @cached_property
     def batches(self) -> list[Any]:
         """A few decoded batches, the first ones of an epoch."""
-        reference = self.trainer("image", "reference")
+        reference = self.trainer("text_to_image", "reference")
         loader = reference.make_loader("train")
         loader.sampler.seek(reference.seed, 0, 0)
         return list(islice(loader, _NUM_HELD))
@@ -288,7 +280,7 @@ def _window(look: Look) -> Figures:
 
 @check(FIRST_OF_TRAINERS)
 def _twin_reference(look: Look) -> Figures:
-    trainer = look.trainer("twin", "reference")
+    trainer = look.trainer("dialogue_twin", "reference")
     for phase in trainer.phases:
         _steps(trainer, 1, phase)
     return _cost(lambda: _steps(trainer, 2, "adversarial"), 2)
@@ -297,7 +289,7 @@ def _twin_reference(look: Look) -> Figures:
 @check("twin fastest")
 def _twin_fastest(look: Look) -> Figures:
     """Capture a batch of each phase, and replay it."""
-    trainer = look.trainer("twin", "fastest")
+    trainer = look.trainer("dialogue_twin", "fastest")
     first_s = {phase: _seconds(partial(_steps, trainer, 2, phase)) for phase in trainer.phases}
     cost = _cost(lambda: _steps(trainer, 4, "adversarial"), 4)
     before = torch.cuda.memory_allocated()
@@ -312,7 +304,7 @@ def _twin_fastest(look: Look) -> Figures:
 @check("twin fastest epochs")
 def _twin_epochs(look: Look) -> Figures:
     """Train an epoch of each phase, whose last batch is smaller, and validate."""
-    trainer = look.trainer("twin", "fastest")
+    trainer = look.trainer("dialogue_twin", "fastest")
     seconds = {phase: _seconds(partial(trainer.train_epoch, phase)) for phase in trainer.phases}
     size = trainer.config.batch_size
     return {
@@ -325,16 +317,16 @@ def _twin_epochs(look: Look) -> Figures:
 
 @check("twin states")
 def _twin_states(look: Look) -> Figures:
-    return _states(look, "twin", "adversarial", look.trainer("twin", "fastest"))
+    return _states(look, "dialogue_twin", "adversarial", look.trainer("dialogue_twin", "fastest"))
 
 
 @check("twin losses")
 def _twin_losses(look: Look) -> Figures:
     sides = {
-        "fastest fp32": look.trainer("twin", "fastest", bfloat16=False),
-        "fastest": look.trainer("twin", "fastest"),
+        "fastest fp32": look.trainer("dialogue_twin", "fastest", bfloat16=False),
+        "fastest": look.trainer("dialogue_twin", "fastest"),
     }
-    return _compared(look, "twin", "adversarial", 3, sides)
+    return _compared(look, "dialogue_twin", "adversarial", 3, sides)
 
 
 # --- The tabular regressor ---
@@ -345,18 +337,18 @@ _PLAIN, _MIXED = {**_NO_WORKERS, "mixed_precision": False}, {**_NO_WORKERS, "mix
 
 @check("tabular reference")
 def _tabular_reference(look: Look) -> Figures:
-    return _tabular_epochs(look.trainer("tabular", "reference"))
+    return _tabular_epochs(look.trainer("tabular_regressor", "reference"))
 
 
 @check("tabular restructured")
 def _tabular_restructured(look: Look) -> Figures:
-    return _tabular_epochs(look.trainer("tabular", "optimized", **_PLAIN))
+    return _tabular_epochs(look.trainer("tabular_regressor", "optimized", **_PLAIN))
 
 
 @check("tabular mixed")
 def _tabular_mixed(look: Look) -> Figures:
     """Train in float16 with a loss scale; its first steps may be left out."""
-    trainer = look.trainer("tabular", "optimized", **_MIXED)
+    trainer = look.trainer("tabular_regressor", "optimized", **_MIXED)
     _steps(trainer, _FIRST_STEPS, "train")
     skipped = trainer.metrics["num_skipped_steps"]
     return {f"skipped_of_{_FIRST_STEPS}": skipped, **_tabular_epochs(trainer)}
@@ -373,7 +365,7 @@ def _tabular_out_of_memory(look: Look) -> Figures:
     }
     skipped = {}
     for name, owner_of in points.items():
-        trainer = look.new("tabular", "optimized", _MIXED)
+        trainer = look.new("tabular_regressor", "optimized", _MIXED)
         with raising_once(owner_of(trainer), name, torch.OutOfMemoryError(f"injected in {name}")) as was_called:
             _steps(trainer, 2 * _FIRST_STEPS, "train")
         if not was_called():
@@ -388,7 +380,7 @@ def _tabular_out_of_memory(look: Look) -> Figures:
 @check("tabular workers")
 def _tabular_workers(look: Look) -> Figures:
     """Train as document 004 has it, with worker processes that are forked after CUDA has begun."""
-    trainer = look.new("tabular", "optimized")
+    trainer = look.new("tabular_regressor", "optimized")
     try:
         return _tabular_epochs(trainer, times=1)
     finally:
@@ -407,7 +399,7 @@ def _image_optimized(look: Look, *, mixed: bool) -> Any:
 @check("image data")
 def _image_data(look: Look) -> Figures:
     """Make the offline data where it is not kept yet, and decode a few batches."""
-    make_s = _seconds(lambda: look.trainer("image", "reference"))
+    make_s = _seconds(lambda: look.trainer("text_to_image", "reference"))
     decode_s = _seconds(lambda: look.batches)
     return {"make_s": make_s, "ms_to_decode_a_batch": 1e3 * decode_s / _NUM_HELD}
 
@@ -454,7 +446,7 @@ def _image_checkpoint(look: Look) -> Figures:
 
 @check("tabular fastest", compiles=True)
 def _tabular_fastest(look: Look) -> Figures:
-    return _tabular_compiled(look.trainer("tabular", "fastest"))
+    return _tabular_compiled(look.trainer("tabular_regressor", "fastest"))
 
 
 @check("image fastest")
@@ -465,8 +457,8 @@ def _image_fastest(look: Look) -> Figures:
 @check("image fastest cached", compiles=True)
 def _image_cached(look: Look) -> Figures:
     """Decode all images into the cache, train from it, and finish an epoch, whose last batch is smaller."""
-    open_s = _seconds(lambda: look.trainer("image", "fastest"))
-    trainer = look.trainer("image", "fastest")
+    open_s = _seconds(lambda: look.trainer("text_to_image", "fastest"))
+    trainer = look.trainer("text_to_image", "fastest")
     _steps(trainer, 1, "train")
     cost = _cost(lambda: _steps(trainer, 4, "train"), 4)
     num_items, size = trainer.data.num_items("train"), trainer.config.batch_size
@@ -478,40 +470,37 @@ def _image_cached(look: Look) -> Figures:
     return {**cost, "open_s": open_s, "last_batch": last, "last_batch_s": last_s}
 
 
+@check("twin optimized", compiles=True)
 def _twin_optimized(look: Look) -> Figures:
     """Train in each phase with the documents' switches, whose losses drift, and compare them."""
-    trainer = look.trainer("twin", "optimized")
+    trainer = look.trainer("dialogue_twin", "optimized")
     first_s = {phase: _seconds(partial(_steps, trainer, 2, phase)) for phase in trainer.phases}
     cost = _cost(lambda: _steps(trainer, 2, "adversarial"), 2)
     skipped = trainer.metrics["num_skipped_steps"]
-    apart = _compared(look, "twin", "adversarial", 3, {"optimized": trainer})
+    apart = _compared(look, "dialogue_twin", "adversarial", 3, {"optimized": trainer})
     return {**cost, "skipped": skipped, "compiling_s": sum(first_s.values()), **apart, "first_two_s": first_s}
-
-
-if "optimized" in TWIN_TIERS:
-    check("twin optimized", compiles=True)(_twin_optimized)
 
 
 @check("tabular fastest fp32", compiles=True)
 def _tabular_fastest_fp32(look: Look) -> Figures:
-    return _tabular_compiled(look.trainer("tabular", "fastest", bfloat16=False))
+    return _tabular_compiled(look.trainer("tabular_regressor", "fastest", bfloat16=False))
 
 
 @check("tabular losses")
 def _tabular_losses(look: Look) -> Figures:
     sides = {
-        "restructured": look.trainer("tabular", "optimized", **_PLAIN),
-        "fastest fp32": look.trainer("tabular", "fastest", bfloat16=False),
-        "fastest": look.trainer("tabular", "fastest"),
-        "mixed": look.trainer("tabular", "optimized", **_MIXED),
+        "restructured": look.trainer("tabular_regressor", "optimized", **_PLAIN),
+        "fastest fp32": look.trainer("tabular_regressor", "fastest", bfloat16=False),
+        "fastest": look.trainer("tabular_regressor", "fastest"),
+        "mixed": look.trainer("tabular_regressor", "optimized", **_MIXED),
     }
-    return _compared(look, "tabular", "train", 8, sides)
+    return _compared(look, "tabular_regressor", "train", 8, sides)
 
 
 @check("tabular states")
 def _tabular_states(look: Look) -> Figures:
-    sides = (look.trainer("tabular", "fastest"), look.trainer("tabular", "optimized", **_MIXED))
-    return _states(look, "tabular", "train", *sides)
+    sides = (look.trainer("tabular_regressor", "fastest"), look.trainer("tabular_regressor", "optimized", **_MIXED))
+    return _states(look, "tabular_regressor", "train", *sides)
 
 
 @check("image fastest fp32", compiles=True)
@@ -527,13 +516,13 @@ def _image_losses(look: Look) -> Figures:
         "fastest": look.held("fastest", cached_images=False),
         "mixed": _image_optimized(look, mixed=True),
     }
-    return _compared(look, "image", "train", 3, sides)
+    return _compared(look, "text_to_image", "train", 3, sides)
 
 
 @check("image states")
 def _image_states(look: Look) -> Figures:
     sides = (look.held("fastest", cached_images=False), _image_optimized(look, mixed=True))
-    return _states(look, "image", "train", *sides)
+    return _states(look, "text_to_image", "train", *sides)
 
 
 @check("image validation")
@@ -544,18 +533,18 @@ def _image_validation(look: Look) -> Figures:
 
 @check("twin profile")
 def _twin_profile(look: Look) -> Figures:
-    return _profiles(look, "twin", 4, "adversarial", {"fastest": look.trainer("twin", "fastest")})
+    return _profiles(look, "dialogue_twin", 4, "adversarial", {"fastest": look.trainer("dialogue_twin", "fastest")})
 
 
 @check("tabular profile")
 def _tabular_profile(look: Look) -> Figures:
-    return _profiles(look, "tabular", 50, "train", {"fastest": look.trainer("tabular", "fastest")})
+    return _profiles(look, "tabular_regressor", 50, "train", {"fastest": look.trainer("tabular_regressor", "fastest")})
 
 
 @check("image profile")
 def _image_profile(look: Look) -> Figures:
     look.held("reference")
-    return _profiles(look, "image", 2, "train", {"fastest": look.held("fastest", cached_images=False)})
+    return _profiles(look, "text_to_image", 2, "train", {"fastest": look.held("fastest", cached_images=False)})
 
 
 # --- What checks have in common ---

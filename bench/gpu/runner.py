@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+import trainers
+
 ROOT = Path(__file__).resolve().parents[2]
 
 RESERVE_S = 25.0
@@ -272,20 +274,11 @@ def gpu_is_lost() -> bool:
 def warm_up(family: str, preset: str, number: int) -> None:
     """Build one of a family's compiled trainers and take its first steps."""
     tier, switches, phase, is_epoch = WARM_UPS[family][number]
-    trainer: Any = build(family, tier, preset, switches)
+    trainer = trainers.family(family).build(
+        tier, preset=preset, device="cuda", switches=switches, log=lambda _: None
+    )  # fmt: skip
     if is_epoch:
         trainer.train_epoch(phase)
     else:
         trainer.train_steps(1, phase)
     trainer.close()
-
-
-def build(family: str, tier: str, preset: str, switches: dict[str, bool] | None) -> Any:
-    """Build a trainer of a family on the GPU, one that prints nothing."""
-    import importlib  # noqa: PLC0415
-
-    module = importlib.import_module(
-        "trainers.dialogue_gan.pytorch.build" if family == "dialogue_twin" else f"trainers.{family}"
-    )
-    quiet = {} if family == "tabular_regressor" else {"log": lambda _: None}
-    return module.build(tier, preset=preset, device="cuda", switches=switches, **quiet)

@@ -8,6 +8,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from trainers.contract import Trainer
+    from trainers.family import Family
     from trainers.switches import Switch
 from bench.harness.ablation import AblationRow
 from bench.harness.side import (
@@ -55,6 +57,35 @@ class Bench:
     resync_every: int = 0
     is_bitwise: bool = True
     _made: list[Side] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        family: "Family",
+        *,
+        pair: Any,
+        preset: str,
+        device: str,
+        log: Callable[[str], None] | None = None,
+        **options: Any,
+    ) -> Self:
+        """Return the pairs of a family.
+
+        Args:
+            family: the family.
+            pair: the plugin's fixture.
+            preset: sizes of the trainers.
+            device: where they run.
+            log: takes the lines that they print.
+            options: other values of attributes.
+        """
+
+        def build(tier: str, switches: Mapping[str, bool] | None, **changes: Any) -> "Trainer":
+            settings: dict[str, Any] = {"preset": preset, "device": device, "log": log} | changes
+            return family.build(tier, switches=switches, **settings)
+
+        defaults: dict[str, Any] = {"phase": family.phases[-1], "is_bitwise": family.framework != "tensorflow"}
+        return cls(pair=pair, build=build, switches=family.switches, device=device, **(defaults | options))
 
     def reference(self) -> Side:
         """Return the trainer before any optimization."""

@@ -5,13 +5,10 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FAMILIES", "ROOT", "TABLE", "Mutant", "StaleMutant", "load"]
+__all__ = ["ROOT", "TABLE", "Mutant", "StaleMutant", "load"]
 
 ROOT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_name("mutants.toml")
-FAMILIES = ("dialogue_gan", "dialogue_twin", "shared", "tabular_regressor", "text_to_image")
-"""The families, and what they share and is tested without any framework."""
-
 _FRAMEWORKS = {"dialogue_gan": "tensorflow", "shared": "numpy"}  # all others: torch
 
 
@@ -25,7 +22,7 @@ class Mutant:
 
     Attributes:
         name: of the fault.
-        family: whose tests notice it; it decides which framework is imported.
+        family: whose tests notice it, or `shared`; it decides which framework is imported.
         target: `module:attribute`, a function, method or class of the trainers.
         fault: what is wrong, in a sentence.
         old: text that stands in the target once.

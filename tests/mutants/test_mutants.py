@@ -10,7 +10,8 @@ from collections import Counter
 import pytest
 
 from tests.mutants.run import main
-from tests.mutants.table import FAMILIES, ROOT, Mutant, StaleMutant, load
+from tests.mutants.table import ROOT, Mutant, StaleMutant, load
+from trainers import families, family
 
 TABLE = load()
 
@@ -24,7 +25,11 @@ def functions_of(path):
 def test_there_are_at_least_40_mutants_and_each_has_a_name_of_its_own():
     assert len(TABLE) >= 40
     assert max(Counter(mutant.name for mutant in TABLE).values()) == 1
-    assert {mutant.family for mutant in TABLE} == set(FAMILIES)
+
+
+def test_every_family_has_a_mutant_which_is_tested_with_its_framework():
+    frameworks = {name: family(name).framework for name in families()} | {"shared": "numpy"}
+    assert {mutant.family: mutant.framework for mutant in TABLE} == frameworks
 
 
 @pytest.mark.parametrize("mutant", TABLE, ids=lambda mutant: mutant.name)

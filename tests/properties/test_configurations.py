@@ -9,8 +9,8 @@ from tests import strategies
 from tests.properties.controls import fails, holds
 from trainers.common.configuration import INFINITE, read_settings
 from trainers.contract import BadInput
-from trainers.dialogue_gan import DialogueConfig
-from trainers.text_to_image import TextToImageConfig
+from trainers.dialogue_gan.config import DialogueConfig
+from trainers.text_to_image.config import TextToImageConfig
 
 SETTINGS = {TextToImageConfig: strategies.text_to_image_settings(), DialogueConfig: strategies.dialogue_settings()}
 

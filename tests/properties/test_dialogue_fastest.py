@@ -13,10 +13,13 @@ from tests.properties.controls import fails, holds
 
 tf = pytest.importorskip("tensorflow")
 
-from trainers.dialogue_gan import FASTEST_SWITCHES, build, recurrence  # noqa: E402 - only with TensorFlow
+from trainers.dialogue_gan import FAMILY, recurrence  # noqa: E402 - only with TensorFlow
+from trainers.dialogue_gan.config import FASTEST_SWITCHES  # noqa: E402 - only with TensorFlow
 from trainers.dialogue_gan.fastest import FastestTrainer  # noqa: E402 - likewise
 from trainers.dialogue_gan.model import sample_sequences, seed_words  # noqa: E402 - likewise
 from trainers.dialogue_gan.recurrence import hoisted_lstm, incremental_sequences  # noqa: E402 - likewise
+
+build = FAMILY.build
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 

@@ -17,8 +17,11 @@ from trainers.contract import BadInput
 
 pytest.importorskip("tensorflow")
 
-from trainers.dialogue_gan import SWITCHES, TIERS, build
+from trainers.dialogue_gan import FAMILY
+from trainers.dialogue_gan.config import SWITCHES
 from trainers.dialogue_gan.optimized import OptimizedTrainer
+
+build = FAMILY.build
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -172,7 +175,7 @@ def at_the_start(kind=OptimizedTrainer):
 @pytest.fixture
 def sound():
     """Leave the trainers of `pair_of` as they were before."""
-    trainers = [trainer for tier in TIERS for trainer in pair_of(tier)]
+    trainers = [trainer for tier in FAMILY.tiers for trainer in pair_of(tier)]
     before = [(trainer.__class__, trainer.state(), dict(vars(trainer))) for trainer in trainers]
     yield
     for trainer, (kind, state, parts) in zip(trainers, before, strict=True):
@@ -205,7 +208,7 @@ def check_state_travels(kind, num_steps, num_more):
     """37: the state of any tier loads into any other, comes out key for key, and both go on alike."""
     for trainer in pair_of("optimized"):
         trainer.__class__ = kind
-    for source_tier, target_tier in itertools.product(TIERS, TIERS):
+    for source_tier, target_tier in itertools.product(FAMILY.tiers, FAMILY.tiers):
         source, target = pair_of(source_tier)[0], pair_of(target_tier)[1]
         for phase in PHASES:
             source.train_steps(num_steps, phase)

@@ -25,9 +25,9 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "
 FRESH = """
 import hashlib, json, sys
 from trainers.common import checkpoint
-from trainers.dialogue_gan import build
+from trainers.dialogue_gan import FAMILY
 
-trainer = build(sys.argv[1], preset="tiny", log=lambda _: None, seed=5, **json.loads(sys.argv[2]))
+trainer = FAMILY.build(sys.argv[1], preset="tiny", log=lambda _: None, seed=5, **json.loads(sys.argv[2]))
 losses = []
 for phase, num_steps in zip(trainer.phases, (5, 3, 20)):
     trainer.train_steps(num_steps, phase)

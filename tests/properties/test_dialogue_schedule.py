@@ -15,11 +15,13 @@ from tests.states import put_back
 
 tf = pytest.importorskip("tensorflow")
 
-from trainers.dialogue_gan import build  # noqa: E402 - only with TensorFlow
+from trainers.dialogue_gan import FAMILY  # noqa: E402 - only with TensorFlow
 from trainers.dialogue_gan.model import policy_loss  # noqa: E402 - likewise
 from trainers.dialogue_gan.optimized import OptimizedTrainer  # noqa: E402 - likewise
 from trainers.dialogue_gan.reference import ReferenceTrainer  # noqa: E402 - likewise
 from trainers.dialogue_gan.schedule import annealed_temperature  # noqa: E402 - likewise
+
+build = FAMILY.build
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 

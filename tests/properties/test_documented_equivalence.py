@@ -20,7 +20,10 @@ from tests.properties.controls import fails, holds
 
 pytest.importorskip("tensorflow")
 
-from trainers.dialogue_gan import SWITCHES, DialogueConfig, build
+from trainers.dialogue_gan import FAMILY
+from trainers.dialogue_gan.config import SWITCHES, DialogueConfig
+
+build = FAMILY.build
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 

@@ -10,7 +10,7 @@ import torch
 from tests import strategies
 from tests.properties.controls import fails, holds
 from tests.states import assert_same_tree, leaves, same
-from trainers import tabular_regressor, text_to_image
+from trainers import family
 from trainers.common import checkpoint
 from trainers.pytorch.devices import compiles_for
 from trainers.tabular_regressor import fastest as tabular
@@ -18,7 +18,7 @@ from trainers.text_to_image import fastest as image
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 
-FAMILIES = {"tabular_regressor": tabular_regressor, "text_to_image": text_to_image}
+FAMILIES = {name: family(name) for name in ("tabular_regressor", "text_to_image")}
 BASES = {"tabular_regressor": tabular.FastestTrainer, "text_to_image": image.FastestTrainer}
 OVERRIDES = {
     "tabular_regressor": strategies.tiny_regressor_overrides(),
@@ -34,7 +34,7 @@ both_families = pytest.mark.parametrize("name", FAMILIES)
 
 
 def switches_of(name, *, but=()):
-    return [switch for switch in FAMILIES[name].FASTEST_SWITCHES if switch.name not in but]
+    return [switch for switch in FAMILIES[name].switches["fastest"] if switch.name not in but]
 
 
 def compiled(name):
@@ -43,13 +43,14 @@ def compiled(name):
 
 
 def make(name, tier="fastest", kind=None, *, switches=None, **arguments):
-    quiet = {"log": lambda _: None} if name == "text_to_image" else {}
     if tier == "fastest":
         switches = {**{switch.name: False for switch in switches_of(name)}, **(switches or {})}
     with pytest.MonkeyPatch.context() as patch:
         # Before it is built, for the switches bind methods of the class.
-        patch.setattr(f"trainers.{name}.assembly.FastestTrainer", kind or BASES[name])
-        return FAMILIES[name].build(tier, **{"preset": "tiny", "switches": switches, **quiet, **arguments})
+        patch.setattr(f"trainers.{name}.fastest.FastestTrainer", kind or BASES[name])
+        return FAMILIES[name].build(
+            tier, **{"preset": "tiny", "switches": switches, "log": lambda _: None, **arguments}
+        )
 
 
 def losses(trainer):
@@ -234,7 +235,10 @@ def check_state_travels(name):
         source.train_steps(num_steps)
         state = source.state()
         for tier in ("reference", "optimized", "fastest"):
-            other = {"fastest": settings, "optimized": {s.name: False for s in FAMILIES[name].SWITCHES}}.get(tier)
+            other = {
+                "fastest": settings,
+                "optimized": {s.name: False for s in FAMILIES[name].switches["optimized"]},
+            }.get(tier)
             target = make(name, tier, kind, switches=other, seed=seed + 1, **overrides)
             target.load_state(state)
             back = target.state()
@@ -483,7 +487,7 @@ def test_kernels_of_the_compiler_draw_the_references_dropout_masks():
 def test_what_compiling_costs_is_paid_only_where_a_training_earns_it(monkeypatch):
     def switches(**changes):
         data = {"num_rows": 500, "num_features": 4, "hidden_size": 8, "num_layers": 0}
-        return tabular_regressor.build("fastest", preset="tiny", device="cpu", **data, **changes).switches
+        return FAMILIES["tabular_regressor"].build("fastest", preset="tiny", device="cpu", **data, **changes).switches
 
     can = compiles_for(torch.device("cpu"))
     assert switches(num_epochs=1600)["compiled_loss"] == can  # of 400 rows, 16 a batch

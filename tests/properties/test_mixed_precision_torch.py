@@ -12,9 +12,12 @@ import torch
 from tests import strategies
 from tests.properties.controls import fails, holds
 from trainers.pytorch.clipping import clip_by_global_norm
-from trainers.tabular_regressor import SWITCHES, build
+from trainers.tabular_regressor import FAMILY
+from trainers.tabular_regressor.config import SWITCHES
 from trainers.tabular_regressor.model import regression_loss
 from trainers.tabular_regressor.optimized import OptimizedTrainer
+
+build = FAMILY.build
 
 pytestmark = [
     pytest.mark.usefixtures("private_cache", "one_thread"),

@@ -15,9 +15,11 @@ from tests.states import put_back
 tf = pytest.importorskip("tensorflow")
 
 from trainers.common import checkpoint  # noqa: E402 - only with TensorFlow
-from trainers.dialogue_gan import build  # noqa: E402 - likewise
+from trainers.dialogue_gan import FAMILY  # noqa: E402 - likewise
 from trainers.dialogue_gan.optimized import OptimizedTrainer, TooManySkips  # noqa: E402 - likewise
 from trainers.tensorflow.clipping import clip_by_global_norm  # noqa: E402 - likewise
+
+build = FAMILY.build
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 

@@ -8,7 +8,7 @@ import pytest
 from tests import strategies
 from tests.properties.controls import fails, holds
 from tests.states import same
-from trainers import tabular_regressor, text_to_image
+from trainers import family
 from trainers.tabular_regressor.optimized import OptimizedTrainer as Regressor
 from trainers.text_to_image.model import entropy_of_logits, entropy_of_probabilities
 from trainers.text_to_image.optimized import OptimizedTrainer as Painter
@@ -36,11 +36,11 @@ class AskingPainter(Painter):
 
 
 def check_bound(kind, settings, seed, num_steps):
-    family = tabular_regressor if issubclass(kind, Regressor) else text_to_image
-    arguments = {"num_workers": 0} if family is tabular_regressor else {"log": lambda _: None}
-    chosen = {switch.name: settings[number % len(settings)] for number, switch in enumerate(family.SWITCHES)}
+    of = family("tabular_regressor" if issubclass(kind, Regressor) else "text_to_image")
+    arguments = {"num_workers": 0} if issubclass(kind, Regressor) else {"log": lambda _: None}
+    chosen = {switch.name: settings[number % len(settings)] for number, switch in enumerate(of.switches["optimized"])}
     chosen |= dict.fromkeys(SLOW & set(chosen), False)
-    pair = [family.build("optimized", preset="tiny", seed=seed, switches=chosen, **arguments) for _ in range(2)]
+    pair = [of.build("optimized", preset="tiny", seed=seed, switches=chosen, **arguments) for _ in range(2)]
     turned, left = pair
     turned.__class__ = kind
     turned.switches = {name: not on for name, on in turned.switches.items()}

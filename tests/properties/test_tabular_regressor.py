@@ -10,8 +10,11 @@ from tests import strategies
 from tests.properties.controls import build_faulty, fails, holds
 from tests.states import assert_same_tree
 from trainers.switches import weakest_parity
-from trainers.tabular_regressor import FASTEST_SWITCHES, SWITCHES, TIERS, build
+from trainers.tabular_regressor import FAMILY
+from trainers.tabular_regressor.config import FASTEST_SWITCHES, SWITCHES
 from trainers.tabular_regressor.optimized import OptimizedTrainer
+
+build = FAMILY.build
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread", "device")
 
@@ -123,7 +126,7 @@ def check_state_travels(make, overrides, settings, seed, num_steps, num_more):
         "optimized": {**settings, "mixed_precision": False},
         "fastest": {switch.name: switch.parity == "bitwise" for switch in FASTEST_SWITCHES},
     }
-    for source_tier, target_tier in itertools.product(TIERS, TIERS):
+    for source_tier, target_tier in itertools.product(FAMILY.tiers, FAMILY.tiers):
         source, target = (
             make(tier, seed=one, switches=quiet[tier], **arguments)
             for tier, one in ((source_tier, seed), (target_tier, seed + 1))

@@ -17,11 +17,14 @@ from tests.properties.controls import fails, holds, memory_runs_out
 from tests.states import same
 from trainers.common import checkpoint
 from trainers.contract import BadInput
-from trainers.tabular_regressor import SWITCHES, TrainingConfig, build
+from trainers.tabular_regressor import FAMILY, TrainingConfig
+from trainers.tabular_regressor.config import SWITCHES
 from trainers.tabular_regressor.document_004.model_files import load_state_dict_safely, load_training, save_training
 from trainers.tabular_regressor.document_004.training_config import load_training_config, save_training_config
 from trainers.tabular_regressor.model import extract_final_predictions
 from trainers.tabular_regressor.optimized import OptimizedTrainer
+
+build = FAMILY.build
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 

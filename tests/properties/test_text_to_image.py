@@ -10,8 +10,11 @@ from tests import strategies
 from tests.properties.controls import error_at, fails, holds
 from tests.states import same
 from trainers.common import checkpoint
-from trainers.text_to_image import FASTEST_SWITCHES, SWITCHES, TIERS, build
+from trainers.text_to_image import FAMILY
+from trainers.text_to_image.config import FASTEST_SWITCHES, SWITCHES
 from trainers.text_to_image.optimized import OptimizedTrainer
+
+build = FAMILY.build
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 
@@ -274,7 +277,7 @@ def check_state_travels(kind, overrides, settings, seed, num_steps, num_more):
         "optimized": settings,
         "fastest": {switch.name: switch.parity == "bitwise" for switch in FASTEST_SWITCHES},
     }
-    for source_tier, target_tier in itertools.product(TIERS, TIERS):
+    for source_tier, target_tier in itertools.product(FAMILY.tiers, FAMILY.tiers):
         source, target = (
             make(tier, kind, seed=one, switches=switches[tier], **overrides)
             for tier, one in ((source_tier, seed), (target_tier, seed + 1))

@@ -10,9 +10,12 @@ import torch
 from tests import strategies
 from tests.properties.controls import fails, holds
 from tests.states import same
-from trainers.text_to_image import SWITCHES, build
+from trainers.text_to_image import FAMILY
+from trainers.text_to_image.config import SWITCHES
 from trainers.text_to_image.data.items import join_items
 from trainers.text_to_image.model import discriminator_loss, entropy_of_probabilities
+
+build = FAMILY.build
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, RandomSampler
 from tests import strategies
 from tests.properties.controls import fails, holds
 from trainers.pytorch.loading import prepare_worker, stop_workers
-from trainers.text_to_image import TextToImageConfig
+from trainers.text_to_image.config import TextToImageConfig
 from trainers.text_to_image.data.items import CaptionData, PairItems, TrainSampler, join_items, load_data
 from trainers.text_to_image.data.synthetic import offline_data
 

@@ -14,9 +14,12 @@ import torch
 
 from tests import strategies
 from tests.properties.controls import fails, holds
-from trainers.text_to_image import SWITCHES, build
+from trainers.text_to_image import FAMILY
+from trainers.text_to_image.config import SWITCHES
 from trainers.text_to_image.model import entropy_of_logits, entropy_of_probabilities
 from trainers.text_to_image.optimized import OptimizedTrainer
+
+build = FAMILY.build
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 

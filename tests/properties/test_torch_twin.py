@@ -11,7 +11,8 @@ import pytest
 from tests import strategies
 from tests.properties.controls import fails, holds
 from tests.states import assert_same_tree, same
-from trainers.dialogue_gan.pytorch.build import TWIN_SWITCHES, TWIN_TIERS, build
+from trainers.dialogue_gan.config import TWIN_SWITCHES
+from trainers.dialogue_gan.pytorch import FAMILY
 
 torch = pytest.importorskip("torch")
 
@@ -20,6 +21,8 @@ from trainers.dialogue_gan.pytorch.fastest import FastestTrainer  # noqa: E402 -
 from trainers.dialogue_gan.pytorch.model import incremental_sequences, sample_sequences  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.optimizer import ForeachAdam, KerasAdam  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.weights import keras_names  # noqa: E402 - likewise
+
+build = FAMILY.build
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 
@@ -332,7 +335,7 @@ def check_states(build, seed, num_steps, first, then):
     assert_alike(ours, theirs, FLOAT32)
 
 
-tiers = strategies.st.sampled_from(TWIN_TIERS)
+tiers = strategies.st.sampled_from(FAMILY.tiers)
 states = holds(check_states, strategies.few_seeds(), strategies.few(3), tiers, tiers, max_examples=12)
 
 

@@ -15,11 +15,10 @@ from tests.states import assert_same_tree
 tf = pytest.importorskip("tensorflow")
 torch = pytest.importorskip("torch")
 
-from trainers.dialogue_gan import build as build_tensorflow  # noqa: E402 - likewise
+from trainers import family  # noqa: E402 - likewise
 from trainers.dialogue_gan.config import PHASES  # noqa: E402 - likewise
 from trainers.dialogue_gan.model import dropped, num_parameters, sample_sequences, seed_words  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch import model, optimizer, weights  # noqa: E402 - likewise
-from trainers.dialogue_gan.pytorch.build import build as build_twin  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.draws import HEAD_SIZES, num_updates, split  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.model import incremental_sequences  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.model import num_parameters as num_parameters_of_twin  # noqa: E402 - likewise
@@ -28,6 +27,8 @@ from trainers.dialogue_gan.pytorch.optimized import OptimizedTrainer  # noqa: E4
 from trainers.dialogue_gan.pytorch.optimizer import GuardedAdam  # noqa: E402 - likewise
 from trainers.dialogue_gan.reference import DISCRIMINATOR_DROPOUT, GENERATOR_DROPOUT, SAMPLING  # noqa: E402 - likewise
 from trainers.tensorflow.clipping import clip_by_global_norm  # noqa: E402 - only with both frameworks
+
+build_tensorflow, build_twin = family("dialogue_gan").build, family("dialogue_twin").build
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 

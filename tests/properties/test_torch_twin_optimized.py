@@ -11,7 +11,8 @@ import pytest
 from tests import strategies
 from tests.properties.controls import fails, holds
 from tests.states import same
-from trainers.dialogue_gan.pytorch.build import TWIN_OPTIMIZED_SWITCHES, build
+from trainers.dialogue_gan.config import TWIN_OPTIMIZED_SWITCHES
+from trainers.dialogue_gan.pytorch import FAMILY
 
 torch = pytest.importorskip("torch")
 
@@ -21,6 +22,8 @@ from trainers.dialogue_gan.documented_loop import TooManySkips  # noqa: E402 - l
 from trainers.dialogue_gan.pytorch.optimized import OptimizedTrainer  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.optimizer import GuardedAdam, KerasAdam  # noqa: E402 - likewise
 from trainers.pytorch.devices import compiles_for  # noqa: E402 - likewise
+
+build = FAMILY.build
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 

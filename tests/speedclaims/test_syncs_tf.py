@@ -130,10 +130,10 @@ def test_where_both_frameworks_are_imported_both_are_counted():
 @pytest.fixture(scope="module")
 def reference(private_cache):
     """A trainer whose graphs are traced, and its first state."""
-    from trainers.dialogue_gan import build
+    from trainers.dialogue_gan import FAMILY
 
     assert private_cache.is_dir()
-    trainer = build("reference", preset="tiny", sequence_length=3, num_lines=16, log=lambda _: None)
+    trainer = FAMILY.build("reference", preset="tiny", sequence_length=3, num_lines=16, log=lambda _: None)
     start = trainer.state()
     trainer.train_steps(1, "adversarial")
     return trainer, start

@@ -16,7 +16,8 @@ import trainers
 from trainers import __main__ as program
 from trainers.__main__ import main
 from trainers.common import checkpoint
-from trainers.tabular_regressor import RegressorConfig, commands, load_training_config
+from trainers.tabular_regressor import commands, load_training_config
+from trainers.tabular_regressor.config import RegressorConfig
 from trainers.tabular_regressor.document_004 import api as documented
 from trainers.tabular_regressor.document_004.model_files import load_training
 

@@ -1,12 +1,35 @@
+import importlib.util
 import pickle
+import sys
 
 import pytest
 
-from trainers import families, family
+from trainers import Family, families, family
 from trainers.contract import BadInput, Trainer
-from trainers.tabular_regressor import TIERS, build
+from trainers.switches import Switch
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
+
+every_family = pytest.mark.parametrize("name", families())
+every_tier = pytest.mark.parametrize(
+    ("name", "tier"), [(name, tier) for name in families() for tier in family(name).tiers]
+)
+
+
+@pytest.fixture
+def build():
+    """Build small trainers of any family, and close them after the test; skip where the framework is not installed."""
+    made = []
+
+    def built(name, tier, **arguments):
+        of = family(name)
+        pytest.importorskip(of.framework)
+        made.append(of.build(tier, preset="tiny", log=lambda _: None, **arguments))
+        return made[-1]
+
+    yield built
+    for trainer in made:
+        trainer.close()
 
 
 def test_bad_input_is_one_line_that_says_where_what_and_mend():
@@ -19,9 +42,17 @@ def test_bad_input_survives_a_process_boundary():
     assert (error.what, error.where, error.mend) == ("what", "where", "mend")
 
 
-def test_every_package_here_is_a_family():
-    assert "tabular_regressor" in families()
-    assert family("tabular_regressor").TIERS == TIERS
+@every_family
+def test_a_family_describes_itself(name):
+    found = family(name)
+    assert isinstance(found, Family)
+    assert found.name == name
+    assert found.title
+    assert found.presets == ("tiny", "smoke", "default")
+    assert found.tiers[0] == "reference"
+    assert not found.switches["reference"]
+    assert all(isinstance(switch, Switch) for switches in found.switches.values() for switch in switches)
+    assert set(found.add_options) <= set(found.actions)
 
 
 def test_an_unknown_family_is_refused_with_the_known_ones():
@@ -29,10 +60,29 @@ def test_an_unknown_family_is_refused_with_the_known_ones():
         family("nothing")
 
 
-@pytest.mark.parametrize("tier", TIERS)
-def test_every_tier_offers_what_the_contract_asks_for(tier):
-    trainer = build(tier, preset="tiny", num_workers=0)
+@every_family
+def test_arguments_that_cannot_be_used_are_refused_before_the_framework_is_needed(name, monkeypatch):
+    found = family(name)
+    monkeypatch.delitem(sys.modules, found.framework, raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    for what, tier, arguments in (
+        ("unknown tier 'warp'", "warp", {}),
+        ("unknown preset 'huge'", "reference", {"preset": "huge"}),
+        ("unknown key 'warp'", "reference", {"warp": 1}),
+        ("unknown switch 'warp'", "reference", {"switches": {"warp": True}}),
+        (f"{found.framework} is not installed", "reference", {}),
+    ):
+        with pytest.raises(BadInput, match=what):
+            found.build(tier, **{"preset": "tiny", **arguments})
+
+
+@every_tier
+def test_every_tier_offers_what_the_contract_asks_for(build, name, tier):
+    trainer = build(name, tier)
     assert isinstance(trainer, Trainer)
+    assert tuple(trainer.phases) == family(name).phases
+    switches = getattr(trainer, "switches", {})
+    assert list(switches) == [switch.name for switch in family(name).switches[tier]]
     for phase in trainer.phases:
         trainer.train_steps(3, phase)
         trainer.synchronize()
@@ -43,21 +93,21 @@ def test_every_tier_offers_what_the_contract_asks_for(tier):
     trainer.close()
 
 
-@pytest.mark.parametrize("tier", TIERS)
-def test_an_unknown_phase_and_a_negative_count_are_refused(tier):
-    trainer = build(tier, preset="tiny", num_workers=0)
-    with pytest.raises(ValueError, match="'adversarial'"):
-        trainer.train_epoch("adversarial")
-    with pytest.raises(ValueError, match="'adversarial'"):
-        trainer.train_steps(1, "adversarial")
+@every_tier
+def test_an_unknown_phase_and_a_negative_count_are_refused(build, name, tier):
+    trainer = build(name, tier)
+    with pytest.raises(ValueError, match="'warming_up'"):
+        trainer.train_epoch("warming_up")
+    with pytest.raises(ValueError, match="'warming_up'"):
+        trainer.train_steps(1, "warming_up")
     with pytest.raises(ValueError, match="-1"):
-        trainer.train_steps(-1, "train")
+        trainer.train_steps(-1, trainer.phases[-1])
 
 
-@pytest.mark.parametrize("tier", TIERS)
-def test_no_steps_change_nothing(tier):
-    trainer = build(tier, preset="tiny", num_workers=0)
+@every_tier
+def test_no_steps_change_nothing(build, name, tier):
+    trainer = build(name, tier)
     before = trainer.state()["progress"]
-    trainer.train_steps(0, "train")
+    trainer.train_steps(0, trainer.phases[-1])
     assert trainer.metrics["train_losses"] == []
     assert trainer.state()["progress"] == before

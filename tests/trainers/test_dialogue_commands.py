@@ -10,9 +10,10 @@ from trainers.common import checkpoint
 
 pytest.importorskip("tensorflow")
 
-from trainers.dialogue_gan import assembly, commands, training
+from trainers.dialogue_gan import commands, training
 from trainers.dialogue_gan.fastest import FastestTrainer
 from trainers.dialogue_gan.optimized import OptimizedTrainer
+from trainers.family import Family
 from trainers.switches import resolve
 
 pytestmark = pytest.mark.usefixtures("private_cache")
@@ -46,13 +47,13 @@ def settings(tmp_path_factory):
 
 def assembling_once():
     """An `assemble` that hands out the same trainer, in its first state, wherever its graphs are the same."""
-    made, assemble = {}, assembly.assemble
+    made, assemble = {}, Family.assemble
 
-    def assemble_again(tier, config, *, data, switches, seed, log, **options):
+    def assemble_again(family, tier, config, *, data, switches=None, seed=0, log, **options):
         sizes = config.replace(adversarial_epochs=1), len(data.characters), len(data.scenes)
-        key = (tier, *sizes, seed, *resolve(assembly._SWITCHES[tier], switches).items())
+        key = (tier, *sizes, seed, *resolve(family.switches[tier], switches).items())
         if key not in made:
-            trainer = assemble(tier, config, data=data, switches=switches, seed=seed, log=log, **options)
+            trainer = assemble(family, tier, config, data=data, switches=switches, seed=seed, log=log, **options)
             made[key] = trainer, trainer.state(), dict(vars(trainer))
         trainer, start, parts = made[key]
         put_back(trainer, {**parts, "config": config, "data": data, "log": log, "batch_seconds": []}, start)
@@ -69,7 +70,7 @@ def assembled_once():
 @pytest.fixture
 def shared(monkeypatch, assembled_once):
     """Let the commands share their trainers: graphs take their time to be traced."""
-    monkeypatch.setattr(assembly, "assemble", assembled_once)
+    monkeypatch.setattr(Family, "assemble", assembled_once)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def trained(tmp_path_factory, private_cache, settings, assembled_once):
     assert private_cache.is_dir()
     out = tmp_path_factory.mktemp("trained") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "assemble", assembled_once)
+        patch.setattr(Family, "assemble", assembled_once)
         assert run(FAMILY, "train", "--preset", "tiny", "--config", settings, "--out", out) == 0
     return out
 
@@ -178,7 +179,7 @@ def test_the_fastest_tier_stops_after_a_call_and_goes_on_from_there(tmp_path, mo
     settings = tmp_path / "calls_of_two.json"
     settings.write_text(SETTINGS.replace("{", '{"steps_per_call": 2, '))
     chosen = ("--preset", "tiny", "--config", settings, "--tier", "fastest", "--switch", "joined_discriminator=off")
-    monkeypatch.setattr(assembly, "assemble", assembling_once())
+    monkeypatch.setattr(Family, "assemble", assembling_once())
     assert run(FAMILY, "train", *chosen, "--out", tmp_path / "whole") == 0
     train_call = FastestTrainer._train_call
 

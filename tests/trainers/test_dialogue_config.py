@@ -6,8 +6,10 @@ import math
 import pytest
 
 from trainers.contract import BadInput
-from trainers.dialogue_gan import PRESETS, SWITCHES, TIERS, DialogueConfig, build
-from trainers.dialogue_gan.config import PHASES
+from trainers.dialogue_gan import FAMILY
+from trainers.dialogue_gan.config import PHASES, SWITCHES, DialogueConfig
+
+build = FAMILY.build
 
 DOCUMENTED = {
     "TEMP_START": 3.0, "TEMP_END": 0.3, "TEMP_DECAY": 0.9, "D_TRAIN_INTERVAL": 2, "D_STEPS": 2, "G_STEPS": 3,
@@ -61,7 +63,7 @@ def test_unknown_keys_and_presets_are_refused_by_name():
         DialogueConfig.preset("huge")
 
 
-@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("preset", sorted(FAMILY.presets))
 def test_presets_round_trip_as_json(preset, tmp_path):
     config = DialogueConfig.preset(preset)
     path = tmp_path / "c.json"
@@ -113,7 +115,7 @@ def test_what_build_cannot_use_is_refused_before_tensorflow_is_needed(monkeypatc
     with pytest.raises(BadInput, match="unknown tier 'warp'"):
         build("warp")
     with pytest.raises(BadInput, match="temp_end"):
-        build(TIERS[0], preset="tiny", temp_end=-1)
+        build(FAMILY.tiers[0], preset="tiny", temp_end=-1)
 
 
 def test_a_tensorflow_that_is_missing_is_one_line(monkeypatch):

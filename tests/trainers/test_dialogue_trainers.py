@@ -10,19 +10,22 @@ from trainers.contract import BadInput
 
 pytest.importorskip("tensorflow")
 
-from trainers.dialogue_gan import SWITCHES, TIERS, build
+from trainers.dialogue_gan import FAMILY
+from trainers.dialogue_gan.config import SWITCHES
+
+build = FAMILY.build
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
 fresh = fresh_of(build)
 
 
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("tier", FAMILY.tiers)
 def test_every_tier_keeps_the_contract(tier):
     check_contract(fresh(tier)[0])
 
 
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("tier", FAMILY.tiers)
 def test_an_epoch_that_was_begun_is_finished_and_steps_go_on_into_the_next(tier):
     check_epochs(fresh(tier)[0], 3.68)
 

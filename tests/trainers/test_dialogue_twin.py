@@ -2,7 +2,9 @@
 
 import contextlib
 import gc
+import importlib.util
 import re
+import sys
 import types
 
 import numpy as np
@@ -14,11 +16,17 @@ from trainers.contract import BadInput
 
 torch = pytest.importorskip("torch")
 
-from trainers.dialogue_gan.config import DialogueConfig  # noqa: E402 - only with PyTorch
-from trainers.dialogue_gan.pytorch.build import TWIN_OPTIMIZED_SWITCHES, TWIN_SWITCHES, TWIN_TIERS, build  # noqa: E402 - likewise
+from trainers.dialogue_gan.config import (  # noqa: E402 - likewise
+    TWIN_OPTIMIZED_SWITCHES,
+    TWIN_SWITCHES,
+    DialogueConfig,
+)
+from trainers.dialogue_gan.pytorch import FAMILY  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.draws import num_uniforms, split  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.model import Discriminator, Generator, draw_tokens, masked, num_parameters  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.weights import initial_values, keras_values  # noqa: E402 - likewise
+
+build = FAMILY.build
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 
@@ -38,18 +46,18 @@ fresh = fresh_of(build_uncompiled)
 # --- the contract ---
 
 
-@pytest.mark.parametrize("tier", TWIN_TIERS)
+@pytest.mark.parametrize("tier", FAMILY.tiers)
 def test_every_tier_keeps_the_contract(tier):
     metrics = check_contract(fresh(tier)[0])
     assert (metrics["num_generator_updates"], metrics["num_discriminator_updates"]) == (2, 2)
 
 
-@pytest.mark.parametrize("tier", TWIN_TIERS)
+@pytest.mark.parametrize("tier", FAMILY.tiers)
 def test_an_epoch_that_was_begun_is_finished_and_steps_go_on_into_the_next(tier):
     check_epochs(fresh(tier)[0], np.log(40))
 
 
-@pytest.mark.parametrize("tier", TWIN_TIERS)
+@pytest.mark.parametrize("tier", FAMILY.tiers)
 def test_an_error_in_a_step_leaves_the_batch_to_be_done(tier, monkeypatch):
     check_error_in_step(fresh(tier)[0], monkeypatch, "fakes", lambda *_: 1 / 0, rel=0)
 
@@ -99,7 +107,8 @@ def test_what_cannot_be_used_is_refused_in_one_line(monkeypatch):
         trainer.load_state({"family": "dialogue_gan"})
     with pytest.raises(BadInput, match="its hidden_size is 9, the trainer's is 8"):
         trainer.load_state(build("reference", hidden_size=9, log=print, **SMALL).state())
-    monkeypatch.setattr("trainers.dialogue_gan.pytorch.build.find_spec", lambda _: None)
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(BadInput, match="torch is not installed"):
         build("reference", **SMALL)
 

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import trainers
 from trainers import tabular_regressor
 from trainers.contract import BadInput
-from trainers.tabular_regressor import RegressorConfig
 from trainers.tabular_regressor import data as files
+from trainers.tabular_regressor.config import RegressorConfig
 from trainers.tabular_regressor.document_004 import api as documented
 from trainers.tabular_regressor.document_004 import original, plots
 from trainers.tabular_regressor.document_004.loaders import GivenLoaders

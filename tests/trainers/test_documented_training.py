@@ -24,7 +24,6 @@ from trainers.common import checkpoint
 from trainers.common.interruption import StopSignals
 from trainers.contract import BadInput, Interrupted
 from trainers.tabular_regressor import (
-    RegressorConfig,
     TrainingConfig,
     check_existing_model_files,
     load_training_config,
@@ -32,6 +31,7 @@ from trainers.tabular_regressor import (
     train_model,
     training,
 )
+from trainers.tabular_regressor.config import RegressorConfig
 from trainers.tabular_regressor.data import load_data, offline_data_path
 from trainers.tabular_regressor.document_004 import api as documented
 from trainers.tabular_regressor.document_004 import logs

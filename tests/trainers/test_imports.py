@@ -14,7 +14,7 @@ FRAMEWORKS = {"torch", "tensorflow", "keras"}
 LAYERS = (
     "config", "schedule", "training_config", "grammar", "data", "renderer", "loaders", "phases", "draws", "model",
     "recurrence", "samples", "memory", "model_names", "weights", "optimizer", "model_files", "logs", "plots",
-    "reference", "original", "optimized", "fastest", "training", "documented", "assembly", "commands",
+    "reference", "original", "optimized", "fastest", "training", "documented", "commands",
 )  # fmt: skip
 MODULES = sorted(ROOT.rglob("*.py"))
 LAYERED = [path for path in MODULES if path.parent != ROOT and path.stem in LAYERS]
@@ -51,10 +51,10 @@ def test_imports_inside_a_family_run_one_way(path):
     "code",
     [
         "import trainers, trainers.common.checkpoint, trainers.switches",
-        "import trainers; [trainers.family(name).SWITCHES for name in trainers.families()]",
+        "import trainers; [trainers.family(name).switches for name in trainers.families()]",
         "import trainers.tabular_regressor.document_004.training_config, trainers.tabular_regressor.document_004.logs",
         "import trainers.dialogue_gan.data, trainers.dialogue_gan.schedule, trainers.dialogue_gan.commands",
-        "import trainers.dialogue_gan.pytorch.build, trainers.dialogue_gan.phased_trainer",
+        "import trainers.dialogue_gan.pytorch, trainers.dialogue_gan.phased_trainer",
         "import trainers.common.seeds, trainers.tensorflow.runtime",
         "from trainers.__main__ import main; import contextlib\nwith contextlib.suppress(SystemExit): main(['--help'])",
         "from trainers.__main__ import main; assert main(['tabular_regressor', 'train', '--epochs', '-1']) == 2",

@@ -10,11 +10,14 @@ import torch
 
 from tests.properties.controls import memory_runs_out
 from trainers.contract import BadInput
-from trainers.tabular_regressor import SWITCHES, TrainingConfig, build, optimized, setup_training, train_model
+from trainers.tabular_regressor import FAMILY, TrainingConfig, optimized, setup_training, train_model
+from trainers.tabular_regressor.config import SWITCHES
 from trainers.tabular_regressor.document_004 import memory
 from trainers.tabular_regressor.document_004.model_files import load_training
 from trainers.tabular_regressor.document_004.model_names import ModelFiles
 from trainers.tabular_regressor.optimized import NotEnoughMemory, OptimizedTrainer
+
+build = FAMILY.build
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 

@@ -12,12 +12,15 @@ from PIL import Image
 
 from tests.states import same
 from trainers.contract import BadInput
-from trainers.text_to_image import TextToImageConfig, build
+from trainers.text_to_image import FAMILY
+from trainers.text_to_image.config import TextToImageConfig
 from trainers.text_to_image.data import pixel_cache as cache
 from trainers.text_to_image.data.images import decode_image, decode_pixels
 from trainers.text_to_image.data.items import load_data
 from trainers.text_to_image.data.pixel_cache import CachedItems, open_cache
 from trainers.text_to_image.data.synthetic import make_data
+
+build = FAMILY.build
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -200,7 +203,7 @@ def test_what_could_not_be_read_for_a_moment_is_tried_again(folder, monkeypatch)
 BUILD = """
 import sys
 from pathlib import Path
-from trainers.text_to_image import TextToImageConfig
+from trainers.text_to_image.config import TextToImageConfig
 from trainers.text_to_image.data.pixel_cache import open_cache
 from trainers.text_to_image.data.items import load_data
 for size in (16, 8, 4):

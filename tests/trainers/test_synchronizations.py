@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from speedclaims.recorders.syncs.torch import counting_syncs
-from trainers import tabular_regressor, text_to_image
+from trainers.tabular_regressor import FAMILY as TABULAR
 from trainers.tabular_regressor import optimized as tabular_optimized
 from trainers.tabular_regressor import reference as tabular_reference
+from trainers.text_to_image import FAMILY as IMAGE
 from trainers.text_to_image import optimized as image_optimized
 from trainers.text_to_image import reference as image_reference
 from trainers.text_to_image.data import items as image_data
@@ -29,10 +30,8 @@ def make():
 
     def build(family, tier, *on, **arguments):
         if tier == "optimized":
-            arguments["switches"] = {switch.name: switch.name in on for switch in family.SWITCHES}
-        if family is text_to_image:
-            arguments["log"] = lambda _: None
-        trainer = family.build(tier, preset="tiny", device="cpu", **arguments)
+            arguments["switches"] = {switch.name: switch.name in on for switch in family.switches[tier]}
+        trainer = family.build(tier, preset="tiny", device="cpu", log=lambda _: None, **arguments)
         made.append(trainer)
         initial = trainer.state()
         trainer.train_steps(1)
@@ -72,7 +71,7 @@ TABULAR_VALIDATION = (tabular_reference.ReferenceTrainer._mean_loss, ".item()")
     ids=["reference", "restructured", "mixed precision"],
 )
 def test_the_tabular_regressor_asks_for_its_loss_once_a_step(make, num_steps, tier, on, line, scaler):
-    trainer = make(tabular_regressor, tier, *on)
+    trainer = make(TABULAR, tier, *on)
     with counting_syncs() as syncs:
         trainer.train_steps(num_steps)
     assert syncs.own == {place(*line): num_steps}
@@ -85,7 +84,7 @@ def test_the_tabular_regressor_asks_for_its_loss_once_a_step(make, num_steps, ti
     ids=["reference", "mixed precision"],
 )
 def test_an_epoch_of_the_tabular_regressor_asks_once_for_each_batch_it_validates_too(make, tier, on, line, scaler):
-    trainer = make(tabular_regressor, tier, *on)
+    trainer = make(TABULAR, tier, *on)
     num_batches, num_val_batches = trainer.num_batches, len(trainer.val_loader)
     assert num_batches > 1
     with counting_syncs() as syncs:
@@ -115,7 +114,7 @@ IMAGE_SUMS = (image_optimized.OptimizedTrainer._accumulated_update, "sum_d.item(
     ids=["reference", "restructured", "mixed precision", "accumulation", "document 003"],
 )
 def test_text_to_image_asks_for_two_losses_a_step(make, num_steps, tier, on, line, scaler):
-    trainer = make(text_to_image, tier, *on)
+    trainer = make(IMAGE, tier, *on)
     assert num_steps <= trainer.num_steps_left
     with counting_syncs() as syncs:
         trainer.train_steps(num_steps)
@@ -125,7 +124,7 @@ def test_text_to_image_asks_for_two_losses_a_step(make, num_steps, tier, on, lin
 
 
 def test_an_epoch_of_text_to_image_asks_for_nothing_more(make):
-    trainer = make(text_to_image, "reference")
+    trainer = make(IMAGE, "reference")
     num_batches = trainer.num_batches
     with counting_syncs() as syncs:
         trainer.train_epoch()
@@ -133,7 +132,7 @@ def test_an_epoch_of_text_to_image_asks_for_nothing_more(make):
 
 
 def test_early_stopping_adds_one_for_each_batch_it_validates(make):
-    trainer = make(text_to_image, "optimized", "early_stopping")
+    trainer = make(IMAGE, "optimized", "early_stopping")
     num_batches, num_val_batches = trainer.num_batches, sum(1 for _ in trainer.make_loader("val"))
     with counting_syncs() as syncs:
         trainer.train_epoch()
@@ -144,7 +143,7 @@ def test_early_stopping_adds_one_for_each_batch_it_validates(make):
 
 def test_one_more_line_that_waits_would_be_seen(make, monkeypatch):
     """The control of the tests above."""
-    trainer = make(tabular_regressor, "reference")
+    trainer = make(TABULAR, "reference")
     train_batch = trainer.train_batch
     monkeypatch.setattr(trainer, "train_batch", lambda *batch: float(torch.tensor(train_batch(*batch))))
     with counting_syncs() as syncs:

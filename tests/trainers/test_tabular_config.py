@@ -2,7 +2,10 @@ import attrs
 import pytest
 
 from trainers.contract import BadInput
-from trainers.tabular_regressor import PRESETS, SWITCHES, TIERS, RegressorConfig, build
+from trainers.tabular_regressor import FAMILY
+from trainers.tabular_regressor.config import SWITCHES, RegressorConfig
+
+build = FAMILY.build
 
 REFUSED = [
     ("num_rows", 9),
@@ -76,7 +79,7 @@ def test_the_default_preset_is_the_original_program():
 
 def test_presets_hold_known_keys_and_grow():
     sizes = [RegressorConfig.preset(name) for name in ("tiny", "smoke", "default")]
-    assert set(PRESETS) == {"tiny", "smoke", "default"}
+    assert set(FAMILY.presets) == {"tiny", "smoke", "default"}
     assert sorted(sizes, key=lambda config: config.num_rows * config.hidden_size) == sizes
 
 
@@ -102,6 +105,6 @@ def test_build_refuses_bad_arguments_by_name(arguments, named):
 
 
 def test_tiers_and_switches_are_those_of_document_004():
-    assert TIERS == ("reference", "optimized", "fastest")
+    assert FAMILY.tiers == ("reference", "optimized", "fastest")
     assert [switch.name for switch in SWITCHES] == ["mixed_precision", "loader_workers", "persistent_workers"]
     assert {switch.work for switch in SWITCHES} == {"same"}

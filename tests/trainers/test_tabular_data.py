@@ -9,8 +9,8 @@ import torch
 
 from trainers.contract import BadInput
 from trainers.pytorch.loading import EpochSampler, make_loader, stop_workers
-from trainers.tabular_regressor import RegressorConfig
 from trainers.tabular_regressor import data as files
+from trainers.tabular_regressor.config import RegressorConfig
 from trainers.tabular_regressor.data import Scaling, load_data, make_data, read_arrays
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")

@@ -12,7 +12,10 @@ import torch
 from tests.states import differences, leaves
 from trainers.common import checkpoint
 from trainers.contract import BadInput
-from trainers.tabular_regressor import SWITCHES, TIERS, build
+from trainers.tabular_regressor import FAMILY
+from trainers.tabular_regressor.config import SWITCHES
+
+build = FAMILY.build
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 
@@ -70,7 +73,7 @@ def test_another_seed_gives_other_losses(make):
     assert train(make("reference", seed=0), 1) != train(make("reference", seed=1), 1)
 
 
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("tier", FAMILY.tiers)
 def test_steps_are_in_train_mode_and_validation_is_not_in_every_epoch(make, tier):
     trainer, modes = make(tier), []
     trainer.model.register_forward_pre_hook(lambda model, _: modes.append(model.training))
@@ -365,7 +368,7 @@ def test_metrics_are_a_copy_of_plain_data(make):
 # --- trainers beside each other ---
 
 
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("tier", FAMILY.tiers)
 def test_training_leaves_the_processs_random_stream_alone(make, tier):
     trainer = make(tier)
     before = torch.get_rng_state()
@@ -374,7 +377,7 @@ def test_training_leaves_the_processs_random_stream_alone(make, tier):
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("tier", FAMILY.tiers)
 def test_trainers_that_take_turns_do_not_change_each_other(make, tier):
     alone = train(make(tier, seed=3), 2)
     one, other = make(tier, seed=3), make(tier, seed=4)

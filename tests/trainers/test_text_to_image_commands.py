@@ -20,7 +20,8 @@ import trainers
 from trainers.__main__ import main
 from trainers.common import checkpoint
 from trainers.contract import BadInput
-from trainers.text_to_image import TextToImageConfig, commands, training
+from trainers.text_to_image import commands, training
+from trainers.text_to_image.config import TextToImageConfig
 from trainers.text_to_image.reference import ReferenceTrainer
 from trainers.text_to_image.samples import Row, draw_grid
 from trainers.text_to_image.training import read_training

@@ -16,7 +16,7 @@ from PIL import Image
 from trainers.common import checkpoint
 from trainers.contract import BadInput
 from trainers.pytorch.loading import stop_workers
-from trainers.text_to_image import TextToImageConfig
+from trainers.text_to_image.config import TextToImageConfig
 from trainers.text_to_image.data.images import decode_image
 from trainers.text_to_image.data.items import Batch, Item, join_items, load_data, split_images
 from trainers.text_to_image.data.synthetic import offline_data

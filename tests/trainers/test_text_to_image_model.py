@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainers.text_to_image import TextToImageConfig
+from trainers.text_to_image.config import TextToImageConfig
 from trainers.text_to_image.model import (
     Discriminator,
     Generator,

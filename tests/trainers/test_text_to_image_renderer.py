@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from trainers.contract import BadInput
-from trainers.text_to_image import TextToImageConfig
+from trainers.text_to_image.config import TextToImageConfig
 from trainers.text_to_image.data import synthetic as renderer
 from trainers.text_to_image.data.items import load_data
 from trainers.text_to_image.data.synthetic import Scene, draw_scene, make_data, offline_data

@@ -16,13 +16,16 @@ import torch
 from tests.states import differences, leaves
 from trainers.common import checkpoint
 from trainers.contract import BadInput, Trainer
-from trainers.text_to_image import SWITCHES, TIERS, build, reference
+from trainers.text_to_image import FAMILY, reference
+from trainers.text_to_image.config import SWITCHES
 from trainers.text_to_image.model import (
     discriminator_loss,
     entropy_of_logits,
     entropy_of_probabilities,
     generator_loss,
 )
+
+build = FAMILY.build
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 
@@ -504,7 +507,7 @@ def test_an_infinite_gradient_is_counted_as_a_skipped_step(make, name):
 
 
 def test_without_mixed_precision_no_step_is_skipped(make):
-    for tier in TIERS:
+    for tier in FAMILY.tiers:
         trainer = make(tier)
         trainer.train_steps(3)
         assert trainer.metrics["num_skipped_steps"] == 0
@@ -536,7 +539,7 @@ def test_a_state_without_a_loss_scale_starts_with_a_fresh_one(make):
 # --- the contract ---
 
 
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("tier", FAMILY.tiers)
 def test_it_is_a_trainer_of_one_phase(make, tier):
     trainer = make(tier)
     assert isinstance(trainer, Trainer)
@@ -553,7 +556,7 @@ def test_it_is_a_trainer_of_one_phase(make, tier):
     assert (trainer.metrics["num_steps"], trainer.metrics["step"]) == (0, 1)
 
 
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("tier", FAMILY.tiers)
 def test_metrics_are_a_copy_of_plain_data(make, tier):
     trainer = make(tier)
     trainer.train_steps(3)
@@ -577,7 +580,7 @@ def test_an_epochs_losses_are_means_over_its_items(make):
         assert trainer.metrics[f"{name}_loss"] == pytest.approx(total / 42, rel=1e-12)
 
 
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("tier", FAMILY.tiers)
 def test_steps_go_on_into_the_next_epochs_order(make, tier):
     steps, epochs = make(tier), make(tier)
     seen, other_seen = items_seen(steps), items_seen(epochs)
@@ -592,7 +595,7 @@ def test_steps_go_on_into_the_next_epochs_order(make, tier):
     assert differences(steps.state(), epochs.state()) == []
 
 
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("tier", FAMILY.tiers)
 def test_a_last_batch_of_one_item_is_left_out_and_another_item_every_epoch(make, tier):
     """BatchNorm has no variance of one value."""
     trainer = make(tier, batch_size=41)
@@ -635,7 +638,7 @@ def test_a_state_further_in_its_epoch_than_this_one_is_long_goes_on_with_the_nex
     assert (target.metrics["epoch"], target.metrics["step"]) == (1, 1)
 
 
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("tier", FAMILY.tiers)
 def test_evaluating_changes_nothing(make, tier):
     trainer, calm = make(tier), make(tier)
     for each in (trainer, calm):
@@ -779,7 +782,7 @@ def test_the_same_state_gives_the_same_round_again(make, kind):
     assert rounds[0] == rounds[1] == rounds[2]
 
 
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("tier", FAMILY.tiers)
 def test_a_state_of_something_else_is_refused_and_changes_nothing(make, tier):
     trainer = make(tier)
     before = trainer.state()

@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from trainers.contract import BadInput
-from trainers.tabular_regressor import RegressorConfig
+from trainers.tabular_regressor.config import RegressorConfig
 from trainers.tabular_regressor.document_004.training_config import (
     TrainingConfig,
     load_training_config,

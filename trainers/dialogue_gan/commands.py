@@ -6,17 +6,21 @@ import logging
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainers.common import checkpoint
 from trainers.common.interruption import StopSignals
 from trainers.common.options import TrainOptions
 from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput
+from trainers.dialogue_gan import FAMILY
 from trainers.dialogue_gan import data as files
 from trainers.dialogue_gan.config import PHASES, DialogueConfig
 from trainers.dialogue_gan.data import DialogueData, Sequences, Tokenizer
 from trainers.tensorflow.runtime import require_tensorflow
+
+if TYPE_CHECKING:
+    from trainers.dialogue_gan.reference import ReferenceTrainer
 
 __all__ = ["make_data", "sample", "train"]
 
@@ -48,25 +52,26 @@ def train(options: TrainOptions) -> None:
     require_tensorflow()
     # Imported only now, so that a TensorFlow that is missing is one line, and one that is there starts quietly.
     from trainers.dialogue_gan import training  # noqa: PLC0415
-    from trainers.dialogue_gan.assembly import assemble  # noqa: PLC0415
 
     resumed = None if options.resume is None else training.read_training(options.resume)
     config = _chosen_config(options, resumed)
     tier = options.tier_over(resumed)
-    folder = options.out or (options.resume.parent if options.resume else Path("runs") / training.FAMILY)
+    folder = options.out or (options.resume.parent if options.resume else Path("runs") / FAMILY.name)
     if options.resume is None or options.resume.parent.resolve() != folder.resolve():
         _refuse_used_folder([training.checkpoint_path(folder, kind) for kind in training.KINDS])
     data = files.find_data(config, options.data)
     switches = options.switches_over(resumed, tier)
     seed = options.seed or 0
-    trainer = assemble(tier, config, data=data, device=options.device, seed=seed, switches=switches, log=_say)
+    trainer: ReferenceTrainer = FAMILY.assemble(
+        tier, config, data=data, device=options.device, seed=seed, switches=switches, log=_say
+    )
     with contextlib.closing(trainer):
         history: dict[str, list[dict[str, float]]] = {phase: [] for phase in PHASES}
         if resumed is not None and options.resume is not None:
             history = training.resume(trainer, options.resume, resumed, options.seed)
         checkpoint.make_folder(folder)
         labels = {
-            "family": training.FAMILY,
+            "family": FAMILY.name,
             "tier": tier,
             "switches": dict(getattr(trainer, "switches", {})),
             "config": config.to_dict(),
@@ -92,14 +97,13 @@ def sample(chosen: argparse.Namespace) -> None:
     """
     require_tensorflow()
     from trainers.dialogue_gan import training  # noqa: PLC0415 - as in train
-    from trainers.dialogue_gan.assembly import assemble  # noqa: PLC0415 - as in train
 
     content = training.read_training(chosen.checkpoint)
     character = _find("character", chosen.character, content["characters"])
     scene = _find("scene", chosen.scene, content["scenes"])
     config = DialogueConfig.from_dict(content["config"])
     data = _names_only(content, config)
-    trainer = assemble("reference", config, data=data, device=None, seed=0, switches=None, log=_say)
+    trainer: ReferenceTrainer = FAMILY.assemble("reference", config, data=data, log=_say)
     with contextlib.closing(trainer):
         trainer.load_state(content["state"])
         made_up = trainer.sample(

@@ -11,12 +11,8 @@ from trainers.contract import BadInput
 from trainers.switches import Switch
 
 __all__ = [
-    "FASTEST_SWITCHES", "PHASES", "PRESETS", "SWITCHES", "TIERS", "TWIN_OPTIMIZED_SWITCHES", "TWIN_SWITCHES",
-    "TWIN_TIERS", "DialogueConfig",
+    "FASTEST_SWITCHES", "PHASES", "PRESETS", "SWITCHES", "TWIN_OPTIMIZED_SWITCHES", "TWIN_SWITCHES", "DialogueConfig",
 ]  # fmt: skip
-
-TIERS = ("reference", "optimized", "fastest")
-"""The tiers that exist, slowest first."""
 
 PHASES = ("generator_pretraining", "discriminator_pretraining", "adversarial")
 """The phases of a training, in their order."""
@@ -107,9 +103,6 @@ FASTEST_SWITCHES = (
     ),
 )
 """What the fastest tier adds to the reference: the same work and mathematics."""
-
-TWIN_TIERS = ("reference", "optimized", "fastest")
-"""The tiers of the twin in PyTorch, slowest first."""
 
 TWIN_OPTIMIZED_SWITCHES = (
     _DEFERRED_METRICS,

@@ -10,13 +10,13 @@ from trainers.common import checkpoint
 from trainers.common.interruption import StopSignals
 from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput, Interrupted
+from trainers.dialogue_gan import FAMILY
 from trainers.dialogue_gan.config import PHASES
 from trainers.dialogue_gan.optimized import OptimizedTrainer
 from trainers.dialogue_gan.reference import ReferenceTrainer
 
-__all__ = ["FAMILY", "KINDS", "TrainingRun", "checkpoint_path", "num_epochs", "read_training", "resume"]
+__all__ = ["KINDS", "TrainingRun", "checkpoint_path", "num_epochs", "read_training", "resume"]
 
-FAMILY = "dialogue_gan"
 KINDS = ("last", "interrupted", "error")
 """What a checkpoint may be: that of the last whole epoch, that of a stop, that of a failure."""
 
@@ -119,8 +119,8 @@ def read_training(path: Path) -> dict[str, Any]:
 
     """
     content = checkpoint.load(path)
-    if not isinstance(content, dict) or content.get("family") != FAMILY or _CONTENT_KEYS - content.keys():
-        raise BadInput(f"is no checkpoint of {FAMILY}", str(path), "give a file that train wrote for this family")
+    if not isinstance(content, dict) or content.get("family") != FAMILY.name or _CONTENT_KEYS - content.keys():
+        raise BadInput(f"is no checkpoint of {FAMILY.name}", str(path), "give a file that train wrote for this family")
     return content
 
 

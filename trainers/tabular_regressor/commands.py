@@ -21,8 +21,8 @@ from trainers.common.options import TrainOptions
 from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput
 from trainers.pytorch.devices import best_device
+from trainers.tabular_regressor import FAMILY
 from trainers.tabular_regressor import data as files
-from trainers.tabular_regressor.assembly import assemble, find_data
 from trainers.tabular_regressor.config import RegressorConfig
 from trainers.tabular_regressor.data import RegressionData, Rows, Scaling
 from trainers.tabular_regressor.document_004.logs import TrainingMetrics, close_logging, setup_logging
@@ -30,7 +30,7 @@ from trainers.tabular_regressor.document_004.model_names import ModelFiles
 from trainers.tabular_regressor.document_004.plots import plot_losses, plot_predictions
 from trainers.tabular_regressor.document_004.training_config import load_training_config
 from trainers.tabular_regressor.reference import ReferenceTrainer
-from trainers.tabular_regressor.training import FAMILY, TrainingRun, read_training, resume
+from trainers.tabular_regressor.training import TrainingRun, read_training, resume
 
 __all__ = ["make_data", "predict", "train"]
 
@@ -68,9 +68,11 @@ def train(options: TrainOptions) -> None:
     config = _chosen_config(options, resumed)
     tier = options.tier_over(resumed)
     model_files = _chosen_files(options)
-    data = find_data(config, options.data)
+    data = files.find_data(config, options.data)
     switches = options.switches_over(resumed, tier)
-    trainer = assemble(tier, config, data=data, device=options.device, seed=options.seed or 0, switches=switches)
+    trainer: ReferenceTrainer = FAMILY.assemble(
+        tier, config, data=data, device=options.device, seed=options.seed or 0, switches=switches
+    )
     with contextlib.closing(trainer):
         metrics = TrainingMetrics()
         if resumed is not None and options.resume is not None:
@@ -88,7 +90,7 @@ def _run(
     trainer: ReferenceTrainer, model_files: ModelFiles, metrics: TrainingMetrics, tier: str, data: RegressionData
 ) -> float:
     labels = {
-        "family": FAMILY,
+        "family": FAMILY.name,
         "tier": tier,
         "switches": dict(getattr(trainer, "switches", {})),
         "config": trainer.config.to_dict(),
@@ -163,7 +165,7 @@ def _chosen_files(options: TrainOptions) -> ModelFiles:
     resumed = None if options.resume is None else ModelFiles.of(options.resume)
     name = ModelFiles().model_name if resumed is None else Path(resumed.model_name).name
     beside = None if options.resume is None else options.resume.parent
-    model_files = ModelFiles(str((options.out or beside or Path("runs") / FAMILY) / name))
+    model_files = ModelFiles(str((options.out or beside or Path("runs") / FAMILY.name) / name))
     if beside is not None and beside.resolve() == model_files.folder.resolve():
         return model_files
     mend = "choose another folder with --out, or continue with --resume"

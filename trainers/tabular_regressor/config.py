@@ -10,10 +10,7 @@ from trainers.common.configuration import Configuration, setting
 from trainers.contract import BadInput
 from trainers.switches import Switch
 
-__all__ = ["FASTEST_SWITCHES", "PRESETS", "SWITCHES", "TIERS", "RegressorConfig"]
-
-TIERS = ("reference", "optimized", "fastest")
-"""The tiers that exist, slowest first."""
+__all__ = ["FASTEST_SWITCHES", "PRESETS", "SWITCHES", "RegressorConfig"]
 
 SWITCHES = (
     Switch(

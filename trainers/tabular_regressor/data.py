@@ -31,6 +31,7 @@ __all__ = [
     "Splits",
     "batches_of_epoch",
     "data_fingerprint",
+    "find_data",
     "load_data",
     "make_data",
     "offline_data_path",
@@ -370,6 +371,16 @@ def make_data(path: Path, config: RegressorConfig, *, transposed: bool = False) 
     features_NF, targets_NK = make_arrays(config)
     turn = np.transpose if transposed else np.asarray
     write_arrays(path, {"X": turn(features_NF), "Y": turn(targets_NK)})
+
+
+def find_data(config: RegressorConfig, data: str | Path | None) -> RegressionData:
+    """Load the given file, or the offline data of the configuration.
+
+    Raises:
+        BadInput: see `load_data` and `offline_data_path`.
+
+    """
+    return load_data(offline_data_path(config) if data is None else Path(data), config)
 
 
 def offline_data_path(config: RegressorConfig) -> Path:

@@ -15,6 +15,7 @@ from trainers.common import checkpoint
 from trainers.common.interruption import StopSignals
 from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput, Interrupted
+from trainers.tabular_regressor import FAMILY
 from trainers.tabular_regressor.document_004.logs import TrainingMetrics, event
 from trainers.tabular_regressor.document_004.model_files import load_training, save_training
 from trainers.tabular_regressor.document_004.model_names import ModelFiles
@@ -22,9 +23,8 @@ from trainers.tabular_regressor.document_004.training_config import TrainingConf
 from trainers.tabular_regressor.optimized import NotEnoughMemory
 from trainers.tabular_regressor.reference import ReferenceTrainer
 
-__all__ = ["FAMILY", "TrainingRun", "read_training", "resume"]
+__all__ = ["TrainingRun", "read_training", "resume"]
 
-FAMILY = "tabular_regressor"
 _CONTENT_KEYS = frozenset({"family", "tier", "config", "data_sha256", "scaling", "state", "history"})
 _STEPS_BETWEEN_LOOKS = 8
 """Steps after which a training looks whether it was asked to stop, and notes its metrics."""
@@ -170,8 +170,8 @@ def read_training(path: Path) -> dict[str, Any]:
 
     """
     content = load_training(path)
-    if not isinstance(content, dict) or content.get("family") != FAMILY or _CONTENT_KEYS - content.keys():
-        raise BadInput(f"is no checkpoint of {FAMILY}", str(path), "give a file that train wrote for this family")
+    if not isinstance(content, dict) or content.get("family") != FAMILY.name or _CONTENT_KEYS - content.keys():
+        raise BadInput(f"is no checkpoint of {FAMILY.name}", str(path), "give a file that train wrote for this family")
     return content
 
 

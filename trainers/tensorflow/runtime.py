@@ -1,12 +1,12 @@
 """TensorFlow as the trainers take it: imported when it is used, quietly, on the device that was asked for."""
 
 import contextlib
-import importlib.util
 import os
 import re
 import sys
 from collections.abc import Iterator
 
+from trainers.common.frameworks import require
 from trainers.contract import BadInput
 
 __all__ = ["find_device", "require_tensorflow"]
@@ -21,8 +21,7 @@ def require_tensorflow() -> None:
     """
     if "tensorflow" in sys.modules:
         return
-    if importlib.util.find_spec("tensorflow") is None:
-        raise BadInput("tensorflow is not installed", "environment", "pip install tensorflow-cpu")
+    require("tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _quiet_stderr():
         import tensorflow  # noqa: F401, ICN001, PLC0415 - from here on every module of the family finds it imported

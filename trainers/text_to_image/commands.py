@@ -16,13 +16,15 @@ from trainers.common.options import TrainOptions
 from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput
 from trainers.pytorch.randomness import derived_seed
-from trainers.text_to_image.assembly import assemble, find_data
+from trainers.text_to_image import FAMILY
 from trainers.text_to_image.config import TextToImageConfig
 from trainers.text_to_image.data import synthetic as renderer
+from trainers.text_to_image.data.items import find_data
 from trainers.text_to_image.data.text_encoder import TextEncoder
 from trainers.text_to_image.model import Generator, draw_samples
+from trainers.text_to_image.reference import ReferenceTrainer
 from trainers.text_to_image.samples import Row, draw_grid
-from trainers.text_to_image.training import FAMILY, TrainingFiles, TrainingLog, TrainingRun, read_training, resume
+from trainers.text_to_image.training import TrainingFiles, TrainingLog, TrainingRun, read_training, resume
 
 __all__ = ["make_data", "sample", "train"]
 
@@ -55,7 +57,7 @@ def train(options: TrainOptions) -> None:
     data = find_data(config, options.data)
     switches = options.switches_over(resumed, tier)
     log = TrainingLog(files.log)
-    trainer = assemble(
+    trainer: ReferenceTrainer = FAMILY.assemble(
         tier, config, data=data, device=options.device, seed=options.seed or 0, switches=switches, log=log
     )
     with contextlib.closing(trainer):
@@ -64,7 +66,7 @@ def train(options: TrainOptions) -> None:
             resume(trainer, options.resume, resumed, options.seed)
             history, unfinished_seconds = resumed["history"], resumed["unfinished_seconds"]
         labels = {
-            "family": FAMILY,
+            "family": FAMILY.name,
             "tier": tier,
             "switches": dict(getattr(trainer, "switches", {})),
             "config": config.to_dict(),
@@ -132,7 +134,7 @@ def _chosen_config(options: TrainOptions, resumed: Mapping[str, Any] | None) -> 
 def _chosen_files(options: TrainOptions, resumed: Mapping[str, Any] | None) -> TrainingFiles:
     """Name the training's files; a folder that holds those of another training is refused."""
     beside = None if options.resume is None else options.resume.parent
-    files = TrainingFiles(options.out or beside or Path("runs") / FAMILY)
+    files = TrainingFiles(options.out or beside or Path("runs") / FAMILY.name)
     is_beside = beside is not None and beside.resolve() == files.folder.resolve()
     for path in files.checkpoints():
         if not is_beside:

@@ -9,10 +9,7 @@ import attrs
 from trainers.common.configuration import Configuration, setting
 from trainers.switches import Switch
 
-__all__ = ["FASTEST_SWITCHES", "PRESETS", "SWITCHES", "TIERS", "TextToImageConfig"]
-
-TIERS = ("reference", "optimized", "fastest")
-"""The tiers that exist, slowest first."""
+__all__ = ["FASTEST_SWITCHES", "PRESETS", "SWITCHES", "TextToImageConfig"]
 
 SWITCHES = (
     Switch("fewer_epochs", "trains 100 epochs instead of 250", work="less"),

@@ -22,14 +22,14 @@ from trainers.common import checkpoint
 from trainers.common.interruption import StopSignals, ignoring_signals, interrupting_immediately
 from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput, Interrupted
+from trainers.text_to_image import FAMILY
 from trainers.text_to_image.data.items import CaptionData
 from trainers.text_to_image.model import draw_samples
 from trainers.text_to_image.reference import ReferenceTrainer
 from trainers.text_to_image.samples import Row, draw_grid
 
-__all__ = ["FAMILY", "TrainingFiles", "TrainingLog", "TrainingRun", "read_training", "resume"]
+__all__ = ["TrainingFiles", "TrainingLog", "TrainingRun", "read_training", "resume"]
 
-FAMILY = "text_to_image"
 logger = logging.getLogger(__name__)
 
 _LABEL_KEYS = frozenset({"family", "tier", "switches", "config", "data_sha256", "text_encoder"})
@@ -300,8 +300,8 @@ def read_training(path: Path) -> dict[str, Any]:
 
     """
     content = checkpoint.load(path)
-    if not isinstance(content, dict) or content.get("family") != FAMILY or _CONTENT_KEYS - content.keys():
-        raise BadInput(f"is no checkpoint of {FAMILY}", str(path), "give a file that train wrote for this family")
+    if not isinstance(content, dict) or content.get("family") != FAMILY.name or _CONTENT_KEYS - content.keys():
+        raise BadInput(f"is no checkpoint of {FAMILY.name}", str(path), "give a file that train wrote for this family")
     return content
 
 

@@ -47,7 +47,7 @@ def build(  # noqa: PLR0913 - a family's build, and one setting of the peer's
     seed: int = 0,
     **overrides: Any,
 ) -> "KerasFit":
-    """Build the peer as `trainers.dialogue_gan.build` builds a tier: the same weights, batches and seeds.
+    """Build the peer as `Family.build` builds a tier: the same weights, batches and seeds.
 
     Args:
         tier: of the side that asks; there is one peer.

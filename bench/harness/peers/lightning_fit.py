@@ -23,12 +23,12 @@ from torch.utils.data import DataLoader, Sampler
 
 from trainers.pytorch.devices import find_device
 from trainers.pytorch.loading import EpochSampler, make_loader, stop_workers
-from trainers.tabular_regressor import assembly as regressor_assembly
+from trainers.tabular_regressor import FAMILY as REGRESSOR
 from trainers.tabular_regressor.config import RegressorConfig
 from trainers.tabular_regressor.data import Batch as Rows
 from trainers.tabular_regressor.model import regression_loss
 from trainers.tabular_regressor.reference import ReferenceTrainer as RegressorReference
-from trainers.text_to_image import assembly as image_assembly
+from trainers.text_to_image import FAMILY as IMAGE
 from trainers.text_to_image.config import TextToImageConfig
 from trainers.text_to_image.data.items import Batch as Images
 from trainers.text_to_image.model import discriminator_loss, entropy_of_probabilities, generator_loss
@@ -50,7 +50,7 @@ def build_regressor(
     seed: int = 0,
     **overrides: Any,
 ) -> "LightningRegressor":
-    """Build the peer as `trainers.tabular_regressor.build` builds a tier: the same weights, batches and masks.
+    """Build the peer as `Family.build` builds a tier: the same weights, batches and masks.
 
     Args:
         tier: of the side that asks; there is one peer.
@@ -62,7 +62,7 @@ def build_regressor(
     """
     del tier, switches
     config = RegressorConfig.preset(preset).replace(**overrides)
-    data = regressor_assembly.find_data(config, None)
+    data = REGRESSOR.find_data(config, None)
     return LightningRegressor(config, data, device=find_device(device), seed=seed)
 
 
@@ -77,7 +77,7 @@ def build_gan(  # noqa: PLR0913 - a family's build, and one setting of the peer'
     seed: int = 0,
     **overrides: Any,
 ) -> "LightningGan":
-    """Build the peer as `trainers.text_to_image.build` builds a tier: the same weights, batches and noise.
+    """Build the peer as `Family.build` builds a tier: the same weights, batches and noise.
 
     Args:
         tier: of the side that asks; there is one peer.
@@ -91,7 +91,7 @@ def build_gan(  # noqa: PLR0913 - a family's build, and one setting of the peer'
     """
     del tier, switches
     config = TextToImageConfig.preset(preset).replace(**overrides)
-    data = image_assembly.find_data(config, None)
+    data = IMAGE.find_data(config, None)
     return LightningGan(
         config, data, device=find_device(device), seed=seed, log=log, num_workers=config.num_workers * has_workers
     )

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from trainers.common import checkpoint
 from trainers.common.interruption import StopSignals
 from trainers.pytorch.devices import find_device
+from trainers.tabular_regressor import FAMILY
 from trainers.tabular_regressor.config import RegressorConfig
 from trainers.tabular_regressor.document_004.loaders import GivenLoaders, SplitLoader, plain_number, split_loaders
 from trainers.tabular_regressor.document_004.logs import TrainingMetrics, close_logging, event, setup_logging
@@ -38,7 +39,7 @@ from trainers.tabular_regressor.document_004.training_config import (
 )
 from trainers.tabular_regressor.model import TabularRegressor, extract_final_predictions
 from trainers.tabular_regressor.optimized import OptimizedTrainer
-from trainers.tabular_regressor.training import FAMILY, TrainingRun, read_training, resume
+from trainers.tabular_regressor.training import TrainingRun, read_training, resume
 
 __all__ = [
     "TrainingConfig",
@@ -194,7 +195,7 @@ def train_model(  # noqa: PLR0913, PLR0917 - the document's signature
 
 def _labels(trainer: OptimizedTrainer) -> dict[str, Any]:
     return {
-        "family": FAMILY,
+        "family": FAMILY.name,
         "tier": "optimized",
         "switches": trainer.switches,
         "config": trainer.config.to_dict(),

@@ -31,6 +31,7 @@ from trainers.text_to_image.data.coco import (
     read_captions,
 )
 from trainers.text_to_image.data.images import IMAGE_ERRORS, decode_image, reason_of
+from trainers.text_to_image.data.synthetic import offline_data
 from trainers.text_to_image.data.text_encoder import TextEncoder, read_vectors, words_of
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Item",
     "PairItems",
     "TrainSampler",
+    "find_data",
     "join_items",
     "load_data",
     "split_images",
@@ -282,6 +284,16 @@ def split_images(num_images: int, config: TextToImageConfig) -> tuple[Rows, Rows
     num_val = max(1, int(num_images * config.val_split))  # val_split is below 1, so some are left to train on
     order = torch.randperm(num_images, generator=torch.Generator().manual_seed(config.split_seed)).numpy()
     return order[num_val:], order[:num_val]
+
+
+def find_data(config: TextToImageConfig, data: str | Path | None) -> CaptionData:
+    """Load the given captions with their images, or the offline data of the configuration.
+
+    Raises:
+        BadInput: see `load_data` and `offline_data`.
+
+    """
+    return load_data(offline_data(config) if data is None else Path(data), config)
 
 
 def load_data(path: Path, config: TextToImageConfig) -> CaptionData:
