@@ -491,6 +491,7 @@ def test_a_family_is_imported_without_collecting_garbage_and_the_collector_is_pu
         if error:
             raise error
 
+    family = trainers.family(FAMILY)
     monkeypatch.delitem(sys.modules, f"trainers.{FAMILY}.commands")
     monkeypatch.setattr(program.importlib, "import_module", import_module)
     before = gc.isenabled()
@@ -498,9 +499,32 @@ def test_a_family_is_imported_without_collecting_garbage_and_the_collector_is_pu
     try:
         (gc.enable if collects else gc.disable)()
         with pytest.raises(ImportError) if error else contextlib.nullcontext():
-            program._commands(FAMILY)
+            program._commands(family)
         assert gc.isenabled() is collects
     finally:
         (gc.enable if before else gc.disable)()
     assert seen == [(f"trainers.{FAMILY}.commands", False)]
     assert gc.get_freeze_count() > 0
+
+
+WITHOUT_TORCH = """
+import sys
+
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, *rest):
+        return None if name.partition(".")[0] == "torch" else self.finder.find_spec(name, *rest)
+
+sys.meta_path[:] = map(Hiding, sys.meta_path)
+from trainers.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_torch_that_is_missing_is_one_line(tmp_path):
+    command = [sys.executable, "-c", WITHOUT_TORCH, FAMILY, "train", "--out", str(tmp_path / "o")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 2
+    assert done.stderr == "error: environment: torch is not installed; pip install torch\n"

@@ -1,7 +1,9 @@
 """The dialogue GAN's configuration and switches."""
 
+import importlib.util
 import json
 import math
+import sys
 
 import pytest
 
@@ -119,11 +121,7 @@ def test_what_build_cannot_use_is_refused_before_tensorflow_is_needed(monkeypatc
 
 
 def test_a_tensorflow_that_is_missing_is_one_line(monkeypatch):
-    import sys
-
-    from trainers.tensorflow import runtime as tensorflow_runtime
-
     monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
-    monkeypatch.setattr(tensorflow_runtime.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(BadInput, match=r"tensorflow is not installed; pip install tensorflow-cpu"):
         build("reference", preset="tiny")
