@@ -10,6 +10,7 @@ from importlib import metadata
 
 import pytest
 
+from bench.gpu import __main__ as gpu_command
 from bench.gpu import pack, probe
 
 torch = pytest.importorskip("torch")
@@ -340,6 +341,16 @@ def test_a_later_look_is_appended(pretended, tmp_path):
     for _ in range(2):
         probe.probe(tmp_path, "tiny", lambda _: None)
     assert len(rows(tmp_path)) == 4
+
+
+def test_a_family_of_another_framework_is_refused_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu_command, "CARRIED", tmp_path / "none")
+    monkeypatch.setattr(gpu_command, "_check", lambda: None)
+    assert gpu_command.main(["--family", "dialogue_gan", "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said == "error: --family dialogue_gan: it trains with tensorflow: see tox -e bench-tf-gpu\n"
+    assert not (tmp_path / "out").exists()
+    assert gpu_command._families([]) == ["dialogue_twin", "tabular_regressor", "text_to_image"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -5,12 +5,14 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from trainers.common.configuration import Configuration
 from trainers.common.frameworks import require
 from trainers.contract import BadInput, Trainer
 from trainers.switches import Switch, resolve
+
+if TYPE_CHECKING:
+    from trainers.common.configuration import Configuration  # a name in `trainers` must not cost the packages it needs
 
 __all__ = ["Family"]
 
@@ -49,7 +51,7 @@ class Family:
     title: str
     package: str
     framework: str
-    config: type[Configuration]
+    config: "type[Configuration]"
     switches: Mapping[str, tuple[Switch, ...]]
     phases: tuple[str, ...] = ("train",)
     actions: tuple[str, ...] = ()
@@ -115,7 +117,7 @@ class Family:
     def assemble(  # noqa: PLR0913 - the arguments of `build`
         self,
         tier: str,
-        config: Configuration,
+        config: "Configuration",
         *,
         data: Any = None,
         device: str | None = None,
@@ -154,7 +156,7 @@ class Family:
         require(self.framework)
         return importlib.import_module(_DEVICES[self.framework]).find_device(name)
 
-    def find_data(self, config: Configuration, path: str | Path | None) -> Any:
+    def find_data(self, config: "Configuration", path: str | Path | None) -> Any:
         """Load the data at a path, or the offline data of a configuration for None.
 
         Raises:

@@ -31,7 +31,6 @@ NEEDED = {
 }
 """Packages that the command cannot do without, by the module that it imports."""
 
-FAMILIES = tuple(name for name in trainers.families() if trainers.family(name).framework == "torch")
 CARRIED = ROOT / ".gpu"
 KEPT = ROOT / "reports" / "recorded"
 _MINUTES, _LEAST_MINUTES, _MOST_MINUTES = 9.0, 1.0, 600.0
@@ -63,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--minutes", type=_minutes, default=_MINUTES, help="minutes it may take, from 1 on (default: %(default)g)")
     add("--out", type=Path, metavar="DIR", help="new folder for what it leaves (default: runs/gpu-DATE-TIME)")
-    add("--family", action="append", choices=FAMILIES, default=[], help="measure this family only; repeatable")
+    known = trainers.families()
+    add("--family", action="append", choices=known, default=[], help="measure this family only; repeatable")
     add("--preset", choices=("tiny", "smoke", "default"), default="default", help="sizes (default: %(default)s)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--probe", action="store_true", help="run every CUDA path once and say what fails")
@@ -90,6 +90,19 @@ def _check() -> None:
         raise UnusableError(
             f"PyTorch {torch.__version__} finds no CUDA device here: run this on a machine with an NVIDIA GPU"
         )
+
+
+def _families(asked: Sequence[str]) -> Sequence[str]:
+    """Return the families to measure: those asked for, or all that train with PyTorch.
+
+    Raises:
+        UnusableError: one of them trains with another framework.
+    """
+    frameworks = {name: trainers.family(name).framework for name in trainers.families()}
+    for name in asked:
+        if frameworks[name] != "torch":
+            raise UnusableError(f"--family {name}: it trains with {frameworks[name]}: see tox -e bench-tf-gpu")
+    return asked or [name for name, framework in frameworks.items() if framework == "torch"]
 
 
 def _folder(out: Path | None) -> Path:
@@ -131,13 +144,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         carried = pack.unpack(CARRIED)
         _check()
+        families = _families(chosen.family)
         out = _folder(chosen.out)
     except (UnusableError, pack.PackError, RecordError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the one line that bad input gets
         return 2
     print(f"to {out}", flush=True)  # noqa: T201 - a command
     paths = [] if carried is None else [carried]
-    run = Run(out, 60 * chosen.minutes, chosen.preset, chosen.family or FAMILIES, paths)
+    run = Run(out, 60 * chosen.minutes, chosen.preset, families, paths)
     if chosen.probe:
         return probe_safely(out, chosen.preset, run.environment)
     return run.measure()

@@ -8,6 +8,7 @@ from trainers.contract import BadInput
 __all__ = ["require"]
 
 _WHEELS = {"tensorflow": "tensorflow-cpu"}
+"""The package to install, where its name is not that of the module."""
 
 
 def require(framework: str) -> None:
@@ -21,5 +22,5 @@ def require(framework: str) -> None:
 
     """
     if framework not in sys.modules and importlib.util.find_spec(framework) is None:
-        mend = f"pip install {_WHEELS.get(framework, framework)}"
-        raise BadInput(f"{framework} is not installed", "environment", mend)
+        wheel = _WHEELS.get(framework, framework)
+        raise BadInput(f"{framework} is not installed", "environment", f"pip install {wheel}")
