@@ -104,7 +104,6 @@ def _kind_of_pairs(name: str, preset: str) -> Callable[..., Bench]:
 def _pairs(of: Family) -> Callable[..., Any]:
     """Make the fixture of a family, which has the family's name."""
 
-    @pytest.fixture(name=of.name)
     def bench(request: pytest.FixtureRequest, pair: object, preset: str, log: Log) -> Iterator[Bench]:
         device = request.getfixturevalue(_device_fixture(of.name))
         pytest.importorskip(of.framework, reason=f"{of.framework} is not installed")
@@ -113,7 +112,7 @@ def _pairs(of: Family) -> Callable[..., Any]:
         found.close()
 
     bench.__doc__ = f"Pairs of trainers, in the phase {of.phases[-1]}: {of.title}."
-    return bench
+    return pytest.fixture(name=of.name)(bench)
 
 
 globals().update({name: _pairs(family(name)) for name in families()})

@@ -76,6 +76,18 @@ def test_arguments_that_cannot_be_used_are_refused_before_the_framework_is_neede
             found.build(tier, **{"preset": "tiny", **arguments})
 
 
+@every_family
+def test_values_of_the_caller_replace_those_of_the_preset(name, monkeypatch):
+    configs = []
+    monkeypatch.setattr(Family, "assemble", lambda *arguments, **_: configs.append(arguments[-1]))
+    of = family(name)
+    of.build("reference", preset="tiny")
+    of.build("reference", preset="tiny", batch_size=3)
+    plain, changed = configs
+    assert plain == of.config.preset("tiny").replace(**of.overrides)
+    assert changed == plain.replace(batch_size=3) != plain
+
+
 @every_tier
 def test_every_tier_offers_what_the_contract_asks_for(build, name, tier):
     trainer = build(name, tier)
