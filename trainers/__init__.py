@@ -8,7 +8,7 @@ need no other.
 import importlib
 
 from trainers.contract import BadInput
-from trainers.family import Family
+from trainers.family import Family  # before the function of the module's name, which replaces it in this package
 
 __all__ = ["BadInput", "Family", "families", "family"]
 

@@ -22,7 +22,7 @@ _DEVICES = {"torch": "trainers.pytorch.devices", "tensorflow": "trainers.tensorf
 
 @dataclass(frozen=True)
 class Family:
-    """One family of trainers. No framework is imported before the first trainer is built.
+    """Describe one family of trainers and build them. No framework is imported before the first trainer is built.
 
     The family's package holds the modules that this object imports when it needs them:
 
@@ -62,12 +62,12 @@ class Family:
 
     @property
     def tiers(self) -> tuple[str, ...]:
-        """The names of the tiers, the slowest first."""
+        """List the names of the tiers, the slowest first."""
         return tuple(self.switches)
 
     @property
     def presets(self) -> tuple[str, ...]:
-        """The names of the presets."""
+        """List the names of the presets."""
         return tuple(self.config.PRESETS)
 
     def build(  # noqa: PLR0913 - all but the tier are keywords, and a caller gives the few it cares about
