@@ -8,9 +8,9 @@ import pytest
 
 from trainers.common.configuration import Configuration, setting
 from trainers.contract import BadInput
-from trainers.dialogue_gan import DialogueConfig
-from trainers.tabular_regressor import RegressorConfig
-from trainers.text_to_image import TextToImageConfig
+from trainers.dialogue_gan.config import DialogueConfig
+from trainers.tabular_regressor.config import RegressorConfig
+from trainers.text_to_image.config import TextToImageConfig
 
 
 @attrs.frozen
