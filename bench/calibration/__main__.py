@@ -77,8 +77,7 @@ def _gate_runs(options: argparse.Namespace) -> str:
     from bench.calibration.gate import gate_runs_table, run_sessions  # noqa: PLC0415 - it uses this module
 
     if options.sessions <= options.jobs:
-        msg = f"--sessions {options.sessions}: give more than the {options.jobs} that run at a time"
-        raise RecordError(msg)
+        raise RecordError(f"--sessions {options.sessions}: give more than the {options.jobs} that run at a time")
     return gate_runs_table(run_sessions(options.results, options.sessions, options.jobs), options.jobs)
 
 

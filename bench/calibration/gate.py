@@ -205,8 +205,9 @@ def measure_pairs() -> dict[str, Any]:
         one = interval(result.log_ratios, CONFIDENCE)
         error = standard_error(one)
         if error is None:
-            msg = f"{name}: too few double rounds in {_SETTINGS.max_time:g} s: this machine is too slow or too busy"
-            raise RecordError(msg)
+            raise RecordError(
+                f"{name}: too few double rounds in {_SETTINGS.max_time:g} s: this machine is too slow or too busy"
+            )
         found[name] = {
             "log_speedup": math.log(one.speedup),
             "error": error,
@@ -231,8 +232,7 @@ def run_session(number: int) -> dict[str, Any]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)  # noqa: S603 - ours
         if done.returncode:
             last = " ".join(done.stderr.split()[-30:])
-            msg = f"session {number}: its process ended with {done.returncode}: {last}"
-            raise RecordError(msg)
+            raise RecordError(f"session {number}: its process ended with {done.returncode}: {last}")
         processes.append(json.loads(done.stdout))
     return {"session": number, "started": started, "took_s": time.time() - started, "processes": processes}
 
@@ -250,8 +250,7 @@ def read_sessions(path: Path) -> list[dict[str, Any]]:
         found = [json.loads(line) for line in lines if line.endswith("\n")]
         return sorted(found, key=lambda session: int(session["session"]))
     except (ValueError, KeyError, TypeError) as error:
-        msg = f"{path}: not the results of gate-runs ({error}): name another file"
-        raise RecordError(msg) from None
+        raise RecordError(f"{path}: not the results of gate-runs ({error}): name another file") from None
 
 
 def run_sessions(path: Path, num_sessions: int, jobs: int) -> list[dict[str, Any]]:

@@ -50,8 +50,7 @@ def _minutes(text: str) -> float:
     except ValueError:
         value = 0.0
     if not _LEAST_MINUTES <= value <= _MOST_MINUTES:
-        msg = f"{text!r}: give minutes from {_LEAST_MINUTES:g} to {_MOST_MINUTES:g}"
-        raise argparse.ArgumentTypeError(msg)
+        raise argparse.ArgumentTypeError(f"{text!r}: give minutes from {_LEAST_MINUTES:g} to {_MOST_MINUTES:g}")
     return value
 
 

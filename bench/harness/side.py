@@ -129,11 +129,10 @@ class Side:
     def _refuse_skipped_steps(self) -> None:
         metrics = self.trainer.metrics
         if metrics["num_skipped_steps"]:
-            message = (
+            raise SkippedStepsError(
                 f"{self.label}: {metrics['num_skipped_steps']} of {metrics['num_steps']} steps were skipped, their "
                 "gradients not finite: a step without its update is not timed"
             )
-            raise SkippedStepsError(message)
 
     def held_batches(self, num_batches: int) -> AbstractContextManager[object]:
         """Take the first batches from memory while the block runs, where a loader would take most of the time."""
@@ -219,5 +218,6 @@ def assert_close(expected: list[tuple[float, ...]], found: list[tuple[float, ...
     for step, both in enumerate(zip(expected, found, strict=True), start=1):
         for a, b in zip(*both, strict=True):
             if not math.isclose(a, b, rel_tol=rtol, abs_tol=rtol * size):
-                message = f"the loss of step {step} is {a!r} before and {b!r} after (relative tolerance {rtol:g})"
-                raise AssertionError(message)
+                raise AssertionError(
+                    f"the loss of step {step} is {a!r} before and {b!r} after (relative tolerance {rtol:g})"
+                )

@@ -32,7 +32,6 @@ _WHERE = {
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used."""
     if name not in _WHERE:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _WHERE[name]
     return getattr(import_module(module), attribute)

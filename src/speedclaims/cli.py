@@ -175,8 +175,7 @@ def _export(options: argparse.Namespace) -> int:
     try:
         record_files.write_text(options.out, made.text)
     except OSError as error:
-        msg = f"{options.out}: it cannot be written ({error.strerror}): name another file"
-        raise record.RecordError(msg) from None
+        raise record.RecordError(f"{options.out}: it cannot be written ({error.strerror}): name another file") from None
     return 0
 
 
@@ -207,8 +206,9 @@ def _first_ledger() -> Path:
 
     found = next((path for path in map(Path, LEDGERS) if path.is_file()), None)
     if found is None:
-        msg = f"no ledger here: none of {', '.join(LEDGERS)} is in this folder: name one, speedclaims audit LEDGER"
-        raise LedgerError(msg)
+        raise LedgerError(
+            f"no ledger here: none of {', '.join(LEDGERS)} is in this folder: name one, speedclaims audit LEDGER"
+        )
     return found
 
 

@@ -39,8 +39,7 @@ def _warn_of_deprecated(item: pytest.Item, name: str) -> None:
         try:
             item.warn(DeprecationWarning(f"the marker {name} is deprecated: use {DEPRECATED[name]}"))
         except DeprecationWarning as error:  # this run turns warnings into errors
-            msg = f"{item.nodeid}: {error}"
-            raise pytest.UsageError(msg) from None
+            raise pytest.UsageError(f"{item.nodeid}: {error}") from None
 
 
 def claim_names(item: pytest.Item, kind: str = CLAIM) -> list[str]:
@@ -52,8 +51,9 @@ def claim_names(item: pytest.Item, kind: str = CLAIM) -> list[str]:
     names: list[str] = []
     for marker in find_markers(item, kind):
         if not marker.args or marker.kwargs or not all(isinstance(name, str) for name in marker.args):
-            msg = f'{item.nodeid}: the {marker.name} marker takes claim ids: @pytest.mark.{marker.name}("family.claim")'
-            raise pytest.UsageError(msg)
+            raise pytest.UsageError(
+                f'{item.nodeid}: the {marker.name} marker takes claim ids: @pytest.mark.{marker.name}("family.claim")'
+            )
         names.extend(marker.args)
     return names
 
@@ -69,6 +69,7 @@ def gate_percent(item: pytest.Item) -> float | None:
         return None
     percent: object = marker.args[0] if len(marker.args) == 1 and not marker.kwargs else None
     if not isinstance(percent, int | float) or isinstance(percent, bool) or not 0 < percent < math.inf:
-        msg = f"{item.nodeid}: speedup_fail takes one positive number, the loss in percent at which the gate fails"
-        raise pytest.UsageError(msg)
+        raise pytest.UsageError(
+            f"{item.nodeid}: speedup_fail takes one positive number, the loss in percent at which the gate fails"
+        )
     return float(percent)

@@ -58,8 +58,7 @@ def _passes(text: str) -> tuple[str, ...]:
         raise pytest.UsageError(str(error)) from None
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names or set(names) - set(known):
-        msg = f"{text!r}: give some of {','.join(known)}"
-        raise argparse.ArgumentTypeError(msg)
+        raise argparse.ArgumentTypeError(f"{text!r}: give some of {','.join(known)}")
     return names
 
 

@@ -65,8 +65,9 @@ def _refuse_folder(option: str, folder: Path | None) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        msg = f"{option} {folder}: not a folder that can be written ({error.strerror}): name another"
-        raise pytest.UsageError(msg) from None
+        raise pytest.UsageError(
+            f"{option} {folder}: not a folder that can be written ({error.strerror}): name another"
+        ) from None
 
 
 @pytest.hookimpl(trylast=True)
@@ -159,8 +160,9 @@ class _Run:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Read the ledgers before ``-k`` and ``-m`` deselect tests: only then are all claims named."""
         if any(measures(item) for item in items) and not self._has_benchmark:
-            msg = "speedclaims measures through pytest-benchmark, which is turned off: remove -p no:benchmark"
-            raise pytest.UsageError(msg)
+            raise pytest.UsageError(
+                "speedclaims measures through pytest-benchmark, which is turned off: remove -p no:benchmark"
+            )
         self.session.collect(items)
 
     @property

@@ -141,20 +141,19 @@ class SpeedSession:
         """
         ledger = self._ledger_of(item)
         if ledger is None:
-            msg = (
+            raise pytest.UsageError(
                 f"{item.nodeid}: the claim {name!r} has no ledger: put a {DEFAULT_LEDGER} beside the test or name "
                 f"one by the ini option {INI_CLAIMS}"
             )
-            raise pytest.UsageError(msg)
         if name not in ledger.claims:
-            msg = f"{item.nodeid}: no claim {name!r} in {ledger.path}: add it there or correct the marker"
-            raise pytest.UsageError(msg)
+            raise pytest.UsageError(
+                f"{item.nodeid}: no claim {name!r} in {ledger.path}: add it there or correct the marker"
+            )
         if ledger.claims[name].kind == "arithmetic":
-            msg = (
+            raise pytest.UsageError(
                 f"{item.nodeid}: the claim {name!r} of {ledger.path} is arithmetic: its audit function judges it, "
                 "no test does: remove the marker"
             )
-            raise pytest.UsageError(msg)
         return ledger
 
     def _audit(self) -> None:
@@ -177,8 +176,9 @@ class SpeedSession:
             return
         for name, claim in ledger.claims.items():
             if claim.kind == "measured" and (ledger.path, name) not in self._judges:
-                msg = f"{ledger.path}: no test judges the claim {name!r}: mark one with @pytest.mark.{CLAIM}({name!r})"
-                raise pytest.UsageError(msg)
+                raise pytest.UsageError(
+                    f"{ledger.path}: no test judges the claim {name!r}: mark one with @pytest.mark.{CLAIM}({name!r})"
+                )
 
     def _ledger_of(self, item: pytest.Item) -> "Ledger | None":
         path = self._ledger_path(item)
@@ -218,8 +218,7 @@ class SpeedSession:
         claims = [ledger.claims[name] for name in claim_names(item)] if ledger else []
         for claim in claims:
             if claim.work != work:
-                msg = f"the claim {claim.id!r} is about {claim.work} work, the pair measures {work} work"
-                raise ValueError(msg)
+                raise ValueError(f"the claim {claim.id!r} is about {claim.work} work, the pair measures {work} work")
         return claims
 
     def add_row(self, item: pytest.Item, row: "Row") -> None:

@@ -33,11 +33,9 @@ class Recomputed:
         """
         for name in ("claimed", "recomputed", "formula"):
             if not (isinstance(getattr(self, name), str) and getattr(self, name).strip()):
-                msg = f"{name} must be a text that is not empty, not {getattr(self, name)!r}"
-                raise TypeError(msg)
+                raise TypeError(f"{name} must be a text that is not empty, not {getattr(self, name)!r}")
         if not isinstance(self.consistent, bool):
-            msg = f"consistent must be True or False, not {self.consistent!r}"
-            raise TypeError(msg)
+            raise TypeError(f"consistent must be True or False, not {self.consistent!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +52,7 @@ class Range:
     def __post_init__(self) -> None:
         """Refuse ends that make no range."""
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
-            msg = f"no range: {self.low:g} to {self.high:g}"
-            raise ValueError(msg)
+            raise ValueError(f"no range: {self.low:g} to {self.high:g}")
 
     @classmethod
     def of(cls, value: "Figure") -> "Range":
@@ -90,8 +87,7 @@ class Range:
         """
         that = Range.of(other)
         if that.low <= 0 <= that.high:
-            msg = f"division by a range that holds zero: {that.low:g} to {that.high:g}"
-            raise ZeroDivisionError(msg)
+            raise ZeroDivisionError(f"division by a range that holds zero: {that.low:g} to {that.high:g}")
         return _hull(mine / other_end for mine in _ends(self) for other_end in _ends(that))
 
     __radd__ = __add__

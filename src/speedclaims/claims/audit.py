@@ -95,23 +95,20 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 def _load(path: Path, ledger: Ledger, first: Claim) -> ModuleType:
     if not path.is_file():
-        msg = (
+        raise LedgerError(
             f"{path}: no such file, and the claim {first.id!r} of {ledger.path.name} names its function "
             f"{first.audit!r}: write it there"
         )
-        raise LedgerError(msg)
     name = f"speedclaims_audits_{abs(hash(path.resolve())):x}"
     spec = importlib.util.spec_from_file_location(name, path, loader=_Loader(name, str(path)))
     if spec is None or spec.loader is None:  # pragma: no cover - only without a loader
-        msg = f"{path}: not a Python file: correct it there"
-        raise LedgerError(msg)
+        raise LedgerError(f"{path}: not a Python file: correct it there")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses defined in it look themselves up there
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - it is a user's file: whatever it raises is reported
-        msg = f"{_where(path, error)}: cannot be loaded ({_told(error)}): correct it there"
-        raise LedgerError(msg) from None
+        raise LedgerError(f"{_where(path, error)}: cannot be loaded ({_told(error)}): correct it there") from None
     finally:
         sys.modules.pop(name, None)
     return module
@@ -120,22 +117,21 @@ def _load(path: Path, ledger: Ledger, first: Claim) -> ModuleType:
 def _call(module: ModuleType, path: Path, ledger: Ledger, claim: Claim) -> Recomputed:
     function: Callable[[], object] | None = getattr(module, claim.audit or "", None)
     if not callable(function):
-        msg = (
+        raise LedgerError(
             f"{path}: no function {claim.audit!r}, which the claim {claim.id!r} of {ledger.path.name} names: "
             "add it, or correct the name"
         )
-        raise LedgerError(msg)
     try:
         result = function()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - likewise
-        msg = f"{_where(path, error)}: {claim.audit}, named by the claim {claim.id!r}, raised {_told(error)}: mend it"
-        raise LedgerError(msg) from None
+        raise LedgerError(
+            f"{_where(path, error)}: {claim.audit}, named by the claim {claim.id!r}, raised {_told(error)}: mend it"
+        ) from None
     if not isinstance(result, Recomputed):
-        msg = (
+        raise LedgerError(
             f"{path}: {claim.audit}, named by the claim {claim.id!r}, returned {type(result).__name__}: "
             "return a speedclaims.audit.Recomputed"
         )
-        raise LedgerError(msg)
     return result
 
 

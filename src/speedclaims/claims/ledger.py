@@ -152,27 +152,22 @@ def load_ledger(path: Path) -> Ledger:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        msg = (
+        raise LedgerError(
             f"{path}: the ledger cannot be read ({error.strerror}): create it, or correct the ini option speedup_claims"
-        )
-        raise LedgerError(msg) from None
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        msg = f"{path}: not a TOML file ({_one_line(error)}): correct it there"
-        raise LedgerError(msg) from None
+        raise LedgerError(f"{path}: not a TOML file ({_one_line(error)}): correct it there") from None
     if set(document) - {"claim"}:
         unknown = ", ".join(sorted(set(document) - {"claim"}))
-        msg = f"{path}: unknown key {unknown}: a ledger holds [[claim]] tables only"
-        raise LedgerError(msg)
+        raise LedgerError(f"{path}: unknown key {unknown}: a ledger holds [[claim]] tables only")
     tables = document.get("claim", [])
     if not isinstance(tables, list):
-        msg = f"{path}: [claim] is one table: write [[claim]], with two brackets"
-        raise LedgerError(msg)
+        raise LedgerError(f"{path}: [claim] is one table: write [[claim]], with two brackets")
     claims: dict[str, Claim] = {}
     for number, table in enumerate(tables, start=1):
         claim = _parse(path, number, table)
         if claim.id in claims:
-            msg = f"{path}: claim {number} has the id {claim.id} of an earlier claim: give it another"
-            raise LedgerError(msg)
+            raise LedgerError(f"{path}: claim {number} has the id {claim.id} of an earlier claim: give it another")
         claims[claim.id] = claim
     return Ledger(path, claims)
 

@@ -29,19 +29,18 @@ def load(config: pytest.Config) -> "tuple[Path, Record]":
     _refuse_uncomputed(percent)
     wanted = config.getoption("benchmark_compare", None)
     if not wanted:
-        msg = f"--speedup-fail {percent:g} has nothing to compare with: add --benchmark-compare[=RUN]"
-        raise pytest.UsageError(msg)
+        raise pytest.UsageError(
+            f"--speedup-fail {percent:g} has nothing to compare with: add --benchmark-compare[=RUN]"
+        )
     path = _path(config, wanted)
     from speedclaims.record.io import RecordError, read  # noqa: PLC0415 - loading the plugin must stay cheap
 
     try:
         record = read(path)
     except RecordError as error:
-        msg = f"the base cannot be used: {error}"
-        raise pytest.UsageError(msg) from None
+        raise pytest.UsageError(f"the base cannot be used: {error}") from None
     if not any(row["speedup"] is not None and not row["control"] for row in record["speedclaims"]["pairs"]):
-        msg = f"the base {path} holds no measured pair: save another with --benchmark-autosave"
-        raise pytest.UsageError(msg)
+        raise pytest.UsageError(f"the base {path} holds no measured pair: save another with --benchmark-autosave")
     return path, record
 
 
@@ -58,8 +57,7 @@ def _refuse_unmeasured(config: pytest.Config, percent: float) -> None:
     elif option("benchmark_skip") and not option("benchmark_only"):
         because, mend = "benchmarks are skipped", "remove --benchmark-skip"
     if because is not None:
-        msg = f"--speedup-fail {percent:g} needs measurements, and {because}: {mend}"
-        raise pytest.UsageError(msg)
+        raise pytest.UsageError(f"--speedup-fail {percent:g} needs measurements, and {because}: {mend}")
 
 
 def _refuse_uncomputed(percent: float) -> None:
@@ -67,26 +65,30 @@ def _refuse_uncomputed(percent: float) -> None:
     try:
         import scipy.special  # noqa: F401, PLC0415 - the comparison imports it
     except ImportError as error:
-        msg = f"--speedup-fail {percent:g} compares by scipy, which cannot be imported ({error}): install scipy"
-        raise pytest.UsageError(msg) from None
+        raise pytest.UsageError(
+            f"--speedup-fail {percent:g} compares by scipy, which cannot be imported ({error}): install scipy"
+        ) from None
 
 
 def _path(config: pytest.Config, wanted: str | bool) -> Path:  # noqa: FBT001 - it is what the option holds
     if isinstance(wanted, str) and (wanted.endswith(".json") or len(Path(wanted).parts) > 2):
         path = Path(wanted)
         if not path.is_file():
-            msg = f"--benchmark-compare={wanted}: there is no such file: name a record, or save a run first"
-            raise pytest.UsageError(msg)
+            raise pytest.UsageError(
+                f"--benchmark-compare={wanted}: there is no such file: name a record, or save a run first"
+            )
         return path
     try:
         found, where = benchmark_rows.saved_runs(config, None if wanted is True else str(wanted))
     except TypeError:
-        msg = "--speedup-fail reads bases from files: name one, --benchmark-compare=FILE.json"
-        raise pytest.UsageError(msg) from None
+        raise pytest.UsageError(
+            "--speedup-fail reads bases from files: name one, --benchmark-compare=FILE.json"
+        ) from None
     if not found:
         which = "no saved run" if wanted is True else f"no saved run that {wanted!r} fits"
-        msg = f"--benchmark-compare: {which} in {where}: save one with --benchmark-autosave, or name a file"
-        raise pytest.UsageError(msg)
+        raise pytest.UsageError(
+            f"--benchmark-compare: {which} in {where}: save one with --benchmark-autosave, or name a file"
+        )
     return found[-1]
 
 

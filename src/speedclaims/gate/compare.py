@@ -301,11 +301,10 @@ def _processes(row: "RecordedPair") -> _Processes | None:
     values = row["log_ratios"]
     numbers = row["process_num_values"] or [len(values)]
     if sum(numbers) != len(values):
-        msg = (
+        raise RecordError(
             f"{row['nodeid']}: process_num_values add up to {sum(numbers)}, log_ratios holds {len(values)}: "
             "measure again"
         )
-        raise RecordError(msg)
     found = []
     for number in numbers:
         one, values = interval(values[:number], CONFIDENCE), values[number:]

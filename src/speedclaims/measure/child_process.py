@@ -147,8 +147,10 @@ def run(  # noqa: PLR0913 - what a job is made of
         left = _left_in(out)
         if left is None or not left["is_all"]:
             tail = "\n".join((done.stdout + done.stderr).splitlines()[-30:])
-            msg = f"the fresh process for {task} {side}".rstrip() + f" ended with {done.returncode}:\n{tail}"
-            raise ChildError(msg, left and left["figures"])
+            raise ChildError(
+                f"the fresh process for {task} {side}".rstrip() + f" ended with {done.returncode}:\n{tail}",
+                left and left["figures"],
+            )
         return left["figures"]
 
 

@@ -102,8 +102,7 @@ def setup_for(setup: Callable[..., object] | None) -> Callable[[SideName], objec
     needed = [p for p in signature.parameters.values() if p.default is p.empty and p.kind in _POSITIONAL]
     takes_one = needed or any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
     if len(needed) > 1:
-        msg = f"setup takes {len(needed)} arguments; it gets at most one, the name of the side about to run"
-        raise TypeError(msg)
+        raise TypeError(f"setup takes {len(needed)} arguments; it gets at most one, the name of the side about to run")
     return setup if takes_one else lambda _side: setup()
 
 

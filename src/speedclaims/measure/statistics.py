@@ -125,11 +125,9 @@ def interval(values: Sequence[float], confidence: float) -> Interval:
         ValueError: no values, or a value that is not finite.
     """
     if not values:
-        msg = "no double round was measured"
-        raise ValueError(msg)
+        raise ValueError("no double round was measured")
     if not all(math.isfinite(v) for v in values):
-        msg = "a double round has a ratio that is not finite"
-        raise ValueError(msg)
+        raise ValueError("a double round has a ratio that is not finite")
     n = len(values)
     ordered = sorted(values)
     factor = correlation_factor(values)
@@ -181,8 +179,7 @@ def hull(intervals: Sequence[Interval]) -> Interval:
         ValueError: no interval was given.
     """
     if not intervals:
-        msg = "no process measured this pair"
-        raise ValueError(msg)
+        raise ValueError("no process measured this pair")
     lows = [i.low for i in intervals if i.low is not None]
     highs = [i.high for i in intervals if i.high is not None]
     complete = len(lows) == len(intervals)

@@ -40,24 +40,19 @@ def check_ablation(ablation: Ablation) -> None:
         ValueError: a key is missing or unknown, or the switches that are on make no such row.
     """
     if not isinstance(ablation, Mapping) or not _KEYS - {"not_here"} <= set(ablation) <= _KEYS:
-        msg = f"ablation is {ablation!r}: give a mapping with of, kind, switches and, if any, not_here"
-        raise ValueError(msg)
+        raise ValueError(f"ablation is {ablation!r}: give a mapping with of, kind, switches and, if any, not_here")
     if not isinstance(ablation["of"], str) or not ablation["of"]:
-        msg = f"ablation: of is {ablation['of']!r}: name what has the switches"
-        raise ValueError(msg)
+        raise ValueError(f"ablation: of is {ablation['of']!r}: name what has the switches")
     if ablation["kind"] not in KINDS:
-        msg = f"ablation: kind is {ablation['kind']!r}: it is one of {', '.join(KINDS)}"
-        raise ValueError(msg)
+        raise ValueError(f"ablation: kind is {ablation['kind']!r}: it is one of {', '.join(KINDS)}")
     switches = ablation["switches"]
     _check_names("switches", switches, bool)
     if not switches:
-        msg = "ablation: there are no switches: give at least one, name to whether it is on"
-        raise ValueError(msg)
+        raise ValueError("ablation: there are no switches: give at least one, name to whether it is on")
     _check_names("not_here", ablation.get("not_here", {}), str)
     both = sorted(set(switches) & set(ablation.get("not_here", {})))
     if both:
-        msg = f"ablation: {both[0]} stands among switches and among not_here: keep it in one of them"
-        raise ValueError(msg)
+        raise ValueError(f"ablation: {both[0]} stands among switches and among not_here: keep it in one of them")
     _check_row(ablation["kind"], switches)
 
 
@@ -65,18 +60,15 @@ def _check_names(key: str, values: object, kind: type) -> None:
     if not isinstance(values, Mapping) or not all(
         isinstance(name, str) and name and isinstance(value, kind) for name, value in values.items()
     ):
-        msg = f"ablation: {key} is {values!r}: give a mapping from names to values of type {kind.__name__}"
-        raise ValueError(msg)
+        raise ValueError(f"ablation: {key} is {values!r}: give a mapping from names to values of type {kind.__name__}")
 
 
 def _check_row(kind: str, switches: Mapping[str, bool]) -> None:
     on = list(switches.values())
     if kind == "ladder" and on != sorted(on, reverse=True):
-        msg = f"ablation: a row of a ladder has the first so many switches on, not {dict(switches)!r}"
-        raise ValueError(msg)
+        raise ValueError(f"ablation: a row of a ladder has the first so many switches on, not {dict(switches)!r}")
     if kind != "ladder" and on.count(False) != 1:
-        msg = f"ablation: a row of {kind} has all switches on but one, not {dict(switches)!r}"
-        raise ValueError(msg)
+        raise ValueError(f"ablation: a row of {kind} has all switches on but one, not {dict(switches)!r}")
 
 
 def recorded(ablation: Ablation | None) -> "RecordedAblation | None":

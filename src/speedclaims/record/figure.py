@@ -15,8 +15,7 @@ def figure(value: float | None, unit: str, reason: str | None = None) -> "Figure
         ValueError: neither or both are given.
     """
     if (value is None) == (reason is None):
-        msg = "a figure has a value or a reason, one of them"
-        raise ValueError(msg)
+        raise ValueError("a figure has a value or a reason, one of them")
     return {"value": value, "unit": unit, "status": "measured" if reason is None else "not_measured", "reason": reason}
 
 

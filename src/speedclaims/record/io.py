@@ -51,8 +51,7 @@ def validate(record: object) -> None:
     try:
         check(record)
     except JsonSchemaValueException as error:
-        msg = error.message.replace("data.", "", 1)
-        raise RecordError(msg) from None
+        raise RecordError(error.message.replace("data.", "", 1)) from None
 
 
 def dumps(record: "Record") -> str:
@@ -65,8 +64,9 @@ def dumps(record: "Record") -> str:
     try:
         return json.dumps(record, indent=1, allow_nan=False) + "\n"
     except ValueError:
-        msg = "the record holds NaN or infinity, which JSON has not: a figure that is not there is null with a reason"
-        raise RecordError(msg) from None
+        raise RecordError(
+            "the record holds NaN or infinity, which JSON has not: a figure that is not there is null with a reason"
+        ) from None
 
 
 def read(path: Path) -> "Record":
@@ -78,36 +78,31 @@ def read(path: Path) -> "Record":
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        msg = f"{path}: the record cannot be read ({error.strerror}): name a file written by --speedup-report"
-        raise RecordError(msg) from None
+        raise RecordError(
+            f"{path}: the record cannot be read ({error.strerror}): name a file written by --speedup-report"
+        ) from None
     except UnicodeDecodeError:
-        msg = f"{path}: not a record (it is not text): name a file written by --speedup-report"
-        raise RecordError(msg) from None
+        raise RecordError(f"{path}: not a record (it is not text): name a file written by --speedup-report") from None
     try:
         data = json.loads(text, parse_constant=_refuse_constant)
     except ValueError as error:
-        msg = f"{path}: damaged or not JSON ({error}): measure again"
-        raise RecordError(msg) from None
+        raise RecordError(f"{path}: damaged or not JSON ({error}): measure again") from None
     section = data.get("speedclaims") if isinstance(data, dict) else None
     if not isinstance(section, dict):
-        msg = f"{path}: no speedclaims section: measure with the plugin and --speedup-report"
-        raise RecordError(msg)
+        raise RecordError(f"{path}: no speedclaims section: measure with the plugin and --speedup-report")
     version = section.get("schema_version")
     upgrade(section)
     if section.get("schema_version") != SCHEMA_VERSION:
-        msg = (
+        raise RecordError(
             f"{path}: schema version {version!r}, this speedclaims reads 1 to {SCHEMA_VERSION}: "
             "measure again, or use the version that wrote it"
         )
-        raise RecordError(msg)
     try:
         validate(data)
     except RecordError as error:
-        msg = f"{path}: {error}: measure again"
-        raise RecordError(msg) from None
+        raise RecordError(f"{path}: {error}: measure again") from None
     return cast("Record", data)
 
 
 def _refuse_constant(name: str) -> float:
-    msg = f"it holds {name}"
-    raise ValueError(msg)
+    raise ValueError(f"it holds {name}")

@@ -83,8 +83,7 @@ def _of(hint: object, definitions: JsonObject) -> JsonObject:  # noqa: PLR0911 -
         return {"type": "object", **values}
     if hint in _KINDS:
         return {"type": _KINDS[hint]}
-    msg = f"{hint!r} has no JSON schema: use a TypedDict, list, dict, Literal or a plain type"
-    raise TypeError(msg)
+    raise TypeError(f"{hint!r} has no JSON schema: use a TypedDict, list, dict, Literal or a plain type")
 
 
 def _annotated(found: JsonObject, metadata: Sequence[str | JsonObject]) -> JsonObject:

@@ -48,14 +48,15 @@ def _added(taken: set[str]) -> dict[str, Recorder]:
         try:
             one = entry.load()()
         except Exception as error:
-            msg = f"{where}: it cannot be loaded ({type(error).__name__}: {error}): correct or uninstall its package"
-            raise RecorderError(msg) from error
+            raise RecorderError(
+                f"{where}: it cannot be loaded ({type(error).__name__}: {error}): correct or uninstall its package"
+            ) from error
         if not isinstance(one, Recorder):
-            msg = f"{where}: not a subclass of speedclaims.recorders.recorder.Recorder: correct its package"
-            raise RecorderError(msg)
+            raise RecorderError(
+                f"{where}: not a subclass of speedclaims.recorders.recorder.Recorder: correct its package"
+            )
         if one.name in taken | set(found):
-            msg = f"{where}: another recorder has the name {one.name}: rename it in its package"
-            raise RecorderError(msg)
+            raise RecorderError(f"{where}: another recorder has the name {one.name}: rename it in its package")
         found[one.name] = one
     return found
 

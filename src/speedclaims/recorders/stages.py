@@ -65,8 +65,7 @@ def check_stages(stages: StageCalls) -> None:
     """
     for name, both in stages.items():
         if not (isinstance(both, tuple) and len(both) == 2 and all(map(callable, both))):
-            msg = f"stage {name!r} is {both!r}: give two callables, of the before and of the after side"
-            raise TypeError(msg)
+            raise TypeError(f"stage {name!r} is {both!r}: give two callables, of the before and of the after side")
 
 
 def stages_of(stages: StageCalls, side: "SideName") -> dict[str, Callable[[], object]]:

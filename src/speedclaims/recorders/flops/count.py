@@ -101,8 +101,9 @@ def min_bytes_figure(num_bytes: float) -> "Figure":
         ValueError: that is no positive number.
     """
     if not isinstance(num_bytes, Real) or not 0 < num_bytes < math.inf:
-        msg = f"min_bytes returned {num_bytes!r}: it is the positive number of bytes that a call reads and writes"
-        raise ValueError(msg)
+        raise ValueError(
+            f"min_bytes returned {num_bytes!r}: it is the positive number of bytes that a call reads and writes"
+        )
     return figure(float(num_bytes), "bytes")
 
 

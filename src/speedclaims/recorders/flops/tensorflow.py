@@ -58,8 +58,7 @@ class Count:
             NotCountedError: some operations cannot be counted from outside, so that the count would be too low.
         """
         if self.opaque:
-            msg = f"{', '.join(sorted(self.opaque))} hides its operations: the count would be too low"
-            raise NotCountedError(msg)
+            raise NotCountedError(f"{', '.join(sorted(self.opaque))} hides its operations: the count would be too low")
         return self.flops
 
     def note(
@@ -92,8 +91,7 @@ def counting() -> Iterator[Count]:
         callbacks = importlib.import_module(_CALLBACKS)
         add, remove = callbacks.add_op_callback, callbacks.remove_op_callback
     except (ImportError, AttributeError):
-        msg = "this version of TensorFlow does not let its operations be watched"
-        raise NotCountedError(msg) from None
+        raise NotCountedError("this version of TensorFlow does not let its operations be watched") from None
     count = Count()
 
     def note(

@@ -82,8 +82,9 @@ def library() -> Iterator[ModuleType]:
         raise NoNvmlError(describe_error(error)) from None
     absent = [name for name in _NEEDED if not hasattr(nvml, name)]
     if absent:
-        msg = f"another module of this name shadows that of nvidia-ml-py (it has no {absent[0]}): uninstall the other"
-        raise NoNvmlError(msg)
+        raise NoNvmlError(
+            f"another module of this name shadows that of nvidia-ml-py (it has no {absent[0]}): uninstall the other"
+        )
     try:
         nvml.nvmlInit()
     except Exception as error:  # noqa: BLE001 - see try_query
@@ -121,8 +122,7 @@ def _boards(nvml: ModuleType) -> dict[str, object]:
     """
     count = nvml.nvmlDeviceGetCount()
     if count == 0:
-        msg = "no_device: NVML finds no GPU"
-        raise GpuError(msg)
+        raise GpuError("no_device: NVML finds no GPU")
     handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
     return {text_of(nvml.nvmlDeviceGetUUID(handle)): handle for handle in handles}
 
@@ -160,8 +160,9 @@ def visible(nvml: ModuleType) -> list[str]:
         # CUDA counts the fastest first unless set otherwise, NVML by bus; among equal GPUs that is the same
         names = {text_of(nvml.nvmlDeviceGetName(handle)) for handle in boards.values()}
         if len(names) > 1:
-            msg = "device_order_unknown: unlike GPUs are numbered by CUDA's guess: set CUDA_DEVICE_ORDER=PCI_BUS_ID"
-            raise GpuError(msg)
+            raise GpuError(
+                "device_order_unknown: unlike GPUs are numbered by CUDA's guess: set CUDA_DEVICE_ORDER=PCI_BUS_ID"
+            )
     return found
 
 
@@ -176,16 +177,14 @@ def _uuid_of(nvml: ModuleType, device: str | int) -> str:
         return name
     kind, _, number = name.partition(":")
     if kind != "cuda" or (number and not number.isdecimal()):
-        msg = f"device_not_found: {name!r} is no CUDA device: give cuda, cuda:N, a number or a UUID"
-        raise GpuError(msg)
+        raise GpuError(f"device_not_found: {name!r} is no CUDA device: give cuda, cuda:N, a number or a UUID")
     uuid_of_torch = _torch_uuid(int(number) if number else None)
     if uuid_of_torch is not None:
         return uuid_of_torch
     seen = visible(nvml)
     index = int(number or 0)
     if index >= len(seen):
-        msg = f"device_not_found: {name} of {len(seen)} visible (CUDA_VISIBLE_DEVICES counts)"
-        raise GpuError(msg)
+        raise GpuError(f"device_not_found: {name} of {len(seen)} visible (CUDA_VISIBLE_DEVICES counts)")
     return seen[index]
 
 
@@ -212,8 +211,7 @@ def find(nvml: ModuleType, device: str | int) -> Gpu:
         return _instance(nvml, uuid)
     matches = _matching(boards, uuid)
     if len(matches) != 1:
-        msg = f"device_not_found: {uuid} is the UUID of {len(matches)} GPUs here"
-        raise GpuError(msg)
+        raise GpuError(f"device_not_found: {uuid} is the UUID of {len(matches)} GPUs here")
     board = boards[matches[0]]
     return Gpu(board, board, mig=_mig(nvml, board) is True, instance=None)
 
@@ -223,8 +221,7 @@ def _instance(nvml: ModuleType, uuid: str) -> Gpu:
     try:
         handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
     except nvml.NVMLError as error:
-        msg = f"device_not_found: {uuid} ({describe_error(error)})"
-        raise GpuError(msg) from None
+        raise GpuError(f"device_not_found: {uuid} ({describe_error(error)})") from None
     board = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
     return Gpu(handle, board, mig=True, instance=nvml.nvmlDeviceGetGpuInstanceId(handle))
 

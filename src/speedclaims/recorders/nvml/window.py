@@ -310,8 +310,7 @@ class _Window:
         if gpu.mig and gpu.instance is None:
             raise GpuError(_WHOLE_BOARD)
         if not nvml.nvmlGpmQueryDeviceSupport(gpu.board).isSupportedDevice:
-            msg = "gpm_not_supported: it takes a GPU of the Hopper generation or later"
-            raise GpuError(msg)
+            raise GpuError("gpm_not_supported: it takes a GPU of the Hopper generation or later")
         sample = nvml.nvmlGpmSampleAlloc()
         try:
             if gpu.instance is None:

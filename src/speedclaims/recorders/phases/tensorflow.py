@@ -108,8 +108,7 @@ def recording_kernels() -> Iterator[list[Interval]]:
     """
     tensorflow = sys.modules["tensorflow"]
     if not tensorflow.config.list_logical_devices("GPU"):
-        msg = "TensorFlow has no GPU here: there are no kernels to profile"
-        raise ProfilerError(msg)
+        raise ProfilerError("TensorFlow has no GPU here: there are no kernels to profile")
     find_format()
     found: list[Interval] = []
     with tempfile.TemporaryDirectory(prefix="speedclaims-") as folder:
@@ -131,8 +130,7 @@ def find_format() -> ModuleType:
     try:
         return importlib.import_module(_PLANES)
     except ImportError:
-        msg = "this version of TensorFlow does not say how its profiles are to be read"
-        raise ProfilerError(msg) from None
+        raise ProfilerError("this version of TensorFlow does not say how its profiles are to be read") from None
 
 
 def read_profile(folder: Path) -> "_Profile":
@@ -143,8 +141,7 @@ def read_profile(folder: Path) -> "_Profile":
     """
     files = sorted(folder.rglob("*.xplane.pb"))
     if not files:
-        msg = "TensorFlow's profiler left no profile"
-        raise ProfilerError(msg)
+        raise ProfilerError("TensorFlow's profiler left no profile")
     space: _Profile = find_format().XSpace()
     space.ParseFromString(files[0].read_bytes())
     return space

@@ -205,8 +205,7 @@ def recording_kernels() -> Iterator[list[Interval]]:
     """
     torch = sys.modules["torch"]
     if not torch.cuda.is_available():
-        msg = "PyTorch has no CUDA device here: there are no kernels to profile"
-        raise ProfilerError(msg)
+        raise ProfilerError("PyTorch has no CUDA device here: there are no kernels to profile")
     profile, activities = torch.profiler.profile, [torch.profiler.ProfilerActivity.CUDA]
     with profile(activities=activities):
         settle()  # the first start of the profiler takes seconds, and its first kernels may be lost

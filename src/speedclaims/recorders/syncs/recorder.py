@@ -106,8 +106,7 @@ def counting_syncs() -> Iterator[Syncs]:
 
     modules = [module for module in (syncs_torch, syncs_tf) if module.is_imported()]
     if not modules:
-        msg = "neither PyTorch nor TensorFlow is imported: nothing here waits for a device"
-        raise NothingToCountError(msg)
+        raise NothingToCountError("neither PyTorch nor TensorFlow is imported: nothing here waits for a device")
     syncs = Syncs()
     with ExitStack() as stack:
         for module in modules:

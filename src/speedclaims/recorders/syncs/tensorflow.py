@@ -33,8 +33,7 @@ def counting_syncs(syncs: Syncs | None = None) -> Iterator[Syncs]:
         NothingToCountError: TensorFlow is not imported in this process.
     """
     if not is_imported():
-        msg = "TensorFlow is not imported: import it before counting its synchronizations"
-        raise NothingToCountError(msg)
+        raise NothingToCountError("TensorFlow is not imported: import it before counting its synchronizations")
     syncs = Syncs() if syncs is None else syncs
     tensor = sys.modules[_OPS]._EagerTensorBase  # noqa: SLF001 - the one way to values
     entry_files = frozenset(str(sys.modules[name].__file__) for name in _ENTRY_MODULES if name in sys.modules)
@@ -76,8 +75,7 @@ def _watching_buffers(kind: type, syncs: Syncs, entry_files: frozenset[str]) -> 
     known = get_slot(kind, _SLOT_OF_GETBUFFER)
     real_entry = entry.value
     if not real_entry or not known or _BufferProcs.from_address(real_entry).getbuffer != known:
-        msg = "the buffer protocol of TensorFlow's tensors cannot be watched in this Python"
-        raise NothingToCountError(msg)
+        raise NothingToCountError("the buffer protocol of TensorFlow's tensors cannot be watched in this Python")
     real = _GETBUFFER(known)
 
     def counted(tensor: object, view: int, flags: int) -> int:

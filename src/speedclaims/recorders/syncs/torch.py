@@ -72,8 +72,7 @@ def counting_syncs(syncs: Syncs | None = None) -> Iterator[Syncs]:
         NothingToCountError: PyTorch is not imported in this process.
     """
     if not is_imported():
-        msg = "PyTorch is not imported: import it before counting its synchronizations"
-        raise NothingToCountError(msg)
+        raise NothingToCountError("PyTorch is not imported: import it before counting its synchronizations")
     torch = sys.modules["torch"]
     watch = Watch(torch, Syncs() if syncs is None else syncs)
 
@@ -227,8 +226,7 @@ def cuda_warnings() -> Iterator[Counter[str]]:
     """
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
-        msg = "PyTorch has no CUDA device here: its check of synchronizations cannot run"
-        raise NothingToCountError(msg)
+        raise NothingToCountError("PyTorch has no CUDA device here: its check of synchronizations cannot run")
     before, found = torch.cuda.get_sync_debug_mode(), Counter[str]()
     with warnings.catch_warnings():
         show = warnings.showwarning

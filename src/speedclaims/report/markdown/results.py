@@ -88,6 +88,7 @@ def put(text: str, table_text: str, name: str) -> str:
     """
     pattern = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
     if len(pattern.findall(text)) != 1 or text.count(BEGIN) != 1 or text.count(END) != 1:
-        msg = f"{name}: no place for the results: put one line {BEGIN} and, below it, one line {END} there"
-        raise ResultsError(msg)
+        raise ResultsError(
+            f"{name}: no place for the results: put one line {BEGIN} and, below it, one line {END} there"
+        )
     return pattern.sub(lambda _: f"{BEGIN}\n\n{table_text}\n\n{END}", text)

@@ -37,8 +37,7 @@ def gather(records: Sequence[Record], sources: Sequence[str] = ()) -> Gathered:
         ReportError: no record, or one that is none.
     """
     if not records:
-        message = "cannot write the report: no record given; name at least one record file"
-        raise ReportError(message)
+        raise ReportError("cannot write the report: no record given; name at least one record file")
     for number, record in enumerate(records, start=1):
         _check(record, number)
     names = sources if len(sources) == len(records) else [""] * len(records)
@@ -57,8 +56,9 @@ def gather(records: Sequence[Record], sources: Sequence[str] = ()) -> Gathered:
 
 def _check(record: Record, number: int) -> None:
     if "datetime" not in record or not isinstance(record.get("speedclaims"), Mapping):
-        message = f"cannot write the report: record {number} lacks 'speedclaims'; give a file that speedclaims wrote"
-        raise ReportError(message)
+        raise ReportError(
+            f"cannot write the report: record {number} lacks 'speedclaims'; give a file that speedclaims wrote"
+        )
 
 
 def age_of(record: Record) -> tuple[float, str, str]:
