@@ -122,7 +122,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=("time",),
         help="passes to run, separated by commas: time, cold (first call), memory (peak), syncs (how often the "
         "processor waits for the device, and in which lines), gpu (figures from NVML), profile (the phases of a call, "
-        "its FLOPs and their share of what this machine can do) (default: time)",
+        "its FLOPs and their share of what this machine can do), and those of installed recorders (default: time)",
     )
     add(
         "--speedup-passes-last",
