@@ -112,8 +112,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         type=count,
         default=0,
-        help="measure each pair in N fresh processes (default: in the pytest process; control pairs, and all pairs "
-        "with --speedup-fail, in 3)",
+        help="measure each pair in N fresh processes (default: 5 or 3, where starting them takes at most half of its "
+        "time, else in the pytest process; control pairs, and all pairs with --speedup-fail, in 3)",
     )
     add(
         "--speedup-passes",

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
+from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from speedclaims.fixtures.figure import Figure
     from speedclaims.fixtures.pair import Pair
     from speedclaims.record.types import Labels, Row
+
+
+_LOADED = perf_counter() - process_time()
+"""About when this process was started."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -81,9 +86,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item.nodeid == job.nodeid]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test that has not begun when the run's time is up."""
     session = item.config.stash[KEY]
+    session.test_began = perf_counter()
     if measures(item) and session.seconds_left <= 0:
         pytest.skip(f"not_measured: {session.time_is_up}")
 
@@ -184,6 +191,7 @@ class _Run:
     def pytest_runtestloop(self) -> Generator[None, object, object]:
         """Measure after all tests what was put off until then."""
         self.session.changed = self._save_so_far
+        self.session.loading_s = perf_counter() - _LOADED
         result = yield
         self.session.catch_up()
         return result

@@ -46,9 +46,10 @@ class SpeedSession:
         self.reasons: dict[str, str] = {}
         self.num_others_passed = 0
         self.wanted: set[str] = set()
-        self._began = perf_counter()
+        self._began = self.test_began = perf_counter()
+        self.loading_s = math.inf
         self.ceilings: dict[tuple[str | None, str], Ceilings] = {}
-        self.measurements: dict[str, list[Measurement]] = {}
+        self.measurements: dict[str, tuple[list[Measurement], int]] = {}
         self.budgets: dict[str, float] = {}
         self.spent_s: dict[str, float] = {}
         self.changed: Callable[[], object] = lambda: None
@@ -67,6 +68,14 @@ class SpeedSession:
         return passes
 
     # -- time ----------------------------------------------------------------------------------------------------
+
+    @property
+    def start_s(self) -> float:
+        """Seconds that a fresh process would take to come to where the running test is now, as this one took.
+
+        What earlier tests left to it, such as fixtures of a module, it would have to make itself.
+        """
+        return self.loading_s + perf_counter() - self.test_began
 
     @property
     def seconds_left(self) -> float:

@@ -65,6 +65,7 @@ def pair(name: str, title: str, **changes: Any) -> Row:
         "num_rounds": 48,
         "num_processes": 1,
         "process_num_values": [],
+        "interrupted_percent": 0.0,
         "fail_percent": None,
         "repeats_before": 1,
         "repeats_after": 1,

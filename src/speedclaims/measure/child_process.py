@@ -107,8 +107,20 @@ def _empty_caches(task: str, folder: Path) -> dict[str, str]:
     return {name: str(folder / name.lower()) for name in _COMPILER_CACHES} if "cold" in task else {}
 
 
+def _hash_seed(task: str, number: int) -> dict[str, str]:
+    """Return the variable by which the order of hashes differs between the processes that time a pair."""
+    return {"PYTHONHASHSEED": str(1 + number)} if task == "time" else {}
+
+
 def run(  # noqa: PLR0913 - what a job is made of
-    config: "pytest.Config", nodeid: str, task: str, side: str = "", *, max_time: float, limit: float = math.inf
+    config: "pytest.Config",
+    nodeid: str,
+    task: str,
+    side: str = "",
+    *,
+    max_time: float,
+    limit: float = math.inf,
+    number: int = 0,
 ) -> Json:
     """Run one job, which measures for `max_time` seconds at most, in a fresh process and return what it left.
 
@@ -119,6 +131,7 @@ def run(  # noqa: PLR0913 - what a job is made of
         side: see `Job`.
         max_time: seconds that the job may measure.
         limit: seconds after which the process is ended.
+        number: of the process among those of its pair: the order of hashes differs from one number to another.
 
     Raises:
         ChildError: the process failed, or was ended, before it had left everything.
@@ -133,7 +146,7 @@ def run(  # noqa: PLR0913 - what a job is made of
             done = subprocess.run(  # noqa: S603 - our own command line again
                 command,
                 cwd=config.invocation_params.dir,
-                env={**os.environ, **_empty_caches(task, Path(folder))},
+                env={**os.environ, **_hash_seed(task, number), **_empty_caches(task, Path(folder))},
                 capture_output=True,
                 text=True,
                 errors="replace",

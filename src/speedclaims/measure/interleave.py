@@ -9,15 +9,26 @@ import inspect
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain, cycle
+from typing import NamedTuple
 
 from speedclaims.measure.statistics import Interval, StoppingRule, interval, log_ratio
 from speedclaims.record.types import SideName
 
-MIN_ROUND_S = 1e-3
-"""A side whose call is shorter is repeated inside each round: the clock's and the loop's cost must not count."""
+try:
+    import resource
+except ImportError:  # Windows does not count context switches
+    resource = None  # type: ignore[assignment]
+
+MIN_ROUND_S = 2.5e-4
+"""A side whose call is shorter is repeated inside each round, so that the clock's cost does not count. A round is also
+shorter than the time that a scheduler gives a process before another one has its turn, so that most are undisturbed."""
+
+BLOCK_S = 0.04
+"""Double rounds are taken together until they have taken this long: several turns of a scheduler."""
 
 WARM_UP_S = 0.2
 """Each side is called until it has run this long, at least once, before anything counts; of a short time limit, until
@@ -67,10 +78,11 @@ class Measurement:
     Attributes:
         before_s: seconds of one call of the before side, one value per round.
         after_s: the same for the after side.
-        log_ratios: one value per double round.
+        log_ratios: one value per block of double rounds.
         repeats_before: calls per round of the before side.
         repeats_after: calls per round of the after side.
         reached_precision: whether the stopping rule, not the time limit, ended it.
+        num_interrupted: rounds during which the system took a processor away from this process.
     """
 
     before_s: list[float] = field(default_factory=list)
@@ -79,6 +91,7 @@ class Measurement:
     repeats_before: int = 1
     repeats_after: int = 1
     reached_precision: bool = False
+    num_interrupted: int = 0
 
     def interval(self, confidence: float) -> Interval:
         """Return the speedup with its interval."""
@@ -148,6 +161,36 @@ def time_side(work: Work, name: SideName, repeats: int) -> float:
     return total / repeats
 
 
+class Round(NamedTuple):
+    """One round of a side: the seconds of one call, and whether the system took the processor away meanwhile."""
+
+    seconds: float
+    is_interrupted: bool
+
+
+def time_round(work: Work, name: SideName, repeats: int) -> Round:
+    """Time one round of a side, and note whether it was interrupted: an involuntary context switch."""
+    switches = num_switches()
+    seconds = time_side(work, name, repeats)
+    return Round(seconds, num_switches() > switches)
+
+
+def num_switches() -> int:
+    """Return how often the system took a processor away from this process; 0 where it does not say."""
+    return 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def undisturbed(before: Sequence[Round], after: Sequence[Round]) -> tuple[list[float], list[float]]:
+    """Return the seconds of the rounds that were not interrupted; of all rounds if a side has no such round.
+
+    Which rounds count never depends on how long they took, and both sides are treated alike.
+    """
+    kept = [[one.seconds for one in side if not one.is_interrupted] for side in (before, after)]
+    if not all(kept):
+        kept = [[one.seconds for one in side] for side in (before, after)]
+    return kept[0], kept[1]
+
+
 def warm_up(work: Work, name: SideName, seconds: float = WARM_UP_S) -> int:
     """Call a side until it is warm and return how many calls a round of at least a millisecond takes."""
     spent, fastest = 0.0, math.inf
@@ -192,23 +235,35 @@ def measure(work: Work, settings: Settings) -> Measurement:
         warming = min(WARM_UP_S, settings.max_time / 8)
         repeats: dict[SideName, int] = {name: warm_up(work, name, warming) for name in _ORDERS[0]}
         warm = now = time.perf_counter()
-        result = Measurement(repeats_before=repeats["before"], repeats_after=repeats["after"])
+        log_ratios: list[float] = []
+        rounds: dict[SideName, list[Round]] = {"before": [], "after": []}
+        block: dict[SideName, list[Round]] = {"before": [], "after": []}
         rule = StoppingRule(settings.precision, settings.confidence)
-        reached = False
-        while not reached:
-            seconds: dict[SideName, list[float]] = {"before": [], "after": []}
-            for order in _ORDERS if len(result.log_ratios) % 2 == 0 else reversed(_ORDERS):
-                for name in order:
-                    seconds[name].append(time_side(work, name, repeats[name]))
-            result.before_s.extend(seconds["before"])
-            result.after_s.extend(seconds["after"])
-            result.log_ratios.append(log_ratio(seconds["before"], seconds["after"]))
+        is_up = reached = False
+        begun = now
+        for orders in cycle((_ORDERS, tuple(reversed(_ORDERS)))):
+            for name in chain.from_iterable(orders):
+                block[name].append(time_round(work, name, repeats[name]))
             last, now = now, time.perf_counter()
-            reached = rule.satisfied(result.log_ratios) and now - warm >= MIN_MEASURING_S
-            if now + (now - last) > started + settings.max_time:
+            is_up = now + (now - last) > started + settings.max_time
+            if now - begun < BLOCK_S and not is_up:
+                continue
+            begun = now
+            log_ratios.append(log_ratio(*undisturbed(block["before"], block["after"])))
+            for name, some in block.items():
+                rounds[name] += some
+                block[name] = []
+            reached = rule.satisfied(log_ratios) and now - warm >= MIN_MEASURING_S
+            if reached or is_up:
                 break
     return Measurement(
-        result.before_s, result.after_s, result.log_ratios, result.repeats_before, result.repeats_after, reached
+        [one.seconds for one in rounds["before"]],
+        [one.seconds for one in rounds["after"]],
+        log_ratios,
+        repeats["before"],
+        repeats["after"],
+        reached,
+        sum(one.is_interrupted for one in (*rounds["before"], *rounds["after"])),
     )
 
 

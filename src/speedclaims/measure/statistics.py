@@ -1,9 +1,11 @@
-"""The speedup of a pair and its interval, from the log-ratios of its double rounds.
+"""The speedup of a pair in one process and its interval, from the log-ratios of its blocks.
 
-A double round measures before, after, after, before, the next one after, before, before, after. Its value is the mean
-of the two log-ratios ``log(before / after)``: a machine that becomes steadily slower or faster cancels out of it. The
-speedup is the exponential of the values' median; its interval lies between two order statistics of the values, which
-assumes no distribution (David and Nagaraja, Order Statistics, 3rd edition, section 7.1).
+A double round measures before, after, after, before, the next one after, before, before, after. A block is as many
+double rounds as take at least 40 ms, so that a machine that becomes steadily slower or faster cancels out of it. Its
+value is the difference of the medians of log(before) and log(after) over the rounds that the system did not interrupt.
+On a busy machine, interrupted rounds fall on one side for seconds where the turns of the scheduler keep step with the
+double rounds. The speedup is the exponential of the values' median; its interval lies between two order statistics of
+the values, which assumes no distribution (David and Nagaraja, Order Statistics, 3rd edition, section 7.1).
 
 Values that lie close in time resemble each other on a busy machine, which makes that interval too narrow. The ranks
 are therefore moved outwards by the square root of the variance inflation of the signs around the median, estimated by
@@ -49,16 +51,17 @@ class Interval:
 
 
 def log_ratio(before_s: Sequence[float], after_s: Sequence[float]) -> float:
-    """Return one double round's value: the mean of ``log(before / after)`` over its two rounds.
+    """Return one block's value: the median of log(before) less that of log(after).
 
     Args:
         before_s: seconds of the before side in each round.
-        after_s: seconds of the after side in each round, as many.
+        after_s: seconds of the after side in each round.
 
     Raises:
-        ValueError: the two differ in length or a duration is not positive.
+        ValueError: a side has no round, or a duration is not positive.
     """
-    return sum(math.log(b / a) for b, a in zip(before_s, after_s, strict=True)) / len(before_s)
+    before, after = (_median(sorted(map(math.log, seconds))) for seconds in (before_s, after_s))
+    return before - after
 
 
 @lru_cache(maxsize=4096)
@@ -115,19 +118,19 @@ def correlation_factor(values: Sequence[float]) -> float:
 
 
 def interval(values: Sequence[float], confidence: float) -> Interval:
-    """Return the speedup and its confidence interval from the values of the double rounds, in the order measured.
+    """Return the speedup and its confidence interval from the values of the blocks, in the order measured.
 
     Args:
-        values: one log-ratio per double round; the order matters for the autocorrelation.
+        values: one log-ratio per block; the order matters for the autocorrelation.
         confidence: nominal coverage, between 0 and 1.
 
     Raises:
         ValueError: no values, or a value that is not finite.
     """
     if not values:
-        raise ValueError("no double round was measured")
+        raise ValueError("nothing was measured")
     if not all(math.isfinite(v) for v in values):
-        raise ValueError("a double round has a ratio that is not finite")
+        raise ValueError("a block has a ratio that is not finite")
     n = len(values)
     ordered = sorted(values)
     factor = correlation_factor(values)
@@ -147,7 +150,7 @@ def _median(ordered: Sequence[float]) -> float:
 
 @dataclass
 class StoppingRule:
-    """Says after which double round the measurement may end.
+    """Says after which block the measurement may end.
 
     It ends when the interval's relative half-width is at most ``precision`` at two looks in a row. It looks at the
     width alone, never at where the interval lies, and only at numbers of values that grow geometrically: looking at
@@ -167,27 +170,3 @@ class StoppingRule:
         narrow = interval(values, self.confidence).relative_half_width <= self.precision
         self.narrow_looks = self.narrow_looks + 1 if narrow else 0
         return self.narrow_looks >= NARROW_LOOKS
-
-
-def hull(intervals: Sequence[Interval]) -> Interval:
-    """Return one interval for a pair measured in several processes.
-
-    The speedup is the median of the processes' speedups; the interval runs from the lowest low to the highest high,
-    so that what differs between processes (memory layout, hash seeds, clocks) is inside it.
-
-    Raises:
-        ValueError: no interval was given.
-    """
-    if not intervals:
-        raise ValueError("no process measured this pair")
-    lows = [i.low for i in intervals if i.low is not None]
-    highs = [i.high for i in intervals if i.high is not None]
-    complete = len(lows) == len(intervals)
-    return Interval(
-        speedup=math.exp(_median(sorted(math.log(i.speedup) for i in intervals))),
-        low=min(lows) if complete else None,
-        high=max(highs) if complete else None,
-        confidence=intervals[0].confidence,
-        num_values=sum(i.num_values for i in intervals),
-        correlation_factor=max(i.correlation_factor for i in intervals),
-    )

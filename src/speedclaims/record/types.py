@@ -228,19 +228,24 @@ class RecordedPair(PassFields):
     after_s: Annotated[float | None, "Median seconds of one call of the after side."]
     speedup: Annotated[
         float | None,
-        "exp of the median log-ratio before / after of the double rounds; above 1 the after side is faster.",
+        "exp of the mean over processes of the median log-ratio before / after of the blocks; above 1 the after side "
+        "is faster.",
     ]
-    low: Annotated[float | None, "Low end of the confidence interval of the speedup."]
-    high: Annotated[float | None, "High end of the confidence interval of the speedup."]
+    low: Annotated[float | None, "Low end of the confidence interval of the speedup over processes."]
+    high: Annotated[float | None, "High end of the confidence interval of the speedup over processes."]
     confidence: Annotated[float, "Nominal coverage of the interval."]
     reached_precision: Annotated[
         bool | None, "True when the interval became as narrow as asked before the time limit; null when not measured."
     ]
-    correlation_factor: Annotated[
-        float | None, "Variance inflation used for autocorrelated double rounds; 1 means none."
-    ]
+    correlation_factor: Annotated[float | None, "Variance inflation used for autocorrelated blocks; 1 means none."]
     log_ratios: Annotated[
-        list[float], "One value per double round, in the order measured (processes one after the other)."
+        list[float], "One value per block of double rounds, in the order measured (processes one after the other)."
+    ]
+    interrupted_percent: Annotated[
+        float | None,
+        "Percent of the rounds during which the system took a processor away; they count only where a side has no "
+        "other round. Null where it is not known.",
+        {"minimum": 0},
     ]
     equivalence: Annotated[Equivalence, "Whether both sides compute the same."]
     equivalence_details: Annotated[list[str], "In what the sides differ by design, or why the check failed."]

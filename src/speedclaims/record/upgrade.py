@@ -14,6 +14,7 @@ def from_1(section: JsonObject) -> None:
             pair.setdefault(key, 1)
         pair.setdefault("process_num_values", [])
         pair.setdefault("fail_percent", None)
+        pair.setdefault("interrupted_percent", None)
         pair.setdefault("stages", {})
         pair.setdefault("recorders", {})
 

@@ -18,6 +18,10 @@ from speedclaims.report.model.formatting import (
 from speedclaims.report.model.timeline import Timeline, timelines
 
 
+_MANY_INTERRUPTED = 20
+"""From this percent of interrupted rounds on, a report says so."""
+
+
 @dataclass(frozen=True, slots=True)
 class PairRow:
     """One pair. ``speedup`` is None where there is none, and ``problem`` then gives the reason.
@@ -114,7 +118,7 @@ def pair_row(index: int, pair: RecordedPair, claims: Sequence[RecordedClaim]) ->
         high=pair["high"],
         confidence=pair["confidence"],
         rounds=str(pair["num_rounds"]) if pair["num_rounds"] else "none",
-        processes=f"in {pair['num_processes']} processes" if pair["num_processes"] > 1 else "",
+        processes=f"in {pair['num_processes']} processes" if pair["num_processes"] > 1 else "in one process",
         equivalence=equivalence_words(pair["equivalence"]),
         is_equivalence_bad=pair["equivalence"] == "failed",
         details=(*_calls(pair), *(clean(detail) for detail in pair["equivalence_details"])),
@@ -149,13 +153,19 @@ def _calls(pair: RecordedPair) -> tuple[str, ...]:
 
 
 def _problem(pair: RecordedPair) -> str:
-    reason = "; ".join(part for part in (clean(pair["reason"] or ""), _contention(pair)) if part)
+    reason = "; ".join(part for part in (clean(pair["reason"] or ""), _contention(pair), _interruptions(pair)) if part)
     if pair["status"] != "measured":
         status = words(pair["status"])
         return reason if reason.startswith(status) else f"{status}: {reason}" if reason else status
     if pair["reached_precision"] is False:
         return reason or "time limit before the precision asked for"
     return reason
+
+
+def _interruptions(pair: RecordedPair) -> str:
+    """Return a note that other load interrupted many rounds; empty where it did not, or it is unknown."""
+    percent = pair["interrupted_percent"] or 0
+    return f"other load interrupted {percent:.0f}% of the rounds" if percent >= _MANY_INTERRUPTED else ""
 
 
 def _contention(pair: RecordedPair) -> str:
