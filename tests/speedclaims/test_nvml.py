@@ -25,7 +25,7 @@ from speedclaims.recorders.nvml import window
 
 pynvml = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
 
-BENCH = Path(recorder.__file__).parents[2]
+SOURCES = Path(recorder.__file__).parents[3]
 NOT_SUPPORTED = pynvml.NVML_ERROR_NOT_SUPPORTED
 NO_PERMISSION = pynvml.NVML_ERROR_NO_PERMISSION
 LOST = pynvml.NVML_ERROR_GPU_IS_LOST
@@ -697,7 +697,7 @@ def test_without_pynvml_the_extra_is_named(monkeypatch, side):
 
 def test_loading_the_plugin_and_the_recorder_loads_no_pynvml():
     code = "import sys, speedclaims.plugin, speedclaims.recorders.nvml.devices; print('pynvml' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], env=with_bench(), capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], env=with_sources(), capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
@@ -778,8 +778,8 @@ print(json.dumps([watch(lambda: time.sleep(0.25), min_seconds=2.1).figures, gpu_
 """
 
 
-def with_bench(**more):
-    paths = [str(BENCH), *filter(None, [os.environ.get("PYTHONPATH")])]
+def with_sources(**more):
+    paths = [str(SOURCES), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **more}
 
 
@@ -791,7 +791,7 @@ def test_a_stand_in_library_on_the_loaders_path_is_used(tmp_path):
     source.write_text(STAND_IN)
     library = tmp_path / "libnvidia-ml.so.1"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
-    ours = with_bench(LD_LIBRARY_PATH=str(tmp_path))
+    ours = with_sources(LD_LIBRARY_PATH=str(tmp_path))
     for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
         ours.pop(name, None)
     done = subprocess.run([sys.executable, "-c", ASKS], env=ours, capture_output=True, text=True, check=True)
