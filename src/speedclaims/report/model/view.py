@@ -1,7 +1,7 @@
 """One record turned into the rows that every rendering shows, so that page, Markdown and terminal cannot disagree."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from speedclaims.record.io import NOT_ASKED
@@ -51,7 +51,7 @@ class AuditRow:
 
 @dataclass(frozen=True, slots=True)
 class ValueRow:
-    """One figure that a test measured itself, or the reason why there is none."""
+    """One figure that a test measured itself, or why there is none; ``recorded`` is the row of the record."""
 
     title: str
     name: str
@@ -60,6 +60,7 @@ class ValueRow:
     details: str
     is_measured: bool
     is_claimed: bool
+    recorded: RecordedFigure = field(compare=False, repr=False)
 
     @property
     def missing(self) -> str:
@@ -167,6 +168,7 @@ def _value_row(row: RecordedFigure, *, is_claimed: bool) -> ValueRow:
         details="; ".join(map(clean, row["details"])),
         is_measured=found,
         is_claimed=is_claimed,
+        recorded=row,
     )
 
 
