@@ -43,10 +43,7 @@ _FAIL_HELP = (
 )
 
 
-_PASSES_HELP = (
-    "speedup_passes(*names): run these passes (cold, memory, syncs, gpu, profile) for this pair, in addition to those "
-    "of --speedup-passes."
-)
+_PASSES_HELP = "speedup_passes(*names): run these passes for this pair, in addition to those of --speedup-passes."
 
 
 def _passes(text: str) -> tuple[str, ...]:
