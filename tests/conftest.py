@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, settings
 from tests.properties.controls import FAST, THOROUGH
 
 # Its assertions tell their values, as those of a test do.
-pytest.register_assert_rewrite("tests.trainers.dialogue_contract")
+pytest.register_assert_rewrite("tests.trainers.dialogue_gan.trainer_contract")
 
 settings.register_profile("fast", max_examples=FAST, deadline=None)
 settings.register_profile(

@@ -35,15 +35,12 @@ def sources():
 
 
 @functools.cache
-def names_of_tests(name):
-    """Names of the test functions in the files of this name."""
-    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in sources().get(name, []))
-    return {
-        node.name
-        for tree in trees
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-    }
+def names_of_tests(path):
+    """Return the names of the test functions in a file; none where there is no such file."""
+    if not path.is_file():
+        return set()
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return {node.name for node in nodes if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
 
 
 def prose(text):
@@ -61,11 +58,11 @@ def relative_links(text):
 
 
 def misnamed(text):
-    """Return the tests that a page names and that are in no file it links them to."""
-    files = {name: Path(target).name for name, target in DEFINITION.findall(text)}
+    """Return the tests that a page in docs/ names and that are not in the file it links them to."""
+    files = {name: DOCS / target for name, target in DEFINITION.findall(text)}
     linked = LINKED_TEST.findall(text)
     unlinked = set(NAMED_TEST.findall(text)) - {test for test, _ in linked}
-    return [test for test, name in linked if test not in names_of_tests(files.get(name, ""))] + sorted(unlinked)
+    return [test for test, name in linked if test not in names_of_tests(files.get(name, DOCS))] + sorted(unlinked)
 
 
 def listed_verdicts(text):

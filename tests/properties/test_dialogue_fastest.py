@@ -1,6 +1,6 @@
 """Properties 23, 25, 26 and 36 of the dialogue GAN's fastest tier: the reference's work, by call and by token.
 
-Its states (37) and its resuming (38) are beside the other tiers', in `test_dialogue_gan`.
+Its states (37) and its resuming (38) are tested with the other tiers', in `test_dialogue_tiers_agree`.
 """
 
 import functools

@@ -254,7 +254,7 @@ def test_24_notices_another_batch_of_the_interval():
 
 
 def test_24_interval_1_is_the_reference():
-    """In one process; between fresh ones it is bitwise, see `test_dialogue_gan`."""
+    """In one process; between fresh ones it is bitwise, see `test_dialogue_processes`."""
     ours, theirs = fresh("optimized", temp_start=1.0, temp_end=1.0), fresh("reference")
     for trainer in (ours, theirs):
         trainer.train_steps(6, "adversarial")

@@ -11,9 +11,9 @@ import pytest
 from speedclaims import cli
 from speedclaims.export import FORMATS, export, names
 from speedclaims.report.model.columns import CSV_FIELDS
-from tests.comparing import gone, measured, record, save
-from tests.report.conftest import poison
-from tests.report.sample import empty_record, gpu_record, sample_record, without_claims
+from tests.speedclaims.comparing import gone, measured, record, save
+from tests.speedclaims.report.conftest import poison
+from tests.speedclaims.report.sample import empty_record, gpu_record, sample_record, without_claims
 
 # github-action-benchmark, README, "Custom": every entry needs name, unit and value; range and extra may be added.
 GITHUB_ACTION_BENCHMARK = fastjsonschema.compile(

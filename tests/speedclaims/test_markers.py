@@ -1,6 +1,6 @@
 """The deprecated names of markers still work, and warn once."""
 
-from tests.speedclaims.test_ledger import GOOD, usage_line
+from tests.speedclaims.claims.test_ledger import GOOD, usage_line
 
 TEST = """
 import pytest

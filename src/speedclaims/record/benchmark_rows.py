@@ -1,8 +1,8 @@
 """The one module that touches what pytest-benchmark does not publish, in versions 5.1, 5.2 and 5.3.
 
 A pair becomes two ordinary rows, ``test_x[before]`` and ``test_x[after]``, so that ``--benchmark-json``,
-``--benchmark-compare`` and ``pytest-benchmark compare`` work on them. The fixture allows one measurement a test;
-``_make_stats`` does not, which ``tests/speedclaims/test_rows.py`` holds: it fails when an update moves this.
+``--benchmark-compare`` and ``pytest-benchmark compare`` work on them. The fixture allows one measurement a test, but
+``_make_stats`` allows several. ``tests/speedclaims/record/test_benchmark_rows.py`` fails when an update changes this.
 """
 
 import json

@@ -1,0 +1,390 @@
+"""The gate's rule and everything it compares, without measuring."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from scipy import stats
+
+from speedclaims.gate.compare import Loss, compare, verdict
+from speedclaims.gate.slowdown import FAMILY_ERROR, combine, holm_tails, is_regression, losses
+from speedclaims.record.io import RecordError, validate
+from speedclaims.record.upgrade import upgrade
+from tests.speedclaims.comparing import gone, judged, measured, record, slowed
+from tests.strategies import noises, p_values, percents, process_values, slowdowns
+
+
+def between(base, new, percent=5.0, **reasons):
+    return compare(base["speedclaims"], new["speedclaims"], percent, reasons)
+
+
+def verdicts(gate):
+    return {change.name: change.verdict for change in gate.changes}
+
+
+def problem(gate, name="a"):
+    return next(change.problem for change in gate.changes if change.name == name)
+
+
+# -- the rule ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "word"),
+    [
+        (0.05, 0.03, 0.07, "regressed"),
+        (0.026, 0.001, 0.06, "regressed"),
+        (0.024, 0.001, 0.04, "held"),  # above 0, but below half of what fails
+        (0.024, 0.001, 0.06, "ambiguous"),
+        (0.05, -0.001, 0.10, "ambiguous"),
+        (0.0, -0.02, 0.049, "held"),
+        (0.0, -0.02, 0.051, "ambiguous"),
+        (-0.05, -0.07, -0.01, "improved"),
+    ],
+)
+def test_the_verdict_follows_from_the_interval_of_the_loss_and_the_threshold(value, low, high, word):
+    assert verdict(Loss(value, low, high, 0.99), 5.0) == word
+
+
+def test_a_loss_is_found_among_pairs_that_held():
+    names = ["a", "b", "c"]
+    base = record(*(measured(name) for name in names))
+    new = record(measured("a", 2.0, seed=1), measured("b", 2.0 / 1.05, seed=1), measured("c", 2.3, seed=1))
+    gate = between(base, new)
+    assert verdicts(gate) == {"a": "held", "b": "regressed", "c": "improved"}
+    loss = gate.changes[1].loss
+    assert loss.low < 0.05 < loss.high
+    assert (gate.num_alarms, gate.exit_code) == (1, 1)
+
+
+def test_a_record_has_lost_nothing_against_itself():
+    base = record(*(measured(name, speedup) for name, speedup in (("a", 0.5), ("b", 2.0), ("c", 40.0))))
+    gate = between(base, base)
+    assert set(verdicts(gate).values()) == {"held"}
+    assert [change.loss.value for change in gate.changes] == [0, 0, 0]
+    assert (gate.num_alarms, gate.exit_code, gate.lost_claims) == (0, 0, ())
+
+
+@given(noise=noises(), factor=slowdowns(), percent=percents())
+def test_a_record_against_itself_never_fails_and_a_slowdown_without_noise_only_adds_to_the_loss(noise, factor, percent):
+    base = record(measured("a", noise=noise), measured("b", 1.5, noise=noise))
+    assert between(base, base, percent).num_alarms == 0
+    losses_ = [between(base, slowed(base, f), percent).changes[0].loss for f in (1.0, factor, factor**2)]
+    for end in ("value", "low", "high"):
+        ends = [getattr(loss, end) for loss in losses_]
+        assert ends == sorted(ends)
+    assert losses_[1].value == pytest.approx(factor - 1)
+
+
+def test_what_was_a_regression_stays_one_when_it_gets_worse():
+    base = record(measured("a"))
+    words = [verdicts(between(base, slowed(base, 1 + 0.01 * i)))["a"] for i in range(12)]
+    first = words.index("regressed")
+    assert 0 < first <= 5
+    assert set(words[first:]) == {"regressed"}
+
+
+def test_noise_between_processes_makes_a_loss_ambiguous_that_noise_within_them_would_not():
+    steady = [measured("a", rounds=40, processes=1, seed=i)["log_ratios"] for i in range(3)]
+    apart = [[value + shift for value in values] for values, shift in zip(steady, (-0.1, 0.0, 0.1), strict=True)]
+    base, new = measured("a"), measured("a", 2 / 1.05, seed=9)
+    assert verdicts(between(record(base), record(new)))["a"] == "regressed"
+    base["log_ratios"] = [value for values in apart for value in values]
+    assert verdicts(between(record(base), record(new)))["a"] == "ambiguous"
+
+
+def test_a_process_that_ran_into_other_load_counts_little():
+    base, new = measured("a"), measured("a", seed=1)
+    loaded = np.random.default_rng(0).normal(math.log(1.8), 0.5, 40).tolist()
+    new["log_ratios"] = new["log_ratios"][:80] + loaded
+    gate = between(record(base), record(new))
+    assert np.mean(loaded) < math.log(2.0) - 0.1
+    assert abs(gate.changes[0].loss.value) < 0.005
+    assert verdicts(gate)["a"] == "held"
+
+
+def test_the_threshold_of_a_pairs_marker_goes_before_the_option():
+    base = record(measured("a"), measured("b"))
+    new = record(measured("a", 2 / 1.06, seed=1, fail_percent=20.0), measured("b", 2 / 1.06, seed=1))
+    assert verdicts(between(base, new)) == {"a": "held", "b": "regressed"}
+    assert [change.percent for change in between(base, new).changes] == [20.0, 5.0]
+
+
+def test_too_few_rounds_are_ambiguous_with_the_reason():
+    few = measured("a", processes=1, rounds=3, status="too_few_rounds", reason="too few rounds: 3 double rounds")
+    gate = between(record(measured("a")), record(few))
+    assert (verdicts(gate)["a"], problem(gate)) == ("ambiguous", "too few rounds: 3 double rounds")
+    assert problem(between(record(few), record(measured("a")))) == "base: too few rounds: 3 double rounds"
+
+
+@pytest.mark.parametrize("numbers", [[], [40]])
+def test_a_base_without_values_by_process_is_compared_and_says_what_stands_in(numbers):
+    old = measured("a", processes=1)
+    old["process_num_values"] = numbers
+    gate = between(record(old), record(measured("a", 2 / 1.05, seed=1)))
+    assert verdicts(gate)["a"] == "regressed"
+    (note,) = gate.notes
+    assert note.startswith("1 of 1 pairs of the base record have no values by process: their intervals rest on")
+
+
+def test_values_that_do_not_add_up_are_refused():
+    bad = measured("a")
+    bad["process_num_values"] = [40, 40, 41]
+    with pytest.raises(RecordError, match="process_num_values add up to 121, log_ratios holds 120: measure again"):
+        between(record(bad), record(bad))
+
+
+def test_the_records_of_these_tests_are_records():
+    validate(record(measured("a"), gone("b"), claims=[judged("c", "confirmed", measured("a"))]))
+
+
+# -- the statistics ------------------------------------------------------------------------------------------------
+
+
+@given(p_values())
+def test_holm_is_between_no_correction_and_bonferroni_and_rejects_what_the_textbook_does(p):
+    tails = holm_tails(np.array(p))
+    assert ((FAMILY_ERROR / len(p) <= tails) & (tails <= FAMILY_ERROR)).all()
+    rejected = set()
+    for rank, index in enumerate(np.argsort(p, kind="stable")):
+        if not p[index] < FAMILY_ERROR / (len(p) - rank):
+            break
+        rejected.add(index)
+    assert set(np.flatnonzero(np.array(p) < tails)) == rejected
+
+
+@given(process_values())
+def test_more_pairs_never_make_an_interval_narrower(values):
+    base, new = (combine(np.array(half), np.full(np.shape(half), 0.003)) for half in values)
+    together = losses(base, new)
+    pick = [combine(np.array(half)[:1], np.full((1, 3), 0.003)) for half in values]
+    alone = losses(*pick)
+    assert together.confidence[0] >= alone.confidence[0] - 1e-12
+    assert alone.confidence[0] == pytest.approx(1 - 2 * FAMILY_ERROR)
+
+
+@given(process_values())
+def test_exchanging_the_records_turns_the_loss_round(values):
+    base, new = (combine(np.array(half)[:1], np.full((1, 3), 0.003)) for half in values)
+    there, back = losses(base, new), losses(new, base)
+    ends = np.concatenate([-back.value, -back.high, -back.low])
+    assert np.concatenate([there.value, there.low, there.high]) == pytest.approx(ends)
+
+
+def test_the_whole_interval_lies_above_zero_exactly_where_holm_rejects():
+    rng = np.random.default_rng(5)
+    values, errors = rng.normal(0, 0.01, (2, 500, 4, 3)), rng.uniform(0.001, 0.01, (2, 500, 4, 3))
+    values[1, ..., 0, :] -= 0.03
+    found = losses(combine(values[0], errors[0]), combine(values[1], errors[1]))
+    tails = (1 - found.confidence) / 2
+    assert 0.2 < (found.low[:, 0] > 0).mean() < 1
+    # where a pair is rejected, so are all that are tested at a smaller error
+    rejected = found.low > 0
+    assert all(
+        tails[i][rejected[i]].max() <= tails[i][~rejected[i]].min() + 1e-15
+        for i in range(500)
+        if 0 < rejected[i].sum() < 4
+    )
+
+
+def test_equal_errors_and_a_spread_as_expected_give_the_variance_of_a_mean():
+    errors = np.full((1, 3), 0.003)
+    found = combine(np.array([[0.1, 0.2, 0.3]]), errors)
+    assert found.value[0] == pytest.approx(0.2)
+    assert found.variance[0] == pytest.approx((0.003**2 + 0.004**2) / 3)
+    assert found.spread[0] == pytest.approx(0.01 / (0.003**2 + 0.004**2))
+
+
+def test_an_interval_of_one_pair_is_students_with_the_expected_spread_as_four_more_processes():
+    errors, values = np.full((1, 3), 0.003), np.array([[-0.005, 0.0, 0.005]])  # as far apart as expected
+    found = losses(combine(values, errors), combine(values, errors))
+    expected = stats.t.isf(FAMILY_ERROR, 12) * math.sqrt(2 * (0.003**2 + 0.004**2) / 3)
+    assert found.high[0] == pytest.approx(expected)
+
+
+def test_an_estimate_below_half_of_the_threshold_is_no_regression_however_sure():
+    errors = np.full((1, 3), 1e-4)
+    base = combine(np.zeros((1, 3)), errors)
+    found = losses(base, combine(np.full((1, 3), -0.02), errors))
+    assert found.low[0] > 0
+    assert not is_regression(found, 5.0)[0]
+    assert is_regression(found, 4.0)[0]
+
+
+# -- what cannot be compared ---------------------------------------------------------------------------------------
+
+
+def test_a_missing_pair_fails_with_the_reason_if_there_is_one():
+    base = record(measured("a"), measured("b"))
+    gate = between(base, record(measured("b", seed=1, after="other")), **{"bench/test_a.py::a": "deselected"})
+    assert verdicts(gate) == {"a": "missing", "b": "reconfigured"}
+    assert problem(gate) == "in the base, not in this run: deselected"
+
+
+def test_a_renamed_pair_fails_and_names_what_it_may_be_now():
+    gate = between(record(measured("a")), record(measured("a_new", seed=1)))
+    assert verdicts(gate) == {"a": "renamed", "a_new": "new"}
+    assert problem(gate) == "in the base, not in this run; it may be bench/test_a.py::a_new now"
+    assert gate.num_alarms == 1
+
+
+def test_a_pair_of_other_sides_is_not_taken_for_a_renamed_one():
+    gate = between(record(measured("a")), record(measured("b", after="fastest")))
+    assert verdicts(gate) == {"a": "missing", "b": "new"}
+
+
+def test_a_pair_that_is_not_measured_any_more_fails():
+    gate = between(record(measured("a")), record(gone("a")))
+    assert (verdicts(gate)["a"], problem(gate)) == ("not_measured", "benchmarks are disabled")
+    assert gate.num_alarms == 1
+
+
+def test_a_withheld_speedup_fails_also_where_the_base_has_none_or_lacks_the_pair():
+    withheld = gone("a", "withheld", "the equivalence check failed: losses differ", equivalence="failed")
+    for base in (record(measured("a")), record(gone("a")), record()):
+        gate = between(base, record(withheld))
+        assert verdicts(gate)["a"] == "withheld"
+        assert (gate.num_alarms, gate.exit_code) == (1, 1)
+
+
+CONFIGURED = {
+    "before": ("other", "before side reference → other"),
+    "after": ("fastest", "after side optimized → fastest"),
+    "work": ("less", "work same → less"),
+    "family": (None, "family tabular_regressor → none"),
+    "preset": ("default", "preset smoke → default"),
+    "device": ("cuda", "device cpu → cuda"),
+    "units": (48, "units 24 → 48"),
+    "calls_before": (2.5, "calls before 1 → 2.5"),
+    "calls_after": (7, "calls after 1 → 7"),
+    "confidence": (0.99, "confidence 0.95 → 0.99"),
+    "equivalence": ("not_checked", "equivalence passed → not checked"),
+}
+
+
+@pytest.mark.parametrize("field", CONFIGURED)
+def test_a_pair_that_is_configured_differently_fails_and_says_in_what(field):
+    value, words = CONFIGURED[field]
+    gate = between(record(measured("a")), record(measured("a", seed=1, **{field: value})))
+    assert (verdicts(gate)["a"], problem(gate)) == ("reconfigured", words)
+    assert gate.num_alarms == 1
+
+
+def test_a_check_that_was_added_is_fine():
+    gate = between(record(measured("a", equivalence="not_checked")), record(measured("a", seed=1)))
+    assert verdicts(gate)["a"] == "held"
+
+
+def test_records_of_version_1_without_calls_are_compared_as_one_to_one():
+    old = record(measured("a"))
+    (pair,) = old["speedclaims"]["pairs"]
+    del pair["calls_before"], pair["calls_after"]
+    old["speedclaims"]["schema_version"] = 1
+    upgrade(old["speedclaims"])
+    assert verdicts(between(old, record(measured("a", seed=1))))["a"] == "held"
+
+
+def test_pairs_that_only_the_new_record_has_or_measured_do_not_fail():
+    gate = between(record(gone("a", reason="no GPU"), gone("c")), record(measured("a"), measured("b")))
+    assert verdicts(gate) == {"a": "no_base", "b": "new"}
+    assert problem(gate) == "the base has no speedup: no GPU"
+    assert gate.num_alarms == 0
+
+
+def test_control_pairs_are_not_gated():
+    base = record(measured("a"), measured("control", 1.0, control=True))
+    gate = between(base, record(measured("a", seed=1), measured("control", 0.5, control=True)))
+    assert verdicts(gate) == {"a": "held"}
+
+
+H200, A100 = [{"name": "NVIDIA H200"}], [{"name": "NVIDIA A100"}]
+
+
+def test_a_pair_on_another_gpu_is_not_mixed_with_the_base():
+    base = record(measured("a", device="cuda"), measured("b"), gpus=H200)
+    gate = between(base, record(measured("a", device="cuda", seed=1), measured("b", seed=1), gpus=A100))
+    assert verdicts(gate) == {"a": "reconfigured", "b": "held"}
+    assert problem(gate) == "GPU NVIDIA H200 → NVIDIA A100"
+
+
+def test_another_machine_is_told_with_both_names_and_ratios_are_compared():
+    other = {"device_name": "Xeon, 8 cores", "cpu": {"model": "Xeon", "num_cores": 8}}
+    gate = between(record(measured("a")), record(measured("a", seed=1), **other))
+    assert verdicts(gate)["a"] == "held"
+    (warning,) = gate.warnings
+    assert warning.startswith("another machine: the base was measured on AMD EPYC 7763, 2 cores, this on Xeon, 8 cores")
+    assert warning.endswith("ratios are compared, absolute times are not")
+
+
+def test_other_versions_and_threads_are_told():
+    base, new = record(measured("a")), record(measured("a", seed=1))
+    new["speedclaims"]["environment"]["libraries"] = {
+        **base["speedclaims"]["environment"]["libraries"],
+        "torch": "9.0",
+    }
+    new["speedclaims"]["environment"]["threads"] = {"OMP_NUM_THREADS": "7"}
+    threads, versions = between(base, new).warnings
+    assert "OMP_NUM_THREADS" in threads
+    assert threads.startswith("other thread settings")
+    assert "torch" in versions
+    assert versions.endswith("→ 9.0")
+
+
+def test_a_base_from_a_dirty_tree_is_told():
+    gate = between(record(measured("a"), dirty=True), record(measured("a", seed=1)))
+    assert gate.warnings == (
+        "the base was measured on a tree with changes that are not in 0123456: nobody can measure it again",
+    )
+    assert gate.exit_code == 0
+
+
+# -- claims --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("was", ["confirmed", "above"])
+def test_a_lost_claim_fails(was):
+    a, b = measured("a"), measured("a", seed=1)
+    gate = between(record(a, claims=[judged("x", was, a)]), record(b, claims=[judged("x", "below", b)]))
+    assert gate.lost_claims == (f"claim tabular-regressor.x was {was} in the base and is below now",)
+    assert (gate.num_alarms, gate.exit_code) == (1, 1)
+
+
+@pytest.mark.parametrize(("was", "now"), [("below", "below"), ("ambiguous", "below"), ("not_measured", "below")])
+def test_a_claim_that_did_not_hold_is_not_lost(was, now):
+    a, b = measured("a"), measured("a", seed=1)
+    gate = between(record(a, claims=[judged("x", was, a)]), record(b, claims=[judged("x", now, b)]))
+    assert gate.num_alarms == 0
+
+
+CLAIMS = {
+    "too modest": ({"verdict": "above"}, "has become too modest"),
+    "undecided": ({"verdict": "ambiguous", "reason": "the interval straddles 1.5"}, "is ambiguous now: the interval"),
+    "not judged": ({"verdict": "not_measured", "reason": "needs cuda"}, "is not measured now: needs cuda"),
+    "changed": ({"low": 1.1}, "says something else than in the base"),
+}
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_what_became_of_a_claim_is_told(name):
+    change, words = CLAIMS[name]
+    a, b = measured("a"), measured("a", seed=1)
+    new = record(b, claims=[judged("x", **{"verdict": "confirmed", "of": b, **change})])
+    gate = between(record(a, claims=[judged("x", "confirmed", a)]), new)
+    (warning,) = gate.warnings
+    assert words in warning
+    assert gate.num_alarms == 0
+
+
+def test_a_claim_that_nothing_judges_any_more_is_told():
+    a = measured("a")
+    gate = between(record(a, claims=[judged("x", "confirmed", a)]), record(measured("a", seed=1)))
+    assert gate.warnings == (
+        "claim tabular-regressor.x was confirmed in the base and is not measured now: nothing judges it",
+    )
+
+
+def test_a_claim_that_was_above_already_is_not_told_again():
+    a, b = measured("a"), measured("a", seed=1)
+    gate = between(record(a, claims=[judged("x", "above", a)]), record(b, claims=[judged("x", "above", b)]))
+    assert gate.warnings == ()

@@ -1,0 +1,132 @@
+"""The index of the evidence tells each record by machine and verdicts, and the repository's own is up to date."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from speedclaims.report.markdown.index import index, main
+from speedclaims.report.markdown.results import BEGIN, END, put, results
+from tests.speedclaims.report.sample import gpu_record, sample_record
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for device, record in (("cpu", sample_record()), ("h200", gpu_record())):
+        path = tmp_path / "reports" / "recorded" / device / "2026-01-01-abc.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(record))
+    (tmp_path / "reports" / "statistics").mkdir()
+    (tmp_path / "reports" / "statistics" / "runs.md").write_text("# Real runs\n\ntext\n")
+    return tmp_path / "reports"
+
+
+def test_every_record_and_every_table_is_listed(folder):
+    text = index(folder)
+    assert "[cpu/2026-01-01-abc](recorded/cpu/2026-01-01-abc.json)" in text
+    assert "[h200/2026-01-01-abc](recorded/h200/2026-01-01-abc.json)" in text
+    assert "2 of 5 claims judged on this machine hold" in text
+    assert "- [Real runs](statistics/runs.md)" in text
+
+
+def test_the_index_lists_neither_itself_nor_the_latest_report(folder):
+    (folder / "latest").mkdir()
+    (folder / "latest" / "speedups.md").write_text("# Latest\n")
+    assert main([str(folder)]) == 0
+    assert (folder / "README.md").read_text() == index(folder)
+    assert "Latest" not in index(folder)
+
+
+def test_a_damaged_record_leaves_the_old_index(folder, capsys):
+    main([str(folder)])
+    old = (folder / "README.md").read_text()
+    (folder / "recorded" / "cpu" / "2026-01-01-abc.json").write_text("{")
+    assert main([str(folder)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert (folder / "README.md").read_text() == old
+
+
+@pytest.fixture
+def page(folder):
+    path = folder.parent / "PAGE.md"
+    path.write_text(f"# Page\n\n{BEGIN}\nold\n{END}\n\nthe rest\n")
+    return path
+
+
+def test_the_verdicts_of_each_machine_go_into_another_file(folder, page):
+    assert main([str(folder), "--into", str(page)]) == 0
+    text = page.read_text()
+    assert text.startswith("# Page\n")
+    assert text.endswith("\nthe rest\n")
+    assert "old" not in text
+    assert text.count("| claim |") == 2
+    assert "([record](reports/recorded/h200/2026-01-01-abc.json))" in text
+    assert main([str(folder), "--into", str(page)]) == 0
+    assert page.read_text() == text
+
+
+def test_of_two_records_of_a_machine_the_newer_speaks(folder):
+    (folder / "recorded" / "h200" / "2026-01-01-abc.json").rename(folder / "recorded" / "cpu" / "2026-01-02-def.json")
+    text = results(folder)
+    assert text.count("| claim |") == 1
+    assert "recorded/cpu/2026-01-02-def.json" in text
+
+
+@pytest.mark.parametrize("is_judging", [True, False])
+def test_a_newer_record_speaks_only_if_it_judges_a_claim(folder, is_judging):
+    data = sample_record()
+    data["datetime"] = "2099-01-01T00:00:00+00:00"
+    if not is_judging:
+        data["speedclaims"]["claims"] = []
+    (folder / "recorded" / "cpu" / "2099-01-01-abc.json").write_text(json.dumps(data))
+    assert ("recorded/cpu/2099-01-01-abc.json" in results(folder)) == is_judging
+
+
+def test_where_no_record_of_a_machine_judges_a_claim_the_newest_says_so(folder):
+    for path in (folder / "recorded").glob("*/*.json"):
+        data = json.loads(path.read_text())
+        data["speedclaims"]["claims"] = []
+        path.write_text(json.dumps(data))
+    text = results(folder)
+    assert text.count("([record](") == 2
+    assert "| claim |" not in text
+
+
+@pytest.mark.parametrize("text", ["", BEGIN, f"{END}\n{BEGIN}\n", f"{BEGIN}\n{END}\n{BEGIN}\n{END}\n"])
+def test_a_file_without_a_place_for_the_verdicts_stays_as_it_is(folder, page, text, capsys):
+    page.write_text(text)
+    assert main([str(folder), "--into", str(page)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert page.read_text() == text
+
+
+@pytest.mark.parametrize("name", ["missing", "empty"])
+def test_a_folder_without_records_leaves_the_verdicts_as_they_are(folder, page, tmp_path, name, capsys):
+    assert main([str(folder), "--into", str(page)]) == 0
+    before = page.read_bytes()
+    other = tmp_path / name
+    if name == "empty":
+        other.mkdir()
+    assert main([str(other), "--into", str(page)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"speedclaims: {other}")
+    assert error.count("\n") == 1
+    assert page.read_bytes() == before
+    assert not (other / "README.md").exists()
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path, capsys):
+    assert main([str(tmp_path / "missing")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+    assert not (tmp_path / "missing").exists()
+
+
+def test_the_verdicts_in_this_readme_are_those_of_the_records():
+    text = (ROOT / "README.md").read_text()
+    assert put(text, results(ROOT / "reports"), "README.md") == text
+
+
+def test_the_index_of_this_repository_is_up_to_date():
+    assert (ROOT / "reports" / "README.md").read_text() == index(ROOT / "reports")
