@@ -1,4 +1,4 @@
-"""The simulation and the real runs that show what the gate's rule is worth."""
+"""The simulation and the real runs that measure the false alarms and the power of the gate's rule."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""`python -m bench.gpu`: what it carries to a machine without a network, and its first look at the GPU there."""
+"""`python -m bench.gpu`: what it packs for a machine without a network, and its first look at the GPU."""
 
 import json
 import shutil

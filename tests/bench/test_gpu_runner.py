@@ -1,4 +1,4 @@
-"""`python -m bench.gpu` on a project whose tests need no GPU: what it runs, in which order, and what is left of it."""
+"""`python -m bench.gpu` on a project whose tests need no GPU: which tests run, in which order, and the record."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""How benchmarks measure on a GPU: exact checks, warm starts, no skipped steps, images decoded once.
+"""Sides that measure on a GPU: exact checks, warm starts, no skipped steps, images decoded once.
 
 The trainers are on the CPU here, and only told to measure as on a GPU.
 """

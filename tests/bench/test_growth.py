@@ -1,4 +1,4 @@
-"""The exponent of growth: what it must find, what it must not, and what it must refuse."""
+"""The exponent of growth: exponents that it finds, and measurements that it refuses."""
 
 from types import SimpleNamespace
 

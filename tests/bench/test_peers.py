@@ -1,4 +1,4 @@
-"""The peers' equivalence checks can fail: a peer that trains otherwise is found out."""
+"""The equivalence checks of the peers can fail: a peer that trains differently is found."""
 
 from dataclasses import replace
 from functools import partial

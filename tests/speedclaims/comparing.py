@@ -1,4 +1,4 @@
-"""Records to compare with one another: pairs whose processes differ by what is asked, with noise from a fixed seed."""
+"""Make records to compare: pairs whose processes differ by a given factor, with noise from a fixed seed."""
 
 import copy
 import json

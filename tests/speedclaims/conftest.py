@@ -1,4 +1,4 @@
-"""A small project of a user's, run in a process of its own."""
+"""A small project of a user, run by pytest in a process of its own."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""What `speedclaims doctor` says: strict JSON, a reason for all that is not possible, and never a crash."""
+"""`speedclaims doctor`: strict JSON, a reason for everything that is not possible, and never a crash."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Exports are what their readers document: schemas written from the documented formats, and strict JSON."""
+"""Exports follow the formats that their readers document, and are strict JSON."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""What users of pytest-benchmark do with its rows works on ours."""
+"""Commands and options of pytest-benchmark work on the rows of pairs."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Every way of running a session: which exit code, which rows, which words."""
+"""Every way of running a session: its exit code, its rows and its texts."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Somebody else's project: the wheel in a clean environment, two files, no framework and no trainers of ours."""
+"""A project of another author: the wheel in a clean environment, no framework and no trainers."""
 
 import json
 import os

@@ -1,11 +1,10 @@
-"""Runs pytest in forks of a process that has imported already what every run imports.
+"""Run pytest in forks of a process that has already imported what every run imports.
 
 Half of a small run is the import of pytest, Matplotlib and other libraries, and the tests start hundreds of runs.
-Each fork is a process of its own; the plugin itself, pytest-benchmark and whatever a test may put in the place of
-something else (PyTorch, TensorFlow, pynvml) are imported in it anew.
+Each fork imports again the plugin itself, pytest-benchmark and whatever a test may replace (PyTorch, TensorFlow, pynvml).
 
-Read from the standard input, a line of JSON for each run: `folder`, `arguments`, `environment`, and files for `stdout`
-and `stderr`. Answered by a line with the exit status.
+The standard input holds a line of JSON for each run: `folder`, `arguments`, `environment`, and files for `stdout` and
+`stderr`. The answer is a line with the exit status.
 """
 
 import gc

@@ -1,3 +1,5 @@
+"""The contract that every family and every trainer keeps."""
+
 import importlib.util
 import pickle
 import sys

@@ -1,3 +1,5 @@
+"""Switches: the ladder, leaving one out, refusals, and the weakest parity."""
+
 import pytest
 
 from trainers.contract import BadInput

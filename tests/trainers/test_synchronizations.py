@@ -1,4 +1,4 @@
-"""How often each tier waits for the device, line by line, as its code says."""
+"""The number of times that each tier waits for the device, line by line."""
 
 import inspect
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Arithmetic claims: the rule, the documents' own figures, what is refused, and how it is printed."""
+"""Arithmetic claims: the rule, the documents' own figures, refusals, and the printed table."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""The ledger, what is refused in it, and the verdicts."""
+"""The ledger, the entries that it refuses, and the verdicts."""
 
 import math
 

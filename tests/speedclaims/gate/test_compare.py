@@ -1,4 +1,4 @@
-"""The gate as a user meets it: which exit code, which line, for every state of the base."""
+"""The gate as a user meets it: the exit code and the line for every state of the base."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The gate's rule and everything it compares, without measuring."""
+"""The gate's rule and everything that it compares, without measuring."""
 
 import math
 

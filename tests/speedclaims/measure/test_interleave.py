@@ -1,4 +1,4 @@
-"""What is called in which order, and where the clock stands."""
+"""Rounds in alternation: the order of the calls, and what runs inside and outside the clock."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Which passes run in which process, and what a pair's marker adds."""
+"""The processes that passes run in, and the marker that adds passes to a pair."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is measured in fresh processes: control pairs, cold calls, peak memory."""
+"""Measurements in fresh processes: control pairs, cold calls, peak memory."""
 
 from pathlib import Path
 

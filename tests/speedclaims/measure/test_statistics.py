@@ -1,4 +1,4 @@
-"""The speedup's estimate, its interval and the stopping rule."""
+"""The estimate of the speedup, its interval and the stopping rule."""
 
 import math
 

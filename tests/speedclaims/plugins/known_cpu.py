@@ -1,4 +1,4 @@
-"""A plugin for runs inside tests: the processor is what the tests' own process found it to be.
+"""Answer the question for the processor from the environment: a plugin for the runs that tests start.
 
 py-cpuinfo asks the processor in a process of its own, which takes as long as the rest of a small run.
 """

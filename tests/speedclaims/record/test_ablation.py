@@ -1,4 +1,4 @@
-"""A pair says which row of an ablation it is, and nonsense is refused before anything is measured."""
+"""A pair names its row of an ablation, and a wrong row is refused before anything is measured."""
 
 import pytest
 

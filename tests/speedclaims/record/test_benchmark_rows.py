@@ -1,4 +1,4 @@
-"""The contract with what pytest-benchmark does not publish: an update that moves it fails here, loudly."""
+"""The unpublished parts of pytest-benchmark that rows rely on: an update that changes them fails here."""
 
 import inspect
 import tomllib

@@ -1,4 +1,4 @@
-"""The record is strict JSON of a published form, or refused in one line."""
+"""A record is strict JSON of the published schema, or refused in one line."""
 
 import json
 from pathlib import Path

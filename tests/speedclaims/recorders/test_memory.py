@@ -1,4 +1,4 @@
-"""Whose count of device memory is read."""
+"""Peak memory is read from the framework that uses the GPU, and from the process on a CPU."""
 
 import sys
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""The pass that asks NVML; on a machine without a GPU its recorder is replaced."""
+"""The pass `gpu`, which asks NVML: on a machine without a GPU its recorder is replaced."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The books of the pass `profile`: intervals are united, and phases sum to the call to the nanosecond."""
+"""The stopwatch of phases: intervals are united, and phases sum to the call to the nanosecond."""
 
 import threading
 from collections import Counter

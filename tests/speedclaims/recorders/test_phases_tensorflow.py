@@ -1,4 +1,4 @@
-"""TensorFlow's patches: phases of an eager training, a graph as one bar, and everything is put back."""
+"""TensorFlow's patches for phases: an eager training, a graph as one bar, and everything restored."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""PyTorch's patches: every phase of a real training is seen, nested ones once, and everything is put back."""
+"""PyTorch's patches for phases: every phase of a training, nested ones once, and everything restored."""
 
 import sys
 from types import SimpleNamespace

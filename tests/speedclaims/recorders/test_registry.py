@@ -1,4 +1,4 @@
-"""Recorders of other packages: found by their entry points, recorded, shown and judged like those of this one."""
+"""Recorders of other packages are found by entry points, recorded, shown and judged like the built-in ones."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Calls that are computed for many, and parts of the work measured alone."""
+"""Parts of the work measured alone, and whole runs computed from single calls."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The pass ``syncs``: in fresh processes, into the record, into the report, and to the verdict."""
+"""The pass `syncs`: in fresh processes, into the record, into the report, and to the verdict."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""A record as a session would write it: the claims of source document 004 and pairs in every state."""
+"""Make a record as a session writes it: the claims of source document 004 and pairs in every state."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""Calls to break even after a slower first call: the number, and the text where there is none."""
+"""The number of calls after which a slower first call breaks even, and the text where there is none."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The page in a browser: it opens offline, its first screen tells the result, and nothing sticks out."""
+"""The page in a browser: it opens offline, its first screen shows the result, and nothing overflows."""
 
 import json
 import shutil

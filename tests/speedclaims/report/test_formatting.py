@@ -1,4 +1,4 @@
-"""Numbers are written with the digits they have, and never say something else than the verdict beside them."""
+"""Numbers are written with the digits they have, and never contradict the verdict of their row."""
 
 import math
 

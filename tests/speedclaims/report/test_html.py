@@ -1,4 +1,4 @@
-"""The page: it stands alone, shows everything, and no text of a record becomes markup."""
+"""The HTML page: one self-contained file that shows everything, and no text of a record becomes markup."""
 
 import re
 from html.parser import HTMLParser

@@ -1,4 +1,4 @@
-"""The index of the evidence tells each record by machine and verdicts, and the repository's own is up to date."""
+"""The index of the evidence lists each record by machine and verdicts, and the committed one is up to date."""
 
 import json
 from pathlib import Path

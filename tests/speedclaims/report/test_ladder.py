@@ -1,4 +1,4 @@
-"""What each switch brings, as it is shown: steps and losses with their intervals, in order, and nothing made up."""
+"""The gain of each switch in a report: steps and losses with their intervals, in order, and nothing made up."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""The Markdown: tables that hold together, and texts that cannot become markup."""
+"""The Markdown report: its tables are well-formed, and no text of a record becomes markup."""
 
 import re
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Where the time goes, as it is shown: every phase, in order, to scale, and never as a time to compare."""
+"""The phases of a call in a report: all of them, in order, to scale, and never as a time to compare."""
 
 import re
 import xml.etree.ElementTree as ET

@@ -1,4 +1,4 @@
-"""Drawings show every row, hold no outside reference, and read their values right."""
+"""Plots show every row, have no outside reference, and place their values right."""
 
 import math
 import re

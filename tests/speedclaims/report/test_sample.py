@@ -1,4 +1,4 @@
-"""What these tests draw is what a session may write."""
+"""The sample records of these tests are records that a session may write."""
 
 import json
 from pathlib import Path

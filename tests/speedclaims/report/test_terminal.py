@@ -1,4 +1,4 @@
-"""The last lines of a run fit the terminal and tell what was claimed, found, where, and how sure."""
+"""The summary at the end of a run fits the terminal and shows claim, measurement, place and certainty."""
 
 import re
 

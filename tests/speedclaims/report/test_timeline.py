@@ -1,4 +1,4 @@
-"""The utilization over time, drawn and told."""
+"""The utilization over time, as a plot and as text."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Several records: each pair's speedups over the runs, a line for each machine, and the machines side by side."""
+"""Reports of several records: speedups over the runs, a line for each machine, and a table of machines."""
 
 import copy
 import itertools

@@ -1,4 +1,4 @@
-"""Writing: all three files or none, and one clear line when it cannot be done."""
+"""Writing a report: all three files or none, and one clear line when it cannot be done."""
 
 import json
 import math

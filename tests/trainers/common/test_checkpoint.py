@@ -1,3 +1,5 @@
+"""Checkpoint files: round trips, damage, foreign files and failing disks."""
+
 import errno
 import hashlib
 import math

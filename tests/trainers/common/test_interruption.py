@@ -1,4 +1,4 @@
-"""A signal that breaks in where nothing can be raised."""
+"""A signal that arrives where nothing can be raised."""
 
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""The progress of a training: plain lines in a file or a pipe, one bar on a terminal that leaves it as it was."""
+"""The progress of a training: plain lines in a file or a pipe, one bar on a terminal, which is restored."""
 
 import os
 import pty

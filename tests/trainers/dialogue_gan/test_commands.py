@@ -1,4 +1,4 @@
-"""The dialogue GAN's command line: what it does, and the one line it says to bad input."""
+"""The dialogue GAN's command line: what it does, and one line for bad input."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""The dialogue GAN's trainers: the contract, what they print, and what they count."""
+"""The dialogue GAN's trainers: the contract, the printed lines, and the counts."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The dialogue GAN's twin in PyTorch: the contract, its weights, what it prints and counts. Needs no TensorFlow."""
+"""The dialogue GAN's twin in PyTorch, without TensorFlow: contract, weights, printed lines, counts."""
 
 import contextlib
 import gc

@@ -1,4 +1,4 @@
-"""What every trainer of the dialogue GAN keeps, in either framework."""
+"""Check the contract that every trainer of the dialogue GAN keeps, in either framework."""
 
 import functools
 

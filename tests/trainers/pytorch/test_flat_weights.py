@@ -1,4 +1,4 @@
-"""Weights that lie in one buffer: the network's own see every change, and an optimizer's state goes both ways."""
+"""Weights in one buffer: the network sees every change, and an optimizer's state converts both ways."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What the loaders' worker processes tell, and what they keep to themselves."""
+"""Errors of the loaders' worker processes: which are printed, and which are silenced."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Linear layers by oneDNN: the products and gradients of PyTorch's own, compiled too, and where they are taken."""
+"""Linear layers by oneDNN: the products and gradients of PyTorch, compiled too, and where they are used."""
 
 import pytest
 import torch

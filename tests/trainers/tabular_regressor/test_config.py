@@ -1,3 +1,5 @@
+"""The tabular regressor's configuration, presets and switches."""
+
 import attrs
 import pytest
 

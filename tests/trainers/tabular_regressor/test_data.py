@@ -1,4 +1,7 @@
-"""Shape suffixes: N rows, F features, K targets."""
+"""The tabular regressor's data: reading, scaling, splits, made-up tables, and the order of batches.
+
+Shape suffixes: N rows, F features, K targets.
+"""
 
 import shutil
 

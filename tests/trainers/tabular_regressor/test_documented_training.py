@@ -1,4 +1,4 @@
-"""What document 004 adds around a training: configuration, files, resuming, interruption, skipping."""
+"""Document 004's additions to a training: configuration, files, resuming, interruption, skipping."""
 
 import itertools
 import json

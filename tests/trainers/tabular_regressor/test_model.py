@@ -1,4 +1,7 @@
-"""Shape suffixes: B rows of a batch, F features, K targets."""
+"""The tabular regressor's network, loss and final predictions.
+
+Shape suffixes: B rows of a batch, F features, K targets.
+"""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The `.pth` files: read by `torch.load` as ever, checked, read as data only, and found again by their names."""
+"""The `.pth` files: read by `torch.load` as before, checked, read as data only, and found by their names."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Document 004's "OOM error recovery": a batch that does not fit is taken in parts, and nothing is lost on the way.
+"""Document 004's "OOM error recovery": a batch that does not fit is taken in parts, and nothing is lost.
 
 No GPU is needed: the error is raised by a patch, where PyTorch would raise it.
 """

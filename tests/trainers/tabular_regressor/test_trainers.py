@@ -1,4 +1,4 @@
-"""What holds between the tiers of the tabular regressor, and between a training and its continuation."""
+"""The tabular regressor's tiers agree, and a continued training equals an uninterrupted one."""
 
 import copy
 import itertools

@@ -1,4 +1,4 @@
-"""The text-to-image family on the command line: what it does, and the one line it says to bad input."""
+"""The text-to-image family's command line: what it does, and one line for bad input."""
 
 import fcntl
 import importlib.util

@@ -1,4 +1,7 @@
-"""Shape suffixes: B items of a batch, C channels, H rows, W columns, V numbers of a word vector, E of a text."""
+"""Text to image's data: items, captions, word vectors, damaged images, and the order of batches.
+
+Shape suffixes: B items of a batch, C channels, H rows, W columns, V numbers of a word vector, E of a text.
+"""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Whatever breaks into a text-to-image training, it is saved, and goes on to the same bits."""
+"""An interrupted text-to-image training is saved, and continues to the same bits."""
 
 import itertools
 import multiprocessing

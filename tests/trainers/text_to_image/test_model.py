@@ -1,4 +1,7 @@
-"""Shape suffixes: B items of a batch, C channels, H and W rows and columns of pixels, E embedded text, F features."""
+"""Text to image's networks, losses and samples.
+
+Shape suffixes: B items of a batch, C channels, H and W rows and columns of pixels, E embedded text, F features.
+"""
 
 import copy
 

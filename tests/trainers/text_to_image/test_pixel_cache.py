@@ -1,4 +1,4 @@
-"""Images decoded once: the pixels are those of the files, as they are now, whatever happens to the cache."""
+"""Images decoded once: the pixels are those of the files as they are now, whatever happens to the cache."""
 
 import os
 import subprocess

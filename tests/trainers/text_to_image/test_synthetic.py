@@ -1,3 +1,5 @@
+"""Text to image's synthetic data: scenes, captions, files, and the offline cache."""
+
 import json
 import shutil
 

@@ -1,4 +1,4 @@
-"""What the text-to-image trainers do: the tiers agree, every switch does its thing, a training and its continuation.
+"""Text to image's trainers: the tiers agree, every switch has its effect, and a continued training is the same.
 
 Shape suffixes: B items of a batch.
 """

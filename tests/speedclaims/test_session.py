@@ -1,11 +1,9 @@
-"""What is kept of a run: while it goes on, when its time is up, and by machine, date and commit."""
+"""A session keeps its record while it runs, when it is killed, when its time is up, and in a folder of records."""
 
 import signal
 import subprocess
 import sys
 import time
-
-import pytest
 
 from speedclaims.record import io as record
 from speedclaims.record import paths as record_paths
@@ -125,39 +123,6 @@ def test_records_are_kept_by_machine_date_and_commit_and_never_overwritten(proje
     )
     assert record.read(folder / f"{name}-2.json") == written
     runs[1].stdout.fnmatch_lines([f"record: *{name}-2.json"])
-
-
-def environment(**other):
-    gpus = [{"name": "NVIDIA H200"}]
-    return {"device": "cuda", "device_name": "NVIDIA H200 (AMD EPYC, 2 cores)", "gpus": gpus, **other}
-
-
-@pytest.mark.parametrize(
-    ("found", "name"),
-    [
-        (environment(), "nvidia-h200"),
-        (environment(device="cpu", device_name="AMD EPYC, 2 cores"), "cpu-amd-epyc-2-cores"),
-        (environment(device="cpu, cuda"), "nvidia-h200"),
-        (environment(gpus=[{"name": "../../NVIDIA H200"}]), "nvidia-h200"),
-        (environment(gpus=[{"name": "☃"}]), "unknown"),
-    ],
-)
-def test_a_machine_names_its_folder(found, name):
-    assert record_paths.machine(found) == name
-
-
-@pytest.mark.parametrize(
-    ("commit", "name"),
-    [
-        ({"id": "0123456789abcdef", "dirty": False}, "2026-11-21-0123456"),
-        ({"id": "0123456789abcdef", "dirty": True}, "2026-11-21-0123456-changed"),
-        ({"id": "unversioned", "dirty": None}, "2026-11-21-no-commit"),
-        ({"id": "../../etc", "dirty": False}, "2026-11-21-no-commit"),
-    ],
-)
-def test_a_record_is_named_by_date_and_commit(commit, name):
-    data = {"datetime": "2026-11-21T10:00:00", "speedclaims": {"environment": {"commit": commit}}}
-    assert record_paths.stem(data) == name
 
 
 def test_a_folder_for_records_that_cannot_be_one_is_refused_before_measuring(project):
