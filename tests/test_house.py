@@ -245,7 +245,11 @@ def is_plain(line: str) -> bool:
     return not line.startswith("What ") and not re.search(rf"\b({'|'.join(BANNED)})", line.lower())
 
 
-@pytest.mark.parametrize("path", modules("src/speedclaims"), ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path",
+    [path for folder in ("src/speedclaims", "trainers", "bench") for path in modules(folder)],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
 def test_the_first_line_of_a_docstring_is_plain(path):
     assert [(number, line) for number, line in first_lines(path) if not is_plain(line)] == []
 
@@ -253,3 +257,14 @@ def test_the_first_line_of_a_docstring_is_plain(path):
 @pytest.mark.parametrize("line", ["What a pair is.", "Put it beside the other.", "Reckon the ratio.", "It shall end."])
 def test_words_that_are_ruled_out_would_be_seen(line):
     assert not is_plain(line)
+
+
+@pytest.mark.parametrize(
+    ("tests", "code"),
+    [("tests/speedclaims", "src/speedclaims"), ("tests/trainers", "trainers"), ("tests/bench", "bench")],
+)
+def test_the_folders_of_tests_are_those_of_the_code(tests, code):
+    """A folder of helpers, without tests, may have any name."""
+    folders = {path.parent.relative_to(ROOT / tests) for path in (ROOT / tests).rglob("test_*.py")}
+    assert folders
+    assert [str(folder) for folder in folders if not (ROOT / code / folder).is_dir()] == []

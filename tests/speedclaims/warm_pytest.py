@@ -1,7 +1,7 @@
 """Run pytest in forks of a process that has already imported what every run imports.
 
 Half of a small run is the import of pytest, Matplotlib and other libraries, and the tests start hundreds of runs.
-Each fork imports again the plugin itself, pytest-benchmark and whatever a test may replace (PyTorch, TensorFlow, pynvml).
+Each fork imports the plugin itself, pytest-benchmark and whatever a test may replace (PyTorch, TensorFlow, pynvml).
 
 The standard input holds a line of JSON for each run: `folder`, `arguments`, `environment`, and files for `stdout` and
 `stderr`. The answer is a line with the exit status.
