@@ -64,7 +64,7 @@ def _counted() -> dict[str, int]:
 def _concatenated() -> str:
     text = ""
     for word in _WORDS:
-        text += word  # noqa: PLW0127, FURB113 - what is measured
+        text += word
     return text
 
 
@@ -127,7 +127,7 @@ PAIRS: dict[str, tuple[Side, Side]] = {
     ),
     "strptime, fromisoformat": (
         lambda: datetime.datetime.strptime("2026-11-27", "%Y-%m-%d"),  # noqa: DTZ007
-        lambda: datetime.datetime.fromisoformat("2026-11-27"),  # noqa: DTZ007
+        lambda: datetime.datetime.fromisoformat("2026-11-27"),
     ),
     "fractions, decimal": (
         lambda: sum((fractions.Fraction(n, 7) for n in range(60)), fractions.Fraction()),
@@ -139,7 +139,7 @@ PAIRS: dict[str, tuple[Side, Side]] = {
     ),
     "accumulate, np.cumsum": (lambda: list(itertools.accumulate(_NUMBERS)), lambda: np.cumsum(_ARRAY)),
     "np.sort, np.partition": (lambda: np.sort(_ARRAY), lambda: np.partition(_ARRAY, 100)),
-    "mask, np.where": (lambda: _ARRAY[_ARRAY > 0.5], lambda: np.where(_ARRAY > 0.5, _ARRAY, 0.0)),  # noqa: PLW0108
+    "mask, np.where": (lambda: _ARRAY[_ARRAY > 0.5], lambda: np.where(_ARRAY > 0.5, _ARRAY, 0.0)),
     "einsum, matmul": (lambda: np.einsum("ij,jk->ik", _MATRIX[:60], _MATRIX), lambda: _MATRIX @ _MATRIX),
     "convolve, fft": (lambda: np.convolve(_ARRAY[:2000], _ARRAY[:300]), lambda: np.fft.rfft(_ARRAY)),
     "np.exp, np.sqrt": (lambda: np.exp(_ARRAY), lambda: np.sqrt(_ARRAY)),

@@ -17,7 +17,6 @@ from speedclaims.report.model.formatting import (
 )
 from speedclaims.report.model.timeline import Timeline, timelines
 
-
 _MANY_INTERRUPTED = 20
 """From this percent of interrupted rounds on, a report says so."""
 
