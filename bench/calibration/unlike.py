@@ -10,7 +10,7 @@ import bz2
 import collections
 import copy
 import csv
-import datetime
+import datetime as dt
 import decimal
 import fractions
 import functools
@@ -120,14 +120,14 @@ PAIRS: dict[str, tuple[Side, Side]] = {
     "sha256, md5": (lambda: hashlib.sha256(_PICKLE).digest(), lambda: hashlib.md5(_PICKLE).digest()),  # noqa: S324
     "bz2, zlib": (lambda: bz2.compress(_PICKLE), lambda: zlib.compress(_PICKLE)),
     "zlib 6, zlib 1": (lambda: zlib.compress(_PICKLE, 6), lambda: zlib.compress(_PICKLE, 1)),
-    "base64, hex": (lambda: base64.b64encode(_PICKLE), lambda: _PICKLE.hex()),
+    "base64, hex": (lambda: base64.b64encode(_PICKLE), _PICKLE.hex),
     "csv, split": (
         lambda: list(csv.reader(io.StringIO(_CSV))),
         lambda: [line.split(",") for line in _CSV.split("\n")],
     ),
     "strptime, fromisoformat": (
-        lambda: datetime.datetime.strptime("2026-11-27", "%Y-%m-%d"),  # noqa: DTZ007
-        lambda: datetime.datetime.fromisoformat("2026-11-27"),
+        lambda: dt.datetime.strptime("2026-11-27", "%Y-%m-%d"),  # noqa: DTZ007
+        lambda: dt.datetime.fromisoformat("2026-11-27"),
     ),
     "fractions, decimal": (
         lambda: sum((fractions.Fraction(n, 7) for n in range(60)), fractions.Fraction()),
