@@ -162,7 +162,14 @@ class PassFields(TypedDict, total=False):
 
     cold_before_s: Required[Annotated[Figure, "Seconds of the first call of the before side in a fresh process."]]
     cold_after_s: Required[Annotated[Figure, "Seconds of the first call of the after side in a fresh process."]]
-    memory: Required[Annotated[Sides, "Peak memory of each side."]]
+    memory: Required[
+        Annotated[Sides, "Peak memory of each side: of the process on a CPU, of the framework's allocator on CUDA."]
+    ]
+    memory_increase: Annotated[
+        Sides,
+        "Peak memory above the level right before the call. No ratio where a side takes less than 1 MiB. On a CPU the "
+        "metric memory_ratio is this ratio, on CUDA that of memory. Absent in records older than this field.",
+    ]
     syncs: Required[Annotated[Sides, "Host-device synchronizations of each side in one call: those of its own lines."]]
     sync_lines: SyncLines
     gpu: Required[Annotated[dict[str, Sides], "GPU figures by name; empty where no GPU took part."]]
