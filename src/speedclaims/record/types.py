@@ -117,8 +117,12 @@ class Amount(TypedDict):
     """An amount of work of one call, and its rate as a share of the machine's ceiling."""
 
     before: Annotated[Figure, "The amount of one call of the before side."]
-    after: Annotated[Figure, "The same, where both sides do the same work."]
-    share: Annotated[BeforeAfter, "The amount per second, by the times of this record, as a share of the ceiling."]
+    after: Annotated[Figure, "The amount of one call of the after side."]
+    share: Annotated[
+        BeforeAfter,
+        "The amount per second, by the times of this record, as a share of the ceiling; null where it would be above "
+        "100%.",
+    ]
 
 
 class Switch(TypedDict):
@@ -183,8 +187,9 @@ class PassFields(TypedDict, total=False):
     profile: Profile
     flops: Annotated[
         Amount,
-        "Floating point operations of one call: matrix products, convolutions and attention, counted on the before "
-        "side; and their share of the highest of the machine's measured products.",
+        "Floating point operations of one call: matrix products, convolutions and attention, counted on each side "
+        "(before schema version 2 on the before side, for both); and their share of the highest of the machine's "
+        "measured products.",
     ]
     bytes: Annotated[
         Amount,

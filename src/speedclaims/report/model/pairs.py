@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from speedclaims.record.types import RecordedClaim, RecordedPair, SideName
+from speedclaims.recorders.flops.count import possible_shares
+from speedclaims.recorders.phases.recorder import saved_words
 from speedclaims.recorders.recorder import SIDES
 from speedclaims.report.model.break_even import first_call
 from speedclaims.report.model.formatting import (
@@ -22,8 +24,9 @@ from speedclaims.report.model.timeline import Timeline, timelines
 class PairRow:
     """One pair. ``speedup`` is None where there is none, and ``problem`` then gives the reason.
 
-    The shares are of the measured ceiling. ``first_call`` gives the seconds of the first calls and the number of calls
-    to break even; it is empty where they were not measured. ``recorded`` is the row of the record.
+    The shares are of the measured ceiling; that of the after side ends in the work saved. ``first_call`` gives the
+    seconds of the first calls and the number of calls to break even; it is empty where they were not measured.
+    ``recorded`` is the row of the record.
     """
 
     index: int
@@ -129,15 +132,14 @@ def pair_row(index: int, pair: RecordedPair, claims: Sequence[RecordedClaim]) ->
 
 
 def _share(pair: RecordedPair, side: SideName) -> str:
-    """Return a side's shares of the measured ceilings in words, empty where there are none."""
-    told = []
-    for amount, words_of in (
-        (pair.get("flops"), "{} of the ceiling"),
-        (pair.get("bytes"), "at least {} of the copy"),
-    ):
-        if amount is not None and amount["share"][side]["value"] is not None:
-            told.append(words_of.format(format_figure(amount["share"][side])))
-    return ", ".join(told)
+    """Return a side's shares of the measured ceilings, and of the after side the work saved, in words."""
+    found = []
+    if "flops" in pair:
+        found.append((possible_shares(pair["flops"])[side], "{} of the ceiling"))
+    if "bytes" in pair:
+        found.append((pair["bytes"]["share"][side], "at least {} of the copy"))
+    shares = [text.format(format_figure(share)) for share, text in found if share["value"] is not None]
+    return ", ".join([*shares, *filter(None, [saved_words(pair) if side == "after" else ""])])
 
 
 def _calls(pair: RecordedPair) -> tuple[str, ...]:
