@@ -374,7 +374,11 @@ class Environment(TypedDict):
     python: Annotated[str, "Python version."]
     cpu: Annotated[Scalars, "Processor: model, num_cores, governor, load_1min."]
     memory_bytes: Annotated[int | None, "Physical memory.", {"minimum": 0}]
-    libraries: Annotated[dict[str, str | None], "Version of each library in use; null when not installed."]
+    libraries: Annotated[
+        dict[str, str | None],
+        "Version of each distribution of which the session imported a module, and of a few more: null where one of "
+        "those is not installed. Before schema version 2 of those few alone.",
+    ]
     threads: Annotated[Scalars, "Thread counts and the variables that set them."]
     settings: Annotated[Scalars, "Numerical settings, such as TF32 and oneDNN."]
     gpus: Annotated[list[Scalars], "GPUs found."]
