@@ -14,6 +14,7 @@ from speedclaims.report.model.formatting import (
     equivalence_words,
     format_estimate,
     format_figure,
+    format_number,
     format_seconds,
     words,
 )
@@ -24,9 +25,9 @@ from speedclaims.report.model.timeline import Timeline, timelines
 class PairRow:
     """One pair. ``speedup`` is None where there is none, and ``problem`` then gives the reason.
 
-    The shares are of the measured ceiling; that of the after side ends in the work saved. ``first_call`` gives the
-    seconds of the first calls and the number of calls to break even; it is empty where they were not measured.
-    ``recorded`` is the row of the record.
+    ``rates`` are the units per second of both sides. The shares are of the measured ceiling; that of the after side
+    ends in the work saved. ``first_call`` gives the seconds of the first calls and the number of calls to break even;
+    it is empty where they were not measured. ``recorded`` is the row of the record.
     """
 
     index: int
@@ -41,6 +42,7 @@ class PairRow:
     is_control: bool
     before_time: str
     after_time: str
+    rates: str
     before_share: str
     after_share: str
     first_call: str
@@ -108,6 +110,7 @@ def pair_row(index: int, pair: RecordedPair, claims: Sequence[RecordedClaim]) ->
         is_control=pair["control"],
         before_time=format_seconds(pair["before_s"]),
         after_time=format_seconds(pair["after_s"]),
+        rates=_rates(pair),
         before_share=_share(pair, "before"),
         after_share=_share(pair, "after"),
         first_call=clean(first_call(pair)),
@@ -129,6 +132,14 @@ def pair_row(index: int, pair: RecordedPair, claims: Sequence[RecordedClaim]) ->
         claims=tuple(dict.fromkeys(clean(claim["id"]) for claim in judging)),
         recorded=pair,
     )
+
+
+def _rates(pair: RecordedPair) -> str:
+    """Return the units that each side does in a second; empty where a call is one unit, or was not timed."""
+    before_s, after_s = pair["before_s"], pair["after_s"]
+    if pair["units"] == 1 or not before_s or not after_s:
+        return ""
+    return f"{format_number(pair['units'] / before_s)} → {format_number(pair['units'] / after_s)}"
 
 
 def _share(pair: RecordedPair, side: SideName) -> str:
