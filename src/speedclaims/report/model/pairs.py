@@ -9,13 +9,15 @@ from speedclaims.recorders.phases.recorder import saved_words
 from speedclaims.recorders.recorder import SIDES
 from speedclaims.report.model.break_even import first_call
 from speedclaims.report.model.formatting import (
+    MISSING,
     Estimate,
+    agreeing_seconds,
     clean,
     equivalence_words,
     format_estimate,
     format_figure,
     format_number,
-    format_seconds,
+    format_times,
     words,
 )
 from speedclaims.report.model.timeline import Timeline, timelines
@@ -96,7 +98,13 @@ def pair_row(index: int, pair: RecordedPair, claims: Sequence[RecordedClaim]) ->
         if claim["metric"] == "speedup" and claim["verdict"] != "not_measured" and claim["unit"] == "1"
     )
     bounds = [1.0, *(bound for range_ in ranges for bound in range_ if bound is not None)]
-    has_speedup = pair["speedup"] is not None
+    speedup, ratio = None, None
+    if pair["speedup"] is not None:
+        speedup = format_estimate(pair["speedup"], pair["low"], pair["high"], bounds=bounds)
+        ratio = pair["speedup"] * pair["calls_after"] / pair["calls_before"]
+    seconds = agreeing_seconds(pair["before_s"], pair["after_s"], ratio)
+    is_equal = speedup is None or pair["calls_before"] != pair["calls_after"] or float(speedup.point[:-1]) == 1
+    times = format_times(*seconds, is_equal=is_equal) if seconds else (MISSING, MISSING)
     return PairRow(
         index=index,
         name=clean(pair["name"]),
@@ -108,13 +116,13 @@ def pair_row(index: int, pair: RecordedPair, claims: Sequence[RecordedClaim]) ->
         where=", ".join(clean(part) for part in (pair["family"], pair["preset"], pair["device"]) if part),
         device=clean(pair["device"]),
         is_control=pair["control"],
-        before_time=format_seconds(pair["before_s"]),
-        after_time=format_seconds(pair["after_s"]),
-        rates=_rates(pair),
+        before_time=times[0],
+        after_time=times[1],
+        rates=_rates(pair["units"], seconds),
         before_share=_share(pair, "before"),
         after_share=_share(pair, "after"),
         first_call=clean(first_call(pair)),
-        speedup=format_estimate(pair["speedup"], pair["low"], pair["high"], bounds=bounds) if has_speedup else None,
+        speedup=speedup,
         value=pair["speedup"],
         low=pair["low"],
         high=pair["high"],
@@ -134,12 +142,11 @@ def pair_row(index: int, pair: RecordedPair, claims: Sequence[RecordedClaim]) ->
     )
 
 
-def _rates(pair: RecordedPair) -> str:
+def _rates(units: float, seconds: tuple[float, float] | None) -> str:
     """Return the units that each side does in a second; empty where a call is one unit, or was not timed."""
-    before_s, after_s = pair["before_s"], pair["after_s"]
-    if pair["units"] == 1 or not before_s or not after_s:
+    if units == 1 or not seconds or not all(seconds):
         return ""
-    return f"{format_number(pair['units'] / before_s)} → {format_number(pair['units'] / after_s)}"
+    return " → ".join(format_number(units / one) for one in seconds)
 
 
 def _share(pair: RecordedPair, side: SideName) -> str:
