@@ -13,7 +13,7 @@ import pytest
 
 from bench.harness.dialogue import PhasesSide, poisoned_steps, weights_are_finite
 from bench.harness.estimates import paired_difference
-from speedclaims.recorders.memory import peak_bytes
+from speedclaims.recorders.memory import call_memory
 from speedclaims.recorders.nvml.devices import gpu_environment
 from speedclaims.recorders.syncs.tensorflow import counting_syncs
 
@@ -243,7 +243,7 @@ def test_peak_memory_as_a_share_of_the_gpus(dialogue_gan, tensorflow_device, fig
     if not gpus:
         figure(None, unit="% of the GPU's memory", reason="NVML does not say how much memory the GPU has")
         return
-    peak = peak_bytes(tensorflow_device, side)["value"]
+    peak = call_memory(tensorflow_device, side)["peak"]["value"]
     details = ["TensorFlow's own count, without what its allocator keeps in reserve"]
     figure(100 * peak / gpus[0]["memory_bytes"], exact=True, unit="% of the GPU's memory", details=details)
 

@@ -155,11 +155,13 @@ def _memory(look: Look) -> Figures:
     del look
     num_bytes = 2**28
     before = memory.current_bytes(DEVICE)["value"]
-    peak = memory.peak_bytes(DEVICE, lambda: torch.empty(num_bytes, dtype=torch.uint8, device=DEVICE))["value"]
+    found = memory.call_memory(DEVICE, lambda: torch.empty(num_bytes, dtype=torch.uint8, device=DEVICE))
+    peak, increase = found["peak"]["value"], found["increase"]["value"]
     after = memory.current_bytes(DEVICE)["value"]
-    if peak - before < num_bytes or after != before:
+    if increase < num_bytes or peak != before + increase or after != before:
         raise FailedCheckError(
-            f"{num_bytes} bytes raise the peak by {peak - before:.0f} and leave {after - before:.0f}"
+            f"{num_bytes} bytes raise the peak from {before:.0f} by {increase:.0f} to {peak:.0f} and leave "
+            f"{after - before:.0f}"
         )
     return {"peak_mb": peak / _MEGABYTE, "in_use_mb": after / _MEGABYTE}
 

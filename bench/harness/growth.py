@@ -1,7 +1,5 @@
 """How cost grows with the work: sweeps over sizes, and the exponent p of cost = c * size^p that fits them."""
 
-import ctypes
-import gc
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +9,7 @@ from typing import Any
 
 from bench.harness.estimates import mean_of
 from speedclaims.measure.interleave import Work, default_synchronize, quiet_interpreter, setup_for, time_side, warm_up
-from speedclaims.recorders.memory import current_bytes, peak_bytes
+from speedclaims.recorders.memory import call_memory
 
 FEWEST_SWEEPS, MOST_SWEEPS = 5, 20
 
@@ -112,28 +110,17 @@ def bytes_of(device: str, call: Callable[[], object], setup: Callable[[], object
     def measure() -> float:
         if setup is not None:
             setup()
-        give_back_memory()
-        base, peak = current_bytes(device), peak_bytes(device, call)
-        reason = base.get("reason") or peak.get("reason")
-        if reason is not None:
-            raise NotMeasuredError(reason)
-        above = peak["value"] - base["value"]
-        if above < LEAST_BYTES:
-            raise NotMeasuredError(f"a size takes {above / 2**10:.0f} KiB, too little to be told from noise")
-        return float(above)
+        above = call_memory(device, call)["increase"]
+        if above["value"] is None:
+            raise NotMeasuredError(above["reason"])
+        if above["value"] < LEAST_BYTES:
+            raise NotMeasuredError(f"a size takes {above['value'] / 2**10:.0f} KiB, too little to be told from noise")
+        return float(above["value"])
 
     if setup is not None:
         setup()
     call()
     return measure
-
-
-def give_back_memory() -> None:
-    """Let the C library return what is free to the system, where it can: the resident size is then what is in use."""
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,8 @@ def test_memory_too_little_to_tell_is_null_with_the_reason(recorded):
 
 
 def test_memory_that_cannot_be_read_says_why(monkeypatch):
-    monkeypatch.setattr(growth, "current_bytes", lambda _: {"value": None, "reason": "no such counter"})
+    missing = {"value": None, "reason": "no such counter"}
+    monkeypatch.setattr(growth, "call_memory", lambda device, call: {"peak": missing, "increase": missing})
     with pytest.raises(NotMeasuredError, match="no such counter"):
         bytes_of("cpu", lambda: None)()
 

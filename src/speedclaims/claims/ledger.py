@@ -87,6 +87,7 @@ class Claim:
         kind: ``measured`` by a pair, or ``arithmetic``: recomputed from the document's own figures.
         metric: which figure judges it; ratios are before / after, so that above 1 is better. ``utilization`` and the
             activities are those of the after side, in percent; ``utilization_before`` is that of the before side.
+            ``memory_ratio`` compares peaks on CUDA, and on a CPU increases over the level before the call.
         unit: unit of the bounds; by default 1 for ratios, percent for utilizations and activities.
         work: which work the claim is about.
         low, high: the bounds of what is claimed, at least one of them.

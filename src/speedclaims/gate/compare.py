@@ -24,6 +24,9 @@ CONFIDENCE = 0.95
 _Z = 1.959964
 """Half the width of a normal distribution's 95 % interval in standard deviations."""
 
+_MOST_NAMED = 5
+"""Changes that a warning names; it counts the others."""
+
 FAILING = frozenset({"regressed", "missing", "renamed", "not_measured", "reconfigured", "withheld"})
 """Verdicts of the gate that fail; ``ambiguous``, ``held``, ``improved``, ``new`` and ``no_base`` do not."""
 
@@ -398,7 +401,13 @@ def _machine(base: "Environment", new: "Environment") -> Iterator[str]:
     threads = _changed(base["threads"], new["threads"])
     if threads:
         yield f"other thread settings than in the base: {threads}"
-    libraries = _changed({**base["libraries"], "python": base["python"]}, {**new["libraries"], "python": new["python"]})
+    # A name that only one record holds was not recorded, or not imported: the other run may have selected other tests.
+    shared = base["libraries"].keys() & new["libraries"].keys()
+    versions: list[dict[str, Scalar]] = [
+        {"python": env["python"], **{name: env["libraries"][name] for name in env["libraries"] if name in shared}}
+        for env in (base, new)
+    ]
+    libraries = _changed(*versions)
     if libraries:
         yield f"other versions than in the base: {libraries}"
 
@@ -415,8 +424,10 @@ def _gpu_names(environment: "Environment") -> str:
 
 
 def _changed(old: "Mapping[str, Scalar]", new: "Mapping[str, Scalar]") -> str:
+    """Return what differs as ``name old → new``, the first ones by name and the number of the others."""
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    return ", ".join(f"{name} {shown(old.get(name))} → {shown(new.get(name))}" for name in names)
+    named = ", ".join(f"{name} {shown(old.get(name))} → {shown(new.get(name))}" for name in names[:_MOST_NAMED])
+    return named + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
 
 
 def _dirty(base: "Environment") -> Iterator[str]:

@@ -117,8 +117,12 @@ class Amount(TypedDict):
     """An amount of work of one call, and its rate as a share of the machine's ceiling."""
 
     before: Annotated[Figure, "The amount of one call of the before side."]
-    after: Annotated[Figure, "The same, where both sides do the same work."]
-    share: Annotated[BeforeAfter, "The amount per second, by the times of this record, as a share of the ceiling."]
+    after: Annotated[Figure, "The amount of one call of the after side."]
+    share: Annotated[
+        BeforeAfter,
+        "The amount per second, by the times of this record, as a share of the ceiling; null where it would be above "
+        "100%.",
+    ]
 
 
 class Switch(TypedDict):
@@ -162,7 +166,14 @@ class PassFields(TypedDict, total=False):
 
     cold_before_s: Required[Annotated[Figure, "Seconds of the first call of the before side in a fresh process."]]
     cold_after_s: Required[Annotated[Figure, "Seconds of the first call of the after side in a fresh process."]]
-    memory: Required[Annotated[Sides, "Peak memory of each side."]]
+    memory: Required[
+        Annotated[Sides, "Peak memory of each side: of the process on a CPU, of the framework's allocator on CUDA."]
+    ]
+    memory_increase: Annotated[
+        Sides,
+        "Peak memory above the level right before the call. No ratio where a side takes less than 1 MiB. On a CPU the "
+        "metric memory_ratio is this ratio, on CUDA that of memory. Absent in records older than this field.",
+    ]
     syncs: Required[Annotated[Sides, "Host-device synchronizations of each side in one call: those of its own lines."]]
     sync_lines: SyncLines
     gpu: Required[Annotated[dict[str, Sides], "GPU figures by name; empty where no GPU took part."]]
@@ -176,8 +187,9 @@ class PassFields(TypedDict, total=False):
     profile: Profile
     flops: Annotated[
         Amount,
-        "Floating point operations of one call: matrix products, convolutions and attention, counted on the before "
-        "side; and their share of the highest of the machine's measured products.",
+        "Floating point operations of one call: matrix products, convolutions and attention, counted on each side "
+        "(before schema version 2 on the before side, for both); and their share of the highest of the machine's "
+        "measured products.",
     ]
     bytes: Annotated[
         Amount,
@@ -367,7 +379,11 @@ class Environment(TypedDict):
     python: Annotated[str, "Python version."]
     cpu: Annotated[Scalars, "Processor: model, num_cores, governor, load_1min."]
     memory_bytes: Annotated[int | None, "Physical memory.", {"minimum": 0}]
-    libraries: Annotated[dict[str, str | None], "Version of each library in use; null when not installed."]
+    libraries: Annotated[
+        dict[str, str | None],
+        "Version of each distribution of which the session imported a module, and of a few more: null where one of "
+        "those is not installed. Before schema version 2 of those few alone.",
+    ]
     threads: Annotated[Scalars, "Thread counts and the variables that set them."]
     settings: Annotated[Scalars, "Numerical settings, such as TF32 and oneDNN."]
     gpus: Annotated[list[Scalars], "GPUs found."]

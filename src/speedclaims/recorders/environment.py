@@ -2,8 +2,10 @@
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +28,7 @@ LIBRARIES = (
     "pytest-benchmark",
     "speedclaims",
 )
-"""Distributions whose versions a record holds."""
+"""Distributions whose versions a record holds, imported or not."""
 
 VARIABLES = (
     "OMP_NUM_THREADS",
@@ -43,13 +45,61 @@ def versions(names: Sequence[str] = LIBRARIES) -> dict[str, str | None]:
 
     The plugin itself may run from a copy of its files; its version is theirs then.
     """
+    return {name: _version_of(name) or (__version__ if name == "speedclaims" else None) for name in names}
+
+
+def imported_versions() -> dict[str, str | None]:
+    """Return the version of each distribution of which this process has imported a top-level module, sorted by name.
+
+    ``importlib.metadata.packages_distributions`` would do the same in several times the time: it parses each file list.
+    """
+    imported = {name.partition(".")[0] for name in list(sys.modules)} - sys.stdlib_module_names
     found: dict[str, str | None] = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = __version__ if name == "speedclaims" else None
-    return found
+    known: set[str] = set()
+    for distribution, modules in _top_level_modules():
+        if modules & imported:
+            name, version = _name_and_version(distribution)
+            found.setdefault(name, version)
+            known |= modules
+    for module in imported - known:  # the file list of an editable installation may not name its modules
+        version = _version_of(module)
+        if version is not None:
+            found[_normal(module)] = version
+    return dict(sorted(found.items()))
+
+
+@cache
+def _top_level_modules() -> tuple[tuple[metadata.Distribution, frozenset[str]], ...]:
+    """Return the distributions that can be imported, each with its top-level modules."""
+    found = []
+    for distribution in metadata.distributions():
+        listed = distribution.read_text("top_level.txt")
+        if listed is None:
+            files = (line.partition(",")[0] for line in (distribution.read_text("RECORD") or "").splitlines())
+            modules = frozenset(file.partition("/")[0].partition(".")[0] for file in files)
+        else:
+            modules = frozenset(listed.split())
+        found.append((distribution, modules))
+    return tuple(found)
+
+
+@cache
+def _name_and_version(distribution: metadata.Distribution) -> tuple[str, str | None]:
+    found = distribution.metadata
+    return _normal(found["Name"]), found["Version"]
+
+
+@cache
+def _version_of(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except (metadata.PackageNotFoundError, ValueError):
+        return None
+
+
+def _normal(name: str) -> str:
+    """Return a distribution's name as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def cpu() -> "Scalars":
@@ -177,7 +227,7 @@ def environment(*, devices: Sequence[str], commit: "Commit", command: str, optio
         "python": platform.python_version(),
         "cpu": cpu(),
         "memory_bytes": memory_bytes(),
-        "libraries": versions(),
+        "libraries": {**versions(), **imported_versions()},
         "threads": threads(),
         "settings": settings(),
         "gpus": found,

@@ -89,12 +89,15 @@ def test_an_ambiguous_verdict_names_the_bound_that_the_interval_straddles():
     assert judge(claim(1.65, 2.0), row())["reason"] == "the interval straddles 1.65"
 
 
-def test_memory_is_judged_by_the_ratio_of_the_memory_pass():
-    figure = {"value": 2.0, "unit": "1", "status": "measured", "reason": None}
-    found = judge(claim(1.8, 2.2, metric="memory_ratio"), row(memory={"ratio": figure}))
-    assert (found["measured"], found["verdict"]) == (2.0, "confirmed")
+@pytest.mark.parametrize(("device", "measured"), [("cuda", 2.0), ("cuda:0", 2.0), ("cpu", 3.0)])
+def test_memory_is_judged_by_peaks_on_cuda_and_by_increases_on_a_cpu(device, measured):
+    memory = {"ratio": {"value": 2.0, "unit": "1", "status": "measured", "reason": None}}
+    increase = {"ratio": {**memory["ratio"], "value": 3.0}}
+    pair = row(device=device, memory=memory, memory_increase=increase)
+    found = judge(claim(1.8, 3.2, metric="memory_ratio"), pair)
+    assert (found["measured"], found["verdict"]) == (measured, "confirmed")
     missing = {"value": None, "unit": "1", "status": "not_measured", "reason": "the memory pass did not run"}
-    found = judge(claim(1.8, 2.2, metric="memory_ratio"), row(memory={"ratio": missing}))
+    found = judge(claim(1.8, 2.2, metric="memory_ratio"), row(memory=memory, memory_increase={"ratio": missing}))
     assert (found["verdict"], found["reason"]) == ("not_measured", "the memory pass did not run")
 
 

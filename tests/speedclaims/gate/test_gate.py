@@ -331,6 +331,19 @@ def test_other_versions_and_threads_are_told():
     assert versions.endswith("→ 9.0")
 
 
+def test_changed_versions_are_named_shortly_and_only_where_both_records_hold_them():
+    base, new = record(measured("a")), record(measured("a", seed=1))
+    names = [f"lib{number}" for number in range(9)]
+    libraries = {**base["speedclaims"]["environment"]["libraries"], **dict.fromkeys(names, "1.0"), "pillow": None}
+    base["speedclaims"]["environment"]["libraries"] = {**libraries, "only-in-base": "1"}
+    later = {**libraries, **dict.fromkeys(names[:7], "2.0"), "pillow": "12.0", "only-now": "1"}
+    new["speedclaims"]["environment"]["libraries"] = later
+    (versions,) = between(base, new).warnings
+    assert versions == (
+        "other versions than in the base: " + ", ".join(f"{name} 1.0 → 2.0" for name in names[:5]) + " and 3 more"
+    )
+
+
 def test_a_base_from_a_dirty_tree_is_told():
     gate = between(record(measured("a"), dirty=True), record(measured("a", seed=1)))
     assert gate.warnings == (

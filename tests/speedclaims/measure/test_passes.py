@@ -22,7 +22,7 @@ class Processes:
         self.asked.append((side, task))
         left = {
             "cold": known(1.0 + len(self.asked), "s"),
-            "memory": known(100.0 * len(self.asked)),
+            "memory": {"peak": known(100.0 * len(self.asked)), "increase": known(2.0**20 * len(self.asked))},
             "syncs": {"figure": known(4, "1"), "lines": {"a.py:1": 4}, "internal": 0},
         }
         return {name: left[name] for name in task.split("+")}
@@ -43,6 +43,7 @@ def test_one_process_a_side_measures_all_and_two_more_what_scatters(processes):
     assert processes.asked == [(side, task) for side in ("before", "after") for task in each]
     assert (found["cold_before_s"]["value"], found["cold_before_s"]["low"], found["cold_before_s"]["high"]) == (3, 2, 4)
     assert found["memory"]["after"]["value"] == 500
+    assert found["memory_increase"]["after"]["value"] == 5 * 2**20
     assert found["syncs"]["ratio"]["value"] == 1
 
 
@@ -177,7 +178,8 @@ def noting(request):
 @pytest.mark.speedup_claim("less-memory")
 @pytest.mark.speedup_passes("memory", "syncs", "cold")
 def test_a(pair):
-    pair(before=lambda: bytearray(9_000_000), after=lambda: None, stages={"part": (lambda: None, lambda: None)})
+    parts = {"part": (lambda: None, lambda: None)}
+    pair(before=lambda: bytearray(9_000_000), after=lambda: bytearray(3_000_000), stages=parts)
 
 @pytest.mark.speedup_passes("syncs")
 def test_b(pair):

@@ -9,6 +9,7 @@ from speedclaims.record.figure import figure
 from speedclaims.recorders import ceilings
 from speedclaims.recorders.flops import count as flops
 from speedclaims.recorders.flops import tensorflow as flops_tf
+from speedclaims.recorders.phases.recorder import saved_words
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 needs_tensorflow = pytest.mark.skipif(
@@ -173,29 +174,43 @@ def test_without_a_framework_there_is_a_reason(monkeypatch):
 
 ROW = {"work": "same", "calls_before": 1, "calls_after": 1, "before_s": 2.0, "after_s": 0.5}
 COUNTED, CEILING = figure(1e9, "FLOP"), figure(1e10, "FLOP/s")
+FEWER = figure(5e8, "FLOP")
 
 
-def test_a_share_is_of_the_timed_seconds_of_each_side():
-    found = flops.of_pair(ROW, COUNTED, CEILING)
-    assert (found["before"]["value"], found["after"]["value"]) == (1e9, 1e9)
+def of_pair(row=ROW, before=COUNTED, after=FEWER, ceiling=CEILING):
+    return flops.of_pair(row, (before, after), ceiling, "too much")
+
+
+def test_a_share_is_of_the_count_and_the_timed_seconds_of_each_side():
+    found = of_pair()
+    assert (found["before"]["value"], found["after"]["value"]) == (1e9, 5e8)
     assert found["share"]["before"]["value"] == pytest.approx(5)
-    assert found["share"]["after"]["value"] == pytest.approx(20)
+    assert found["share"]["after"]["value"] == pytest.approx(10)
     assert found["share"]["after"]["unit"] == "percent"
 
 
-def test_where_one_call_after_does_the_work_of_several_before_so_does_the_count():
-    found = flops.of_pair({**ROW, "calls_before": 5, "calls_after": 2}, COUNTED, CEILING)
-    assert found["after"]["value"] == 2.5e9
-    assert found["share"]["after"]["value"] == pytest.approx(50)
+def test_no_share_is_above_the_whole():
+    at_most = figure(5e9, "FLOP")
+    assert of_pair(after=at_most)["share"]["after"]["value"] == 100
+    share = of_pair(after=figure(5.5e9, "FLOP"))["share"]["after"]
+    assert (share["value"], share["reason"]) == (None, "110% of the ceiling is impossible: too much")
+
+
+def test_where_one_call_after_does_the_work_of_several_before_so_does_an_amount_of_either_side():
+    row = {**ROW, "calls_before": 5, "calls_after": 2}
+    before, after = flops.of_either_side(row, COUNTED)
+    assert (before["value"], after["value"]) == (1e9, 2.5e9)
+    assert of_pair(row, before, after)["share"]["after"]["value"] == pytest.approx(50)
 
 
 @pytest.mark.parametrize("work", ["less", "different"])
-def test_the_count_says_nothing_of_a_side_that_does_other_work(work):
-    found = flops.of_pair({**ROW, "work": work}, COUNTED, CEILING)
-    assert found["before"]["value"] == 1e9
+def test_an_amount_of_either_side_says_nothing_of_a_side_that_does_other_work(work):
+    before, after = flops.of_either_side({**ROW, "work": work}, COUNTED)
+    assert before["value"] == 1e9
     reason = f"counted on the before side only, and the after side does {work} work"
-    assert (found["after"]["value"], found["after"]["reason"]) == (None, reason)
-    assert (found["share"]["after"]["value"], found["share"]["after"]["reason"]) == (None, reason)
+    assert (after["value"], after["reason"]) == (None, reason)
+    share = of_pair(before=before, after=after)["share"]["after"]
+    assert (share["value"], share["reason"]) == (None, reason)
 
 
 def test_what_is_missing_is_the_reason_of_the_share():
@@ -204,8 +219,26 @@ def test_what_is_missing_is_the_reason_of_the_share():
         (COUNTED, figure(None, "FLOP/s", "no ceiling"), ROW, "no ceiling"),
         (COUNTED, CEILING, {**ROW, "before_s": None}, "the call was not timed"),
     ):
-        share = flops.of_pair(row, counted, ceiling)["share"]["before"]
+        share = of_pair(row, counted, FEWER, ceiling)["share"]["before"]
         assert (share["value"], share["reason"]) == (None, reason)
+
+
+@pytest.mark.parametrize(
+    ("after", "calls", "saved", "words"),
+    [
+        (5e8, (1, 1), 0.5, "50% of the work saved"),
+        (5e8, (1, 2), None, ""),
+        (1e9, (1, 1), None, ""),
+        (1e9, (250, 100), 0.6, "60% of the work saved"),
+        (1.25e9, (1, 1), -0.25, "25% more work"),
+        (None, (1, 1), None, ""),
+    ],
+)
+def test_work_saved_compares_the_wholes(after, calls, saved, words):
+    counted = figure(after, "FLOP", None if after else "not counted")
+    row = {"calls_before": calls[0], "calls_after": calls[1], "flops": {"before": COUNTED, "after": counted}}
+    assert flops.work_saved(row) == (None if saved is None else pytest.approx(saved))
+    assert saved_words(row) == words
 
 
 def _frameworks():

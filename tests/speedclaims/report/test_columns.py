@@ -59,5 +59,24 @@ def test_a_pair_without_a_speedup_shows_its_reason_in_place_of_its_figures() -> 
     record = sample_record()
     rows = re.findall(r'<tr role="row" id="pair-\d+">.*?</tr>', render_html([record]), re.DOTALL)
     for pair, row in zip(record["speedclaims"]["pairs"], rows, strict=True):
-        assert ('colspan="4"' in row) == (pair["speedup"] is None)
+        assert ('colspan="5"' in row) == (pair["speedup"] is None)
         assert (pair["reason"] or "") in row
+
+
+def test_the_rates_of_both_sides_show_where_a_call_does_several_units() -> None:
+    record = without_claims()
+    for place, text in rendered(record).items():
+        assert re.search("units per second", text, re.IGNORECASE), place
+        assert re.search(r"130\D+158", text), place  # 24 units in 184.6 ms and in 152.0 ms
+    for pair in record["speedclaims"]["pairs"]:
+        pair["units"] = 1
+    assert not [place for place, text in rendered(record).items() if "units per second" in text.lower()]
+
+
+def test_a_terminal_without_room_leaves_out_the_rates_before_the_names_of_the_sides() -> None:
+    record = without_claims()
+    shown = {width: claims_summary(record, width, color=False) for width in range(60, 161, 5)}
+    has_rates = [width for width, text in shown.items() if "units per second" in text]
+    has_names = [width for width, text in shown.items() if "before → after" in text]
+    assert has_rates
+    assert set(has_rates) < set(has_names)

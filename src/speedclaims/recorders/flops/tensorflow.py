@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
-from speedclaims.errors import SpeedclaimsError
+from speedclaims.recorders.flops import NotCountedError
 
 _Shape = tuple[int, ...]
 _Shapes = Sequence[_Shape]
@@ -35,10 +35,6 @@ class _Shaped(Protocol):
     shape: Iterable[int]
 
 
-class NotCountedError(SpeedclaimsError, RuntimeError):
-    """The operations cannot be counted here; the message says why."""
-
-
 @dataclass
 class Count:
     """Hold the floating point operations counted so far.
@@ -58,7 +54,7 @@ class Count:
             NotCountedError: some operations cannot be counted from outside, so that the count would be too low.
         """
         if self.opaque:
-            raise NotCountedError(f"{', '.join(sorted(self.opaque))} hides its operations: the count would be too low")
+            raise NotCountedError(self.opaque)
         return self.flops
 
     def note(
@@ -80,8 +76,8 @@ def is_imported() -> bool:
 
 
 @contextmanager
-def counting() -> Iterator[Count]:
-    """Count while the block runs.
+def counting() -> Iterator[Callable[[], int]]:
+    """Count while the block runs; yield the function that returns the operations.
 
     Raises:
         NotCountedError: this version of TensorFlow does not let its operations be watched.
@@ -111,7 +107,7 @@ def counting() -> Iterator[Count]:
     tensorflow.config.run_functions_eagerly(run_eagerly=True)
     add(note)
     try:
-        yield count
+        yield count.total
     finally:
         remove(note)
         tensorflow.config.run_functions_eagerly(were_eager)

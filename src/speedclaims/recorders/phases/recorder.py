@@ -8,44 +8,48 @@ from typing import TYPE_CHECKING, Protocol, cast
 from speedclaims.record.figure import figure
 from speedclaims.record.json_types import Json, JsonObject
 from speedclaims.recorders.phases.stopwatch import PHASES, Interval, Phases, ProfilerError, union_length
-from speedclaims.recorders.recorder import SIDES, FigureKind, Machine, PairContext, Recorder, Side, rows
+from speedclaims.recorders.recorder import SIDES, FigureKind, FigureRow, Machine, PairContext, Recorder, Side, rows
 
 if TYPE_CHECKING:
-    from speedclaims.record.types import Amount, Figure, PhaseTime, ProfiledSide, RecordedPair
+    from speedclaims.record.types import Amount, Figure, PhaseTime, ProfiledSide, RecordedPair, SideName
 
 _NS_PER_S = 1e9
 _PERCENT = 100.0
 
 
 class Profiler(Recorder):
-    """Record the phases of a call, and on the before side its floating point operations."""
+    """Record the phases of a call and its floating point operations."""
 
     name = "profile"
     help = "the phases of a call, its FLOPs and their share of what this machine can do"
     order = 5
 
     def record_side(self, side: Side) -> JsonObject:
-        """Return where the time goes; of the before side also the operations and the framework that did them."""
+        """Return where the time goes, the operations and the framework that did them."""
         from speedclaims.recorders import ceilings  # noqa: PLC0415 - loading the plugin must stay cheap
         from speedclaims.recorders.flops import count as flops  # noqa: PLC0415
 
         found: JsonObject = {**profile_side(side.prepare, side.call, side.device)}
-        if side.name == "before":
-            side.prepare()
-            found.update(flops=flops.flops_per_call(side.call), framework=ceilings.framework())
-        return found
+        side.prepare()
+        try:
+            counted = flops.flops_per_call(side.call)
+        except Exception as error:  # noqa: BLE001 - a call that does not run with the counters keeps its phases
+            counted = figure(None, flops.UNIT, f"the call failed while counted ({type(error).__name__}: {error})")
+        return {**found, "flops": counted, "framework": ceilings.framework()}
 
     def fields(self, before: Sequence[Json], after: Sequence[Json], context: PairContext) -> Mapping[str, object]:
         from speedclaims.recorders.flops import count as flops  # noqa: PLC0415
 
-        counted, framework = before[0].pop("flops"), before[0].pop("framework")
-        ceilings = context.ceilings_of(framework)
+        frameworks = [one[0].pop("framework") for one in (before, after)]
+        counted = before[0].pop("flops"), after[0].pop("flops")
+        ceilings = context.ceilings_of(frameworks[0] or frameworks[1])
         found = {
             "profile": {"before": before[0], "after": after[0]},
-            "flops": flops.of_pair(context.row, counted, flops.highest(ceilings)),
+            "flops": flops.of_pair(context.row, counted, flops.highest(ceilings), flops.TOO_MANY_FLOPS),
         }
         if context.min_bytes is not None:
-            found["bytes"] = flops.of_pair(context.row, context.min_bytes, ceilings["copy"])
+            amounts = flops.of_either_side(context.row, context.min_bytes)
+            found["bytes"] = flops.of_pair(context.row, amounts, ceilings["copy"], flops.TOO_MANY_BYTES)
         return found
 
     def missing(self, reason: str) -> Mapping[str, object]:
@@ -63,38 +67,59 @@ class Profiler(Recorder):
             "For how much of one call at least one kernel runs, by the profiler, which itself slows the host down.",
             rows({i: {"before": p["before"]["busy"], "after": p["after"]["busy"]} for i, p in profiles.items()}),
         )
-        yield from _tables_of_amount(
-            {i: pair["flops"] for i, pair in enumerate(pairs) if "flops" in pair},
-            "Floating point operations of one call",
-            "Matrix products, convolutions and attention, counted on the before side and the same for the after side "
-            "where it does the same work.",
-            "Share of the measured ceiling",
-            "Those operations by the measured time of the call, of the fastest matrix product that this machine was "
-            "measured to do.",
-        )
-        yield from _tables_of_amount(
-            {i: pair["bytes"] for i, pair in enumerate(pairs) if "bytes" in pair},
-            "Bytes of one call, at the least",
-            "What a call must read and write, as its test computes it. Not counted is what a program could do without "
-            "or keep in a cache: activations, gradients, batches.",
-            "Share of the measured copy, at the least",
-            "Those bytes by the measured time of the call, of the fastest large copy that this machine was measured to "
-            "do. What fits into a cache may go beyond 100%.",
-        )
+        yield from _tables_of_flops(pairs)
+        yield from _tables_of_bytes({i: pair["bytes"] for i, pair in enumerate(pairs) if "bytes" in pair})
 
     def obstacles(self, machine: Machine) -> Mapping[str, Sequence[str | None]]:
         return {"profile": (machine.frameworks,)}
 
 
-def _tables_of_amount(
-    found: "Mapping[int, Amount]", title: str, note: str, title_of_share: str, note_of_share: str
-) -> Iterator[FigureKind]:
-    """Yield a table of an amount of work and one of its shares, where any pair has it."""
+def saved_words(pair: "RecordedPair") -> str:
+    """Return how much less the after side computes, in words; empty where that is unknown or nothing."""
+    from speedclaims.recorders.flops.count import work_saved  # noqa: PLC0415 - loading the plugin must stay cheap
+
+    saved = work_saved(pair)
+    if saved is None:
+        return ""
+    return f"{_PERCENT * saved:.2g}% of the work saved" if saved > 0 else f"{-_PERCENT * saved:.2g}% more work"
+
+
+def _tables_of_flops(pairs: "Sequence[RecordedPair]") -> Iterator[FigureKind]:
+    from speedclaims.recorders.flops.count import possible_shares  # noqa: PLC0415 - loading the plugin must stay cheap
+
+    found = {i: pair["flops"] for i, pair in enumerate(pairs) if "flops" in pair}
+    if found:
+        saved: dict[int, tuple[tuple[SideName, str], ...]] = {
+            i: (("after", words),) for i in found if (words := saved_words(pairs[i]))
+        }
+        yield FigureKind(
+            "Floating point operations of one call",
+            "Matrix products, convolutions and attention of each side, counted without compilers. Records of schema "
+            "version 1 have the before side's count for both.",
+            [FigureRow(i, one["before"], one["after"], details=saved.get(i, ())) for i, one in found.items()],
+        )
+        yield FigureKind(
+            "Share of the measured ceiling",
+            "Those operations by the measured time of the call, of the fastest matrix product that this machine was "
+            "measured to do.",
+            rows({i: possible_shares(one) for i, one in found.items()}),
+        )
+
+
+def _tables_of_bytes(found: "Mapping[int, Amount]") -> Iterator[FigureKind]:
     if found:
         yield FigureKind(
-            title, note, rows({i: {"before": one["before"], "after": one["after"]} for i, one in found.items()})
+            "Bytes of one call, at the least",
+            "What a call must read and write, as its test computes it. Not counted is what a program could do without "
+            "or keep in a cache: activations, gradients, batches.",
+            rows({i: {"before": one["before"], "after": one["after"]} for i, one in found.items()}),
         )
-        yield FigureKind(title_of_share, note_of_share, rows({i: one["share"] for i, one in found.items()}))
+        yield FigureKind(
+            "Share of the measured copy, at the least",
+            "Those bytes by the measured time of the call, of the fastest large copy that this machine was measured to "
+            "do. Bytes that fit into a cache have no share.",
+            rows({i: one["share"] for i, one in found.items()}),
+        )
 
 
 class _Framework(Protocol):

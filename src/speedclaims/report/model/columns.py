@@ -65,7 +65,8 @@ class Column(Generic[Row]):
         places: the renderings that show it.
         style: a class of the page's style sheet.
         is_result: whether a row without a result shows the reason in place of this cell and others of this kind.
-        is_optional: whether a terminal shows it only where every name still fits on one line with the values.
+        is_optional: whether a terminal shows it only where every name still fits on one line with the values; the last
+            such column is left out first.
     """
 
     title: str
@@ -161,6 +162,7 @@ PAIRS: Final[Sequence[Column[PairRow]]] = (
     Column(
         "After", lambda row: _cell(Part(row.after_time), Part(row.after_share, "aside")), align="right", is_result=True
     ),
+    Column("Units per second", _text(lambda row: row.rates), align="right", is_result=True, is_optional=True),
     Column(
         "Speedup [{confidence}]",
         lambda row: (_estimate(row.speedup) if row.speedup else Part(row.status),),

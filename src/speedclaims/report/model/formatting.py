@@ -15,6 +15,8 @@ from speedclaims.record.types import Figure
 
 MISSING: Final = "not measured"
 _MAX_DECIMALS: Final = 5
+_FEWEST_DIGITS: Final = 3
+_MOST_DIGITS: Final = 7
 # what could reorder the words around it, and two characters that no XML may hold
 _UNFIT: Final = frozenset("\ufffe\uffff\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _NEEDED_DECIMALS_BELOW: Final = 10
@@ -187,17 +189,44 @@ def format_quantity(value: float, unit: str) -> str:
     return with_unit(format_number(value), unit)
 
 
-def format_seconds(seconds: float | None, *, unicode: bool = True) -> str:
-    """Return a duration in min, s, ms, µs or ns, with three significant digits."""
+def agreeing_seconds(before_s: float | None, after_s: float | None, ratio: float | None) -> tuple[float, float] | None:
+    """Return the times of one call of each side that a report shows; None where there are none.
+
+    The after time is the before time divided by the ratio. The median time of the after side, which the record holds,
+    may be another one: the median of ratios and the medians of times come from different rounds, and a machine that
+    slows down for a while moves the times and not the ratios. The speedup is the result, so the times follow it.
+
+    Args:
+        before_s: median seconds of one call of the before side.
+        after_s: median seconds of one call of the after side, shown where there is no ratio.
+        ratio: how many times as long one call of the before side takes.
+    """
+    if before_s is None or after_s is None:
+        return None
+    return before_s, before_s / ratio if ratio else after_s
+
+
+def format_times(before_s: float, after_s: float, *, is_equal: bool) -> tuple[str, str]:
+    """Return two durations with three significant digits, or with as many as make two that are not equal differ."""
+    digits = _FEWEST_DIGITS
+    while True:
+        before, after = format_seconds(before_s, digits=digits), format_seconds(after_s, digits=digits)
+        if is_equal or before != after or digits == _MOST_DIGITS:
+            return before, after
+        digits += 1
+
+
+def format_seconds(seconds: float | None, *, unicode: bool = True, digits: int = _FEWEST_DIGITS) -> str:
+    """Return a duration in min, s, ms, µs or ns, with three significant digits unless another number is given."""
     if seconds is None or not math.isfinite(seconds):
         return MISSING
     if seconds >= _MINUTES_FROM_SECONDS:
-        return f"{format_number(seconds / _SECONDS_PER_MINUTE)} min"
+        return f"{format_number(seconds / _SECONDS_PER_MINUTE, digits)} min"
     for factor, name in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs" if unicode else "us")):
         # 0.9995 ms would be written as 1.00e3 µs if the scale were chosen before rounding
         if abs(seconds) >= factor * 0.9995:
-            return f"{format_number(seconds / factor)} {name}"
-    return f"{format_number(seconds / 1e-9)} ns"
+            return f"{format_number(seconds / factor, digits)} {name}"
+    return f"{format_number(seconds / 1e-9, digits)} ns"
 
 
 def format_bytes(value: float | None) -> str:

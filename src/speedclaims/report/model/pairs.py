@@ -4,15 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from speedclaims.record.types import RecordedClaim, RecordedPair, SideName
+from speedclaims.recorders.flops.count import possible_shares
+from speedclaims.recorders.phases.recorder import saved_words
 from speedclaims.recorders.recorder import SIDES
 from speedclaims.report.model.break_even import first_call
 from speedclaims.report.model.formatting import (
+    MISSING,
     Estimate,
+    agreeing_seconds,
     clean,
     equivalence_words,
     format_estimate,
     format_figure,
-    format_seconds,
+    format_number,
+    format_times,
     words,
 )
 from speedclaims.report.model.timeline import Timeline, timelines
@@ -25,8 +30,9 @@ _MANY_INTERRUPTED = 20
 class PairRow:
     """One pair. ``speedup`` is None where there is none, and ``problem`` then gives the reason.
 
-    The shares are of the measured ceiling. ``first_call`` gives the seconds of the first calls and the number of calls
-    to break even; it is empty where they were not measured. ``recorded`` is the row of the record.
+    ``rates`` are the units per second of both sides. The shares are of the measured ceiling; that of the after side
+    ends in the work saved. ``first_call`` gives the seconds of the first calls and the number of calls to break even;
+    it is empty where they were not measured. ``recorded`` is the row of the record.
     """
 
     index: int
@@ -41,6 +47,7 @@ class PairRow:
     is_control: bool
     before_time: str
     after_time: str
+    rates: str
     before_share: str
     after_share: str
     first_call: str
@@ -94,7 +101,13 @@ def pair_row(index: int, pair: RecordedPair, claims: Sequence[RecordedClaim]) ->
         if claim["metric"] == "speedup" and claim["verdict"] != "not_measured" and claim["unit"] == "1"
     )
     bounds = [1.0, *(bound for range_ in ranges for bound in range_ if bound is not None)]
-    has_speedup = pair["speedup"] is not None
+    speedup, ratio = None, None
+    if pair["speedup"] is not None:
+        speedup = format_estimate(pair["speedup"], pair["low"], pair["high"], bounds=bounds)
+        ratio = pair["speedup"] * pair["calls_after"] / pair["calls_before"]
+    seconds = agreeing_seconds(pair["before_s"], pair["after_s"], ratio)
+    is_equal = speedup is None or pair["calls_before"] != pair["calls_after"] or float(speedup.point[:-1]) == 1
+    times = format_times(*seconds, is_equal=is_equal) if seconds else (MISSING, MISSING)
     return PairRow(
         index=index,
         name=clean(pair["name"]),
@@ -106,12 +119,13 @@ def pair_row(index: int, pair: RecordedPair, claims: Sequence[RecordedClaim]) ->
         where=", ".join(clean(part) for part in (pair["family"], pair["preset"], pair["device"]) if part),
         device=clean(pair["device"]),
         is_control=pair["control"],
-        before_time=format_seconds(pair["before_s"]),
-        after_time=format_seconds(pair["after_s"]),
+        before_time=times[0],
+        after_time=times[1],
+        rates=_rates(pair["units"], seconds),
         before_share=_share(pair, "before"),
         after_share=_share(pair, "after"),
         first_call=clean(first_call(pair)),
-        speedup=format_estimate(pair["speedup"], pair["low"], pair["high"], bounds=bounds) if has_speedup else None,
+        speedup=speedup,
         value=pair["speedup"],
         low=pair["low"],
         high=pair["high"],
@@ -131,16 +145,22 @@ def pair_row(index: int, pair: RecordedPair, claims: Sequence[RecordedClaim]) ->
     )
 
 
+def _rates(units: float, seconds: tuple[float, float] | None) -> str:
+    """Return the units that each side does in a second; empty where a call is one unit, or was not timed."""
+    if units == 1 or not seconds or not all(seconds):
+        return ""
+    return " → ".join(format_number(units / one) for one in seconds)
+
+
 def _share(pair: RecordedPair, side: SideName) -> str:
-    """Return a side's shares of the measured ceilings in words, empty where there are none."""
-    told = []
-    for amount, words_of in (
-        (pair.get("flops"), "{} of the ceiling"),
-        (pair.get("bytes"), "at least {} of the copy"),
-    ):
-        if amount is not None and amount["share"][side]["value"] is not None:
-            told.append(words_of.format(format_figure(amount["share"][side])))
-    return ", ".join(told)
+    """Return a side's shares of the measured ceilings, and of the after side the work saved, in words."""
+    found = []
+    if "flops" in pair:
+        found.append((possible_shares(pair["flops"])[side], "{} of the ceiling"))
+    if "bytes" in pair:
+        found.append((pair["bytes"]["share"][side], "at least {} of the copy"))
+    shares = [text.format(format_figure(share)) for share, text in found if share["value"] is not None]
+    return ", ".join([*shares, *filter(None, [saved_words(pair) if side == "after" else ""])])
 
 
 def _calls(pair: RecordedPair) -> tuple[str, ...]:

@@ -63,8 +63,9 @@ def table(
         for cells in zip(titles[1:], *measured, strict=True)
     ]
     room = layout.width - sum(width + _GAP for width in widths)
-    if room < max(line.name.cell_len for line in lines) and any(column.is_optional for column in kept):
-        needed = [column for column in columns if not column.is_optional]
+    optional = [column for column in kept if column.is_optional]
+    if optional and room < max(line.name.cell_len for line in lines):
+        needed = [column for column in kept if column is not optional[-1]]
         yield from table(needed, rows, layout, head=head, confidence=confidence)
     elif room < 0:
         for line in lines:
