@@ -290,8 +290,8 @@ class SpeedSession:
 
     @property
     def refuted(self) -> bool:
-        """Whether a claim is refuted: measured below what it says, or inconsistent with its own figures."""
-        return any(claim["verdict"] in ("below", "inconsistent") for claim in self.section()["claims"])
+        """Whether a claim is refuted, or inconsistent with its document's own figures."""
+        return any(claim["overall"] in ("refuted", "inconsistent") for claim in self.section()["claims"])
 
     def section(self) -> "Section":
         """Return the record's ``speedclaims`` section, of the tests that have ended."""
@@ -331,36 +331,38 @@ class SpeedSession:
         }
 
     def claim_rows(self) -> "list[RecordedClaim]":
-        """Return a row for each claim of the ledgers, in their order, and each test that judges it.
+        """Return the rows of the ledgers' claims, in their order: one for each test that judges a claim.
 
         An arithmetic claim needs no test: its row holds the verdict of its audit function.
         """
         if not self._ledgers:
             return []  # without importing what reads one
         from speedclaims.claims import audit  # noqa: PLC0415
-        from speedclaims.claims.verdict import not_judged  # noqa: PLC0415
+        from speedclaims.claims.verdict import not_judged, overall  # noqa: PLC0415
 
         found: list[RecordedClaim] = []
-        measured = self.rows
         for ledger in self._ledgers.values():
             audited = {row["id"]: row for row in audit.claim_rows(ledger, self._audits.get(ledger.path, []))}
             for name, claim in ledger.claims.items():
                 if name in audited:
                     found.append(audited[name])
                     continue
-                nodeids = self._judges.get((ledger.path, name), [])
-                ran = [nodeid for nodeid in nodeids if nodeid in measured or nodeid in self.reasons]
-                judgements: list[RecordedClaim] = []
-                if not ran:
-                    judgements.append(not_judged(claim, NOT_ASKED, nodeids[0] if nodeids else None))
-                for nodeid in ran:
-                    row = measured.get(nodeid)
-                    judgements.append(
-                        not_judged(claim, self.reasons[nodeid], nodeid) if row is None else self.judge(claim, row)
-                    )
-                evidence = self._measured_evidence(ledger.path, name)
-                found += [{**row, "evidence": evidence} if evidence else row for row in judgements]
+                nodeids = dict.fromkeys(self._judges.get((ledger.path, name), []))
+                rows = [self._judged_by(nodeid, claim) for nodeid in nodeids] or [not_judged(claim, NOT_ASKED)]
+                word, evidence = overall(claim, rows), self._measured_evidence(ledger.path, name)
+                for row in rows:
+                    row["overall"] = word
+                    if evidence:
+                        row["evidence"] = evidence
+                found += rows
         return found
+
+    def _judged_by(self, nodeid: str, claim: "Claim") -> "RecordedClaim":
+        """Return the row of a claim for one of its tests, with the reason where the test measured nothing."""
+        from speedclaims.claims.verdict import not_judged  # noqa: PLC0415
+
+        row = self.rows.get(nodeid)
+        return not_judged(claim, self.reasons.get(nodeid, NOT_ASKED), nodeid) if row is None else self.judge(claim, row)
 
     def _measured_evidence(self, path: Path, name: str) -> list[str]:
         """Return the tests whose pairs are evidence about a claim and have a speedup with an interval."""
