@@ -46,6 +46,7 @@ class SpeedSession:
         self.reasons: dict[str, str] = {}
         self.num_others_passed = 0
         self.wanted: set[str] = set()
+        self.is_all_collected = True
         self._began = perf_counter()
         self.ceilings: dict[tuple[str | None, str], Ceilings] = {}
         self.measurements: dict[str, list[Measurement]] = {}
@@ -117,8 +118,9 @@ class SpeedSession:
             if measures(item):
                 self._ledger_of(item)
                 gate_percent(item)  # a wrong marker is reported before anything is measured
-        for ledger in self._ledgers.values():
-            self._refuse_orphans(ledger)
+        option = self.config.getoption
+        if self.is_all_collected and not option("ignore") and not option("ignore_glob"):
+            self._refuse_orphans()
         reports = not hasattr(self.config, "workerinput") and child_process.job_of(self.config) is None
         if self._ledgers and reports:
             self._audit()
@@ -167,23 +169,34 @@ class SpeedSession:
             except LedgerError as error:
                 raise pytest.UsageError(str(error)) from None
 
-    def _refuse_orphans(self, ledger: "Ledger") -> None:
-        """Refuse a claim that no test judges, where the run has collected all tests that could."""
-        folder = ledger.path.parent
-        roots = [Path(str(argument).split("::")[0]) for argument in self.config.args]
-        whole = [root if root.is_absolute() else self.config.invocation_params.dir / root for root in roots]
-        if not any(folder.resolve().is_relative_to(root.resolve()) for root in whole):
-            return
-        for name, claim in ledger.claims.items():
-            if claim.kind == "measured" and (ledger.path, name) not in self._judges:
-                raise pytest.UsageError(
-                    f"{ledger.path}: no test judges the claim {name!r}: mark one with @pytest.mark.{CLAIM}({name!r})"
-                )
+    def _refuse_orphans(self) -> None:
+        """Refuse a claim that no test judges, where the run was given all tests that could."""
+        named = self._named_ledger
+        if named is not None and self._is_whole(named):
+            self._load(named)
+        for path in filter(self._is_whole, self._ledgers):
+            for name, claim in self._ledgers[path].claims.items():
+                if claim.kind == "measured" and (path, name) not in self._judges:
+                    raise pytest.UsageError(
+                        f"{path}: no test judges the claim {name!r}: mark one with @pytest.mark.{CLAIM}({name!r})"
+                    )
+
+    def _is_whole(self, path: Path) -> bool:
+        """Whether the run was given all tests that a ledger may judge: those of its folder, or of the whole suite."""
+        config, folder = self.config, path.parent
+        given = [config.invocation_params.dir / str(argument).split("::")[0] for argument in config.args]
+        suite = [config.rootpath / name for name in config.getini("testpaths")] or [config.rootpath]
+        if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+            suite = given
+        if path == self._named_ledger:
+            return _hold(given, suite)
+        return _hold(given, [folder]) or (_hold([folder], suite) and _hold(given, suite))
 
     def _ledger_of(self, item: pytest.Item) -> "Ledger | None":
-        path = self._ledger_path(item)
-        if path is None:
-            return None
+        path = self._named_ledger or self._nearest_ledger(item)
+        return None if path is None else self._load(path)
+
+    def _load(self, path: Path) -> "Ledger":
         if path not in self._ledgers:
             from speedclaims.claims.ledger import LedgerError, load_ledger  # noqa: PLC0415
 
@@ -193,11 +206,15 @@ class SpeedSession:
                 raise pytest.UsageError(str(error)) from None
         return self._ledgers[path]
 
-    def _ledger_path(self, item: pytest.Item) -> Path | None:
+    @property
+    def _named_ledger(self) -> Path | None:
+        """The ledger that the ini option names."""
         named: str | None = self.config.getini(INI_CLAIMS)
-        if named:
-            base = self.config.inipath.parent if self.config.inipath else self.config.rootpath
-            return base / named
+        base = self.config.inipath.parent if self.config.inipath else self.config.rootpath
+        return base / named if named else None
+
+    def _nearest_ledger(self, item: pytest.Item) -> Path | None:
+        """Return the ledger in a test's folder, else in the nearest folder above it."""
         folder, root = item.path.parent, self.config.rootpath
         while True:
             if (folder / DEFAULT_LEDGER).is_file():
@@ -380,6 +397,12 @@ class SpeedSession:
 
 ROW = pytest.StashKey["Row"]()
 ATTRIBUTE = "speedclaims_row"
+
+
+def _hold(folders: Sequence[Path], paths: Sequence[Path]) -> bool:
+    """Whether each path is one of the folders or lies in one of them."""
+    places = [folder.resolve() for folder in folders]
+    return all(any(path.resolve().is_relative_to(place) for place in places) for path in paths)
 
 
 def _lateness(put_off: tuple[str, object]) -> int:

@@ -43,7 +43,7 @@ def test_a_figure_outside_the_bounds_refutes_the_claim(project):
     assert project.record()["speedclaims"]["claims"][0]["verdict"] == "ambiguous"
     project.write(test_q_py=TEST.replace("0.1, low=-0.2, high=0.4", "-3, low=-4, high=-2"), claims_toml=LEDGER)
     assert project.run("--speedup-report=out").ret == 0
-    assert project.record()["speedclaims"]["claims"][0]["verdict"] == "below"
+    assert project.record()["speedclaims"]["claims"][0]["verdict"] == "refuted"
 
 
 def test_a_figure_that_could_not_be_measured_is_null_with_its_reason(project):
