@@ -63,8 +63,8 @@ def test_the_whole_suite_and_a_file_elsewhere_do_not_ask_for_the_claims_of_that_
     (suite.path / "suite" / "test_other.py").write_text(OTHER)
     (suite.path / "bench").mkdir()
     (suite.path / "bench" / "claims.toml").write_text(LEDGER)
-    (suite.path / "bench" / "test_loop.py").write_text(TEST)
-    assert suite.run("suite", "bench/test_loop.py").ret == 0
+    (suite.path / "bench" / "test_bench.py").write_text(TEST)
+    assert suite.run("suite", "bench/test_bench.py").ret == 0
     (line,) = says(suite.run("suite", "bench"))
     assert "bench/claims.toml: " + NEVER in line
 
