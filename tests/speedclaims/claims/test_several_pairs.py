@@ -14,7 +14,8 @@ from speedclaims.report.markdown.report import escape_markdown
 from speedclaims.report.markdown.results import results
 from speedclaims.report.model.view import view_record
 from speedclaims.report.terminal.summary import claims_summary
-from tests.comparing import judged, measured, record
+from tests.comparing import measured, record
+from tests.report.sample import judged
 
 RANGE = {"low": 1.5, "high": 2.5}
 
@@ -126,7 +127,10 @@ def test_a_claim_of_which_no_pair_ran_is_counted_once(project):
 def several(over="all", overall="refuted", words=("confirmed", "refuted", "not_measured")):
     """A record whose one claim three pairs judge."""
     pairs = [measured(name, speedup) for name, speedup in zip("abc", (2.0, 1.0, 2.0), strict=True)]
-    claims = [judged("x", word, of, over=over, overall=overall) for word, of in zip(words, pairs, strict=True)]
+    claims = [
+        judged("x", "between 1.5x and 2.5x", word, of, over=over, overall=overall, **RANGE)
+        for word, of in zip(words, pairs, strict=True)
+    ]
     claims[2] |= {"measured": None, "measured_low": None, "measured_high": None, "reason": "no GPU here"}
     return record(*pairs, claims=claims)
 

@@ -35,9 +35,11 @@ class Verdict:
 
 VERDICTS: Final[Mapping[str, Verdict]] = {
     "confirmed": Verdict("confirmed", "✓", "+", "good", "the whole interval lies in the claimed range"),
-    "exceeded": Verdict("exceeded", "▲", "^", "more", "the whole interval lies outside it, on the better side"),
+    "exceeded": Verdict(
+        "exceeded", "▲", "^", "more", "the whole interval lies on the better side of the claimed range"
+    ),
     "consistent": Verdict("consistent", "✓", "+", "good", "the document's own figures give what it says"),
-    "refuted": Verdict("refuted", "✗", "x", "bad", "the whole interval lies outside it, on a wrong side"),
+    "refuted": Verdict("refuted", "✗", "x", "bad", "the whole interval lies on a wrong side of the claimed range"),
     "inconsistent": Verdict("inconsistent", "✗", "x", "bad", "the document's own figures give something else"),
     "ambiguous": Verdict(
         "ambiguous",
