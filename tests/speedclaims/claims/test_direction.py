@@ -4,6 +4,8 @@ import pytest
 
 from speedclaims.claims.ledger import Claim, LedgerError, load_ledger
 from speedclaims.claims.verdict import judge, verdict
+from speedclaims.gate.compare import compare
+from tests.comparing import measured, record
 
 LEDGER = """
 [[claim]]
@@ -92,3 +94,26 @@ def test_a_count_on_the_better_side_exceeds_the_claim_which_holds(project):
     text = (project.path / "out" / "speedups.md").read_text()
     assert "▲ exceeded" in text
     assert "quality, higher is better, same work" in text
+
+
+@pytest.mark.parametrize(
+    ("bounds", "was", "now", "lost", "warned"),
+    [
+        ({"high": 0.0}, 0.0, 5.0, "claim x was confirmed in the base and is refuted now", None),
+        ({"high": 0.0, "better": "higher"}, 0.0, 5.0, None, "claim x has become too modest"),
+        ({"low": 1.0, "high": 2.0}, 5.0, 0.0, "claim x was exceeded in the base and is refuted now", None),
+        ({"low": 1.0, "high": 2.0, "better": "lower"}, 1.0, 0.0, None, "claim x has become too modest"),
+        ({"low": -1.0, "high": 1.0}, 0.0, -5.0, "claim x was confirmed in the base and is refuted now", None),
+    ],
+)
+def test_the_gate_loses_a_claim_in_the_direction_of_its_bounds(bounds, was, now, lost, warned):
+    rows = [judge(claim(**bounds, unit="losses"), counted(value)) for value in (was, now)]
+    gate = compare(*(record(measured("a"), claims=[row])["speedclaims"] for row in rows), 5.0)
+    assert list(gate.lost_claims) == ([lost] if lost else [])
+    assert [words.partition(":")[0] for words in gate.warnings] == ([warned] if warned else [])
+
+
+def counted(value):
+    """The row of a figure."""
+    row = {"nodeid": "t.py::t", "device": "cpu", "equivalence": None, "unit": "losses", "status": "measured"}
+    return {**row, "value": value, "low": value, "high": value, "reason": None}
