@@ -129,7 +129,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add(
         "--speedup-strict",
         action="store_true",
-        help="exit with 1 when a claim is refuted (below or inconsistent)",
+        help="exit with 1 when a claim is refuted or inconsistent",
     )
     add(
         "--speedup-fail",

@@ -164,6 +164,10 @@ class _Run:
         self.problem: str | None = None
         self.no_page: str | None = None
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note that a file could not be collected: its tests may judge claims."""
+        self.session.is_all_collected &= report.passed
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Read the ledgers before ``-k`` and ``-m`` deselect tests: only then are all claims named."""

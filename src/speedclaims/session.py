@@ -48,6 +48,7 @@ class SpeedSession:
         self.wanted: set[str] = set()
         self._began = self.test_began = perf_counter()
         self.loading_s = math.inf
+        self.is_all_collected = True
         self.ceilings: dict[tuple[str | None, str], Ceilings] = {}
         self.measurements: dict[str, tuple[list[Measurement], int]] = {}
         self.budgets: dict[str, float] = {}
@@ -126,8 +127,9 @@ class SpeedSession:
             if measures(item):
                 self._ledger_of(item)
                 gate_percent(item)  # a wrong marker is reported before anything is measured
-        for ledger in self._ledgers.values():
-            self._refuse_orphans(ledger)
+        option = self.config.getoption
+        if self.is_all_collected and not option("ignore") and not option("ignore_glob"):
+            self._refuse_orphans()
         reports = not hasattr(self.config, "workerinput") and child_process.job_of(self.config) is None
         if self._ledgers and reports:
             self._audit()
@@ -176,23 +178,34 @@ class SpeedSession:
             except LedgerError as error:
                 raise pytest.UsageError(str(error)) from None
 
-    def _refuse_orphans(self, ledger: "Ledger") -> None:
-        """Refuse a claim that no test judges, where the run has collected all tests that could."""
-        folder = ledger.path.parent
-        roots = [Path(str(argument).split("::")[0]) for argument in self.config.args]
-        whole = [root if root.is_absolute() else self.config.invocation_params.dir / root for root in roots]
-        if not any(folder.resolve().is_relative_to(root.resolve()) for root in whole):
-            return
-        for name, claim in ledger.claims.items():
-            if claim.kind == "measured" and (ledger.path, name) not in self._judges:
-                raise pytest.UsageError(
-                    f"{ledger.path}: no test judges the claim {name!r}: mark one with @pytest.mark.{CLAIM}({name!r})"
-                )
+    def _refuse_orphans(self) -> None:
+        """Refuse a claim that no test judges, where the run was given all tests that could."""
+        named = self._named_ledger
+        if named is not None and self._is_whole(named):
+            self._load(named)
+        for path in filter(self._is_whole, self._ledgers):
+            for name, claim in self._ledgers[path].claims.items():
+                if claim.kind == "measured" and (path, name) not in self._judges:
+                    raise pytest.UsageError(
+                        f"{path}: no test judges the claim {name!r}: mark one with @pytest.mark.{CLAIM}({name!r})"
+                    )
+
+    def _is_whole(self, path: Path) -> bool:
+        """Whether the run was given all tests that a ledger may judge: those of its folder, or of the whole suite."""
+        config, folder = self.config, path.parent
+        given = [config.invocation_params.dir / str(argument).split("::")[0] for argument in config.args]
+        suite = [config.rootpath / name for name in config.getini("testpaths")] or [config.rootpath]
+        if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+            suite = given
+        if path == self._named_ledger:
+            return _hold(given, suite)
+        return _hold(given, [folder]) or (_hold([folder], suite) and _hold(given, suite))
 
     def _ledger_of(self, item: pytest.Item) -> "Ledger | None":
-        path = self._ledger_path(item)
-        if path is None:
-            return None
+        path = self._named_ledger or self._nearest_ledger(item)
+        return None if path is None else self._load(path)
+
+    def _load(self, path: Path) -> "Ledger":
         if path not in self._ledgers:
             from speedclaims.claims.ledger import LedgerError, load_ledger  # noqa: PLC0415
 
@@ -202,11 +215,15 @@ class SpeedSession:
                 raise pytest.UsageError(str(error)) from None
         return self._ledgers[path]
 
-    def _ledger_path(self, item: pytest.Item) -> Path | None:
+    @property
+    def _named_ledger(self) -> Path | None:
+        """The ledger that the ini option names."""
         named: str | None = self.config.getini(INI_CLAIMS)
-        if named:
-            base = self.config.inipath.parent if self.config.inipath else self.config.rootpath
-            return base / named
+        base = self.config.inipath.parent if self.config.inipath else self.config.rootpath
+        return base / named if named else None
+
+    def _nearest_ledger(self, item: pytest.Item) -> Path | None:
+        """Return the ledger in a test's folder, else in the nearest folder above it."""
         folder, root = item.path.parent, self.config.rootpath
         while True:
             if (folder / DEFAULT_LEDGER).is_file():
@@ -299,8 +316,8 @@ class SpeedSession:
 
     @property
     def refuted(self) -> bool:
-        """Whether a claim is refuted: measured below what it says, or inconsistent with its own figures."""
-        return any(claim["verdict"] in ("below", "inconsistent") for claim in self.section()["claims"])
+        """Whether a claim is refuted, or inconsistent with its document's own figures."""
+        return any(claim["overall"] in ("refuted", "inconsistent") for claim in self.section()["claims"])
 
     def section(self) -> "Section":
         """Return the record's ``speedclaims`` section, of the tests that have ended."""
@@ -340,36 +357,38 @@ class SpeedSession:
         }
 
     def claim_rows(self) -> "list[RecordedClaim]":
-        """Return a row for each claim of the ledgers, in their order, and each test that judges it.
+        """Return the rows of the ledgers' claims, in their order: one for each test that judges a claim.
 
         An arithmetic claim needs no test: its row holds the verdict of its audit function.
         """
         if not self._ledgers:
             return []  # without importing what reads one
         from speedclaims.claims import audit  # noqa: PLC0415
-        from speedclaims.claims.verdict import not_judged  # noqa: PLC0415
+        from speedclaims.claims.verdict import not_judged, overall  # noqa: PLC0415
 
         found: list[RecordedClaim] = []
-        measured = self.rows
         for ledger in self._ledgers.values():
             audited = {row["id"]: row for row in audit.claim_rows(ledger, self._audits.get(ledger.path, []))}
             for name, claim in ledger.claims.items():
                 if name in audited:
                     found.append(audited[name])
                     continue
-                nodeids = self._judges.get((ledger.path, name), [])
-                ran = [nodeid for nodeid in nodeids if nodeid in measured or nodeid in self.reasons]
-                judgements: list[RecordedClaim] = []
-                if not ran:
-                    judgements.append(not_judged(claim, NOT_ASKED, nodeids[0] if nodeids else None))
-                for nodeid in ran:
-                    row = measured.get(nodeid)
-                    judgements.append(
-                        not_judged(claim, self.reasons[nodeid], nodeid) if row is None else self.judge(claim, row)
-                    )
-                evidence = self._measured_evidence(ledger.path, name)
-                found += [{**row, "evidence": evidence} if evidence else row for row in judgements]
+                nodeids = dict.fromkeys(self._judges.get((ledger.path, name), []))
+                rows = [self._judged_by(nodeid, claim) for nodeid in nodeids] or [not_judged(claim, NOT_ASKED)]
+                word, evidence = overall(claim, rows), self._measured_evidence(ledger.path, name)
+                for row in rows:
+                    row["overall"] = word
+                    if evidence:
+                        row["evidence"] = evidence
+                found += rows
         return found
+
+    def _judged_by(self, nodeid: str, claim: "Claim") -> "RecordedClaim":
+        """Return the row of a claim for one of its tests, with the reason where the test measured nothing."""
+        from speedclaims.claims.verdict import not_judged  # noqa: PLC0415
+
+        row = self.rows.get(nodeid)
+        return not_judged(claim, self.reasons.get(nodeid, NOT_ASKED), nodeid) if row is None else self.judge(claim, row)
 
     def _measured_evidence(self, path: Path, name: str) -> list[str]:
         """Return the tests whose pairs are evidence about a claim and have a speedup with an interval."""
@@ -387,6 +406,12 @@ class SpeedSession:
 
 ROW = pytest.StashKey["Row"]()
 ATTRIBUTE = "speedclaims_row"
+
+
+def _hold(folders: Sequence[Path], paths: Sequence[Path]) -> bool:
+    """Whether each path is one of the folders or lies in one of them."""
+    places = [folder.resolve() for folder in folders]
+    return all(any(path.resolve().is_relative_to(place) for place in places) for path in paths)
 
 
 def _lateness(put_off: tuple[str, object]) -> int:

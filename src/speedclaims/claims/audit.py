@@ -81,7 +81,14 @@ def claim_rows(ledger: Ledger, audit: "Sequence[RecordedAudit] | None" = None) -
     """
     rows = audit_rows(ledger) if audit is None else audit
     return [
-        {**blank(ledger.claims[row["id"]]), "metric": None, "work": None, "verdict": row["verdict"]} for row in rows
+        {
+            **blank(ledger.claims[row["id"]]),
+            "metric": None,
+            "work": None,
+            "verdict": row["verdict"],
+            "overall": row["verdict"],
+        }
+        for row in rows
     ]
 
 

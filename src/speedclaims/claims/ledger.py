@@ -1,9 +1,4 @@
-"""The ledger of claims and the verdict on each.
-
-A ledger is a TOML file of ``[[claim]]`` tables, by default ``claims.toml`` next to the tests. The verdict follows from
-the interval alone: ``confirmed`` when all of it lies within the claimed bounds, ``below`` or ``above`` when all of it
-lies outside, ``ambiguous`` when it straddles a bound.
-"""
+"""Read the ledger of claims: a TOML file of ``[[claim]]`` tables, by default ``claims.toml`` next to the tests."""
 
 import math
 import re
@@ -17,7 +12,8 @@ import attrs
 
 from speedclaims.claims.metrics import metrics
 from speedclaims.errors import SpeedclaimsError
-from speedclaims.record.types import Work
+from speedclaims.record.types import Better, Over, Work
+from speedclaims.record.verdicts import better_side
 
 Kind = Literal["measured", "arithmetic"]
 Requirement = Literal["device", "preset", "family"]
@@ -91,6 +87,10 @@ class Claim:
         unit: unit of the bounds; by default 1 for ratios, percent for utilizations and activities.
         work: which work the claim is about.
         low, high: the bounds of what is claimed, at least one of them.
+        better: the side on which a figure outside the bounds exceeds the claim: ``higher``, ``lower`` or ``neither``;
+            on any other side it refutes the claim. By default what ``record.verdicts.better_side`` derives.
+        over: how several tests judge the claim: ``all`` must hold, ``any`` may hold, or the test with the ``median``
+            or the ``best`` figure decides.
         requires: what the judging pair must have, for example ``{ device = "cuda" }``.
         audit: an arithmetic claim's audit function.
 
@@ -107,6 +107,8 @@ class Claim:
     work: Work = attrs.field(default="same", validator=_is_one_of(get_args(Work)))
     low: float | None = attrs.field(default=None, converter=_as_float, validator=attrs.validators.optional(_is_bound))
     high: float | None = attrs.field(default=None, converter=_as_float, validator=attrs.validators.optional(_is_bound))
+    better: Better = attrs.field(validator=_is_one_of(get_args(Better)))
+    over: Over = attrs.field(default="all", validator=_is_one_of(get_args(Over)))
     requires: Mapping[str, str] = attrs.field(factory=dict, validator=_are_requirements)
     audit: str | None = attrs.field(default=None, validator=attrs.validators.optional(_is_text))
 
@@ -121,6 +123,10 @@ class Claim:
         known = metrics()
         return known[self.metric].unit if self.metric in known else "1"
 
+    @better.default
+    def _better_side_of_the_bounds(self) -> Better:
+        return better_side(self.low, self.high, self.metric)
+
     def __attrs_post_init__(self) -> None:
         """Refuse values that do not fit together."""
         if self.kind == "arithmetic":
@@ -133,6 +139,8 @@ class Claim:
             raise ValueError("it has no bound: add low, high or both")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError(f"low ({self.low:g}) is greater than high ({self.high:g}): swap them")
+        if self.over == "best" and self.better == "neither":
+            raise ValueError('over = "best" needs a better side: set better to "higher" or "lower"')
 
 
 @dataclass(frozen=True)

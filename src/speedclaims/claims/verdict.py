@@ -1,28 +1,49 @@
 """Judge a claim by the interval that a pair or a figure measured."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from speedclaims.claims.ledger import Claim
 from speedclaims.claims.metrics import metrics
 from speedclaims.record.types import Verdict
+from speedclaims.record.verdicts import WORST_FIRST, worst
 
 if TYPE_CHECKING:
     from speedclaims.record.types import Figure, RecordedClaim, RecordedFigure, Row
 
-__all__ = ["Verdict", "blank", "judge", "not_judged", "verdict"]
+__all__ = ["Verdict", "blank", "judge", "not_judged", "overall", "verdict"]
 
 
 def verdict(claim: Claim, low: float, high: float) -> Verdict:
-    """Return the verdict on a claim for a measured interval [low, high] of its metric."""
+    """Return the verdict on a claim for a measured interval [low, high] of its metric.
+
+    ``confirmed`` when the whole interval lies within the bounds; ``exceeded`` when it lies wholly outside on the
+    better side, ``refuted`` on any other side; ``ambiguous`` when it straddles a bound.
+    """
     at_least = claim.low is None or low >= claim.low
     at_most = claim.high is None or high <= claim.high
     if at_least and at_most:
         return "confirmed"
     if claim.low is not None and high < claim.low:
-        return "below"
+        return "exceeded" if claim.better == "lower" else "refuted"
     if claim.high is not None and low > claim.high:
-        return "above"
+        return "exceeded" if claim.better == "higher" else "refuted"
     return "ambiguous"
+
+
+def overall(claim: Claim, rows: "Sequence[RecordedClaim]") -> Verdict:
+    """Return the verdict on a claim over the rows of all its tests; those not measured do not judge.
+
+    For an even number of tests the median is the worse of the middle two.
+    """
+    judging = [row for row in rows if row["verdict"] != "not_measured"]
+    judging.sort(key=lambda row: row["measured"] or 0.0, reverse=claim.better == "lower")
+    words = [row["verdict"] for row in judging]
+    if claim.over == "any":
+        return max(words, key=WORST_FIRST.index, default="not_measured")
+    if claim.over == "median":
+        words = words[(len(words) - 1) // 2 : len(words) // 2 + 1]
+    return worst(words[-1:] if claim.over == "best" else words)
 
 
 def judge(claim: Claim, row: "Row") -> "RecordedClaim":
@@ -51,6 +72,7 @@ def judge(claim: Claim, row: "Row") -> "RecordedClaim":
         "measured_low": low,
         "measured_high": high,
         "verdict": word,
+        "overall": word,
         "reason": reason,
         "pair": row["nodeid"],
         "device": row["device"],
@@ -75,11 +97,14 @@ def blank(claim: Claim) -> "RecordedClaim":
         "work": claim.work,
         "low": claim.low,
         "high": claim.high,
+        "better": claim.better,
+        "over": claim.over,
         "requires": dict(claim.requires),
         "measured": None,
         "measured_low": None,
         "measured_high": None,
         "verdict": "not_measured",
+        "overall": "not_measured",
         "reason": None,
         "pair": None,
         "device": None,

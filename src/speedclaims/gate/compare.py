@@ -7,13 +7,14 @@ renamed, not measured any more or configured differently, a withheld speedup, a 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from speedclaims.measure.statistics import Interval, interval
 from speedclaims.record.io import RecordError
 from speedclaims.record.pair_key import CONFIGURATION, configuration, shown
+from speedclaims.record.verdicts import HOLDING
 
 if TYPE_CHECKING:
     from speedclaims.gate.slowdown import Combined
@@ -95,7 +96,7 @@ class Gate:
 
     Attributes:
         changes: one for each pair of the base, in its order, and for each that only the new record has.
-        lost_claims: claims that held in the base and are below now, a sentence each.
+        lost_claims: claims that held in the base and are refuted now, a sentence each.
         warnings: what does not fail and should be known, a sentence each.
         notes: what was compared, a sentence each.
         base_floor: the noise floor of the base, 0.01 is 1 %; None where it was not measured.
@@ -362,32 +363,47 @@ def _ratio(row: "RecordedPair") -> Ratio | None:
 
 def _claims(base: "Sequence[RecordedClaim]", new: "Sequence[RecordedClaim]") -> tuple[list[str], list[str]]:
     """Return the claims that were lost, and what else changed about claims, a sentence each."""
-    now = {(row["id"], row["pair"]): row for row in new}
     lost: list[str] = []
     warnings: list[str] = []
-    was = {(row["id"], row["pair"]): row for row in base if row["kind"] == "measured"}
-    for key, old in was.items():
-        row = now.get(key)
-        word = "not_measured" if row is None else row["verdict"]
-        if row is not None and _bounds(row) != _bounds(old):
-            warnings.append(f"claim {key[0]} says something else than in the base: its bounds, metric or work changed")
-        if old["verdict"] not in ("confirmed", "above"):
-            continue
-        if word == "below":
-            lost.append(f"claim {key[0]} was {old['verdict']} in the base and is below now")
-        elif word in ("ambiguous", "not_measured"):
-            why = "nothing judges it" if row is None else row["reason"]
-            told = word.replace("_", " ")
-            warnings.append(f"claim {key[0]} was {old['verdict']} in the base and is {told} now: {why}")
-    for key, row in now.items():
-        if row["verdict"] == "above" and key in was and was[key]["verdict"] != "above":
-            warnings.append(f"claim {key[0]} has become too modest: what was measured lies above it; raise its bounds")
+    now = _by_claim(new)
+    for name, (old, *_) in _by_claim(row for row in base if row["kind"] == "measured").items():
+        rows = now.get(name, [])
+        was, word = old["overall"], rows[0]["overall"] if rows else "not_measured"
+        if rows and _meaning(rows[0]) != _meaning(old):
+            warnings.append(
+                f"claim {name} says something else than in the base: its bounds, better side, metric, work or rule for "
+                "several pairs changed"
+            )
+        changed = f"claim {name} was {was} in the base and is {word.replace('_', ' ')} now"
+        if was in HOLDING and word == "refuted":
+            lost.append(changed + _pairs_of(rows))
+        elif was in HOLDING and word in ("ambiguous", "not_measured"):
+            why = next((row["reason"] for row in rows if row["verdict"] == word), "nothing judges it")
+            warnings.append(f"{changed}{_pairs_of(rows)}: {why}")
+        elif word == "exceeded" != was:
+            warnings.append(
+                f"claim {name} has become too modest: what was measured is better than it says; move its bounds"
+            )
     return lost, warnings
 
 
-def _bounds(row: "RecordedClaim") -> tuple[object, ...]:
-    """Return what a claim says: its bounds, metric and work."""
-    return row["low"], row["high"], row["metric"], row["work"]
+def _by_claim(rows: "Iterable[RecordedClaim]") -> "dict[str, list[RecordedClaim]]":
+    """Return the rows of each claim, one for each test that judges it."""
+    found: dict[str, list[RecordedClaim]] = {}
+    for row in rows:
+        found.setdefault(row["id"], []).append(row)
+    return found
+
+
+def _pairs_of(rows: "Sequence[RecordedClaim]") -> str:
+    """Return the verdict of each pair in parentheses; nothing for a claim that one pair judges."""
+    found = [f"{row['pair']} {row['verdict'].replace('_', ' ')}" for row in rows]
+    return f" ({rows[0]['over']} of: {', '.join(found)})" if len(found) > 1 else ""
+
+
+def _meaning(row: "RecordedClaim") -> tuple[object, ...]:
+    """Return the fields that decide when a claim holds."""
+    return row["low"], row["high"], row["better"], row["over"], row["metric"], row["work"]
 
 
 def _machine(base: "Environment", new: "Environment") -> Iterator[str]:

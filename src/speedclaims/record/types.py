@@ -24,7 +24,9 @@ FigureStatus = Literal["measured", "not_measured"]
 PairStatus = Literal["measured", "too_few_rounds", "withheld", "not_measured"]
 Equivalence = Literal["passed", "failed", "not_checked", "different_by_design"]
 ArithmeticVerdict = Literal["consistent", "inconsistent"]
-Verdict = Literal["confirmed", "below", "above", "ambiguous", "not_measured", "consistent", "inconsistent"]
+Verdict = Literal["confirmed", "refuted", "exceeded", "ambiguous", "not_measured", "consistent", "inconsistent"]
+Better = Literal["higher", "lower", "neither"]
+Over = Literal["all", "any", "median", "best"]
 PhaseName = Literal[
     "data wait", "transfer", "forward", "backward", "optimizer", "host synchronization", "compiled step", "other"
 ]
@@ -302,13 +304,20 @@ class RecordedClaim(TypedDict):
     work: Annotated[str | None, "Which work the claim is about: same, less or different."]
     low: Annotated[float | None, "Lower bound of what is claimed, or null."]
     high: Annotated[float | None, "Upper bound of what is claimed, or null."]
+    better: Annotated[Better, "Side of the bounds on which the claim is exceeded; it is refuted on any other side."]
+    over: Annotated[
+        Over,
+        "How several tests judge the claim: all must hold, any may hold, or the one with the median or best figure "
+        "decides.",
+    ]
     requires: Annotated[dict[str, str], "What the claim needs in order to be judged."]
     measured: Annotated[
         float | None, "What was measured here, also where the claim's requirement is unmet (the local figure)."
     ]
     measured_low: Annotated[float | None, "Low end of its interval."]
     measured_high: Annotated[float | None, "High end of its interval."]
-    verdict: Annotated[Verdict, "The verdict."]
+    verdict: Annotated[Verdict, "The verdict of this test."]
+    overall: Annotated[Verdict, "The verdict on the claim over all its tests; those not measured do not judge."]
     reason: Annotated[str | None, "Why the verdict is ambiguous or not_measured; null otherwise."]
     pair: Annotated[str | None, "nodeid of the test that measured it, or null."]
     device: Annotated[str | None, "Device it was measured on, or null."]

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 
 from speedclaims.record.json_types import JsonObject
+from speedclaims.record.verdicts import WORST_FIRST, better_side
 
 
 def from_1(section: JsonObject) -> None:
-    """Fill in what records of version 1 left out where it had its usual value."""
+    """Fill in what records of version 1 left out, and read the verdicts ``below`` and ``above`` by their direction."""
     for key in ("figures", "not_run", "ceilings"):
         section.setdefault(key, [])
     for pair in _objects(section.get("pairs")):
@@ -17,6 +18,18 @@ def from_1(section: JsonObject) -> None:
         pair.setdefault("interrupted_percent", None)
         pair.setdefault("stages", {})
         pair.setdefault("recorders", {})
+    judged: dict[str, list[JsonObject]] = {}
+    for claim in _objects(section.get("claims")):
+        better = better_side(claim.get("low"), claim.get("high"), claim.get("metric"))
+        outside = {"below": "refuted", "above": "exceeded" if better == "higher" else "refuted"}
+        word = claim.get("verdict")
+        claim.update({"better": better, "over": "all", "verdict": outside.get(str(word), word)})
+        judged.setdefault(str(claim.get("id")), []).append(claim)
+    for rows in judged.values():
+        words = [row["verdict"] for row in rows]
+        overall = next((word for word in WORST_FIRST if word in words), "not_measured")
+        for row in rows:
+            row["overall"] = overall
 
 
 UPGRADES: dict[int, Callable[[JsonObject], None]] = {1: from_1}

@@ -40,15 +40,15 @@ def claim(low=None, high=None, **others):
     [
         ((1.5, 2.0), (1.6, 1.9), "confirmed"),
         ((1.5, 2.0), (1.5, 2.0), "confirmed"),
-        ((1.5, 2.0), (1.0, 1.49), "below"),
-        ((1.5, 2.0), (2.01, 3.0), "above"),
+        ((1.5, 2.0), (1.0, 1.49), "refuted"),
+        ((1.5, 2.0), (2.01, 3.0), "exceeded"),
         ((1.5, 2.0), (1.4, 1.6), "ambiguous"),
         ((1.5, 2.0), (1.9, 2.1), "ambiguous"),
         ((1.5, 2.0), (1.0, 3.0), "ambiguous"),
         ((1.5, None), (9.0, 9.9), "confirmed"),
-        ((1.5, None), (1.0, 1.4), "below"),
+        ((1.5, None), (1.0, 1.4), "refuted"),
         ((None, 2.0), (0.1, 0.2), "confirmed"),
-        ((None, 2.0), (2.1, 2.2), "above"),
+        ((None, 2.0), (2.1, 2.2), "refuted"),
     ],
 )
 def test_the_verdict_follows_from_the_interval_and_the_bounds(bounds, measured, expected):
@@ -56,14 +56,14 @@ def test_the_verdict_follows_from_the_interval_and_the_bounds(bounds, measured, 
 
 
 @given(st.tuples(*[st.floats(0.1, 10)] * 4))
-def test_confirmed_means_inside_and_below_or_above_mean_wholly_outside(numbers):
+def test_confirmed_means_inside_and_refuted_or_exceeded_mean_wholly_outside(numbers):
     (low, high), (a, b) = sorted(numbers[:2]), sorted(numbers[2:])
     word = verdict(claim(low, high), a, b)
     inside = [low <= x <= high for x in (a, (a + b) / 2, b)]
     assert (word == "confirmed") == all(inside)
-    if word == "below":
+    if word == "refuted":
         assert b < low
-    if word == "above":
+    if word == "exceeded":
         assert a > high
 
 
@@ -147,7 +147,7 @@ BAD = {
     "an unknown key": (
         GOOD + 'colour = "red"\n',
         "claim loop.thrice: unknown key colour: the keys are id, source, text, kind, metric, unit, work, low, high, "
-        "requires, audit",
+        "better, over, requires, audit",
     ),
     "low above high": (GOOD.replace("1.1", "9e9"), "claim loop.thrice: low (9e+09) is greater than high (1e+06)"),
     "no bound": ("\n".join(GOOD.splitlines()[:-2]), "claim loop.thrice: it has no bound"),

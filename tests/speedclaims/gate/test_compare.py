@@ -299,9 +299,9 @@ COMPARED = {
     ),
     "a lost claim": (
         record(A, claims=[judged("x", "confirmed", A)]),
-        record(A, claims=[judged("x", "below", A)]),
+        record(A, claims=[judged("x", "refuted", A)]),
         1,
-        "lost claim: claim tabular-regressor.x was confirmed in the base and is below now",
+        "lost claim: claim tabular-regressor.x was confirmed in the base and is refuted now",
     ),
     "an empty base": (record(), record(A), 3, "Nothing could be compared. 1 pair: 1 new."),
     "nothing new": (record(A), record(), 3, "missing: bench/test_a.py::a: in the base, not in this run"),
@@ -346,7 +346,8 @@ def everything():
     new += [measured("more", after="x")]
     base[4]["after"] = "gone"
     a = judged("x", "confirmed", base[0])
-    return record(*base, claims=[a], dirty=True), record(*new, claims=[{**a, "verdict": "below"}], device_name="B")
+    lost = {**a, "verdict": "refuted", "overall": "refuted"}
+    return record(*base, claims=[a], dirty=True), record(*new, claims=[lost], device_name="B")
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 140])

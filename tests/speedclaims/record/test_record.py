@@ -1,6 +1,7 @@
 """A record is strict JSON of the published schema, or refused in one line."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from speedclaims.record import files as record_files
 from speedclaims.record import io as record
 from speedclaims.record import schema
 from speedclaims.record.io import RecordError
+from speedclaims.record.upgrade import upgrade
 from tests.speedclaims.conftest import record_of
 
 PAIR = "def test_x(pair):\n    pair(before=lambda: sum(range(90_000)), after=lambda: sum(range(900)))\n"
@@ -120,8 +122,62 @@ def test_a_committed_record_is_brought_to_the_present_version_with_all_that_it_h
         pairs = after["speedclaims"]["pairs"]
         assert all(pair["recorders"] == {} and pair["calls_before"] > 0 for pair in pairs)
     record.validate(after)
+    for claim in before["speedclaims"]["claims"]:
+        claim["verdict"] = {"below": "refuted", "above": beyond(claim)}.get(claim["verdict"], claim["verdict"])
     before["speedclaims"]["schema_version"] = record.SCHEMA_VERSION
     assert_holds(before, after)
+
+
+def beyond(claim):
+    """The present verdict on a claim of a record of version 1 that was measured above its range."""
+    return "refuted" if claim["low"] is None else "exceeded"
+
+
+def test_verdicts_of_a_committed_record_are_read_by_their_direction():
+    path = next(path for path in RECORDED if path.stem == "2026-11-21-5787eda")
+    found = {row["id"]: row for row in record.read(path)["speedclaims"]["claims"] if row["kind"] == "measured"}
+    words = {name.removeprefix("dialogue-gan."): row["verdict"] for name, row in found.items()}
+    assert (words["convergence"], words["same-losses"], words["nan"]) == ("refuted", "refuted", "confirmed")
+    assert (words["syncs"], words["epoch"], words["text-to-image.logging"]) == ("refuted",) * 3
+    assert Counter(words.values()) == {"refuted": 11, "confirmed": 5, "ambiguous": 1, "not_measured": 15}
+    sides = {name: row["better"] for name, row in found.items()}
+    assert (sides["dialogue-gan.convergence"], sides["dialogue-gan.epoch"]) == ("lower", "higher")
+    assert sides["tabular-regressor.amp-stability"] == "neither"
+
+
+OLD_CLAIM = {"id": "x", "low": None, "high": None, "metric": "speedup"}
+OLD = {
+    "below, of at least so much": ({"low": 2.0, "verdict": "below"}, "higher", "refuted"),
+    "above, of at most so much": ({"high": 2.0, "verdict": "above"}, "lower", "refuted"),
+    "below, of a range": ({"low": 1.0, "high": 2.0, "verdict": "below"}, "higher", "refuted"),
+    "above, of a range": ({"low": 1.0, "high": 2.0, "verdict": "above"}, "higher", "exceeded"),
+    "above, of a quality": ({"low": -1.0, "high": 1.0, "metric": "quality", "verdict": "above"}, "neither", "refuted"),
+    "confirmed": ({"low": 2.0, "verdict": "confirmed"}, "higher", "confirmed"),
+}
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_a_verdict_of_version_1_is_read_by_the_bounds(name):
+    changes, better, word = OLD[name]
+    section = {"schema_version": 1, "pairs": [], "claims": [OLD_CLAIM | changes]}
+    upgrade(section)
+    (row,) = section["claims"]
+    assert (row["better"], row["over"], row["verdict"], row["overall"]) == (better, "all", word, word)
+
+
+def test_a_claim_of_version_1_that_several_tests_judged_counts_by_its_worst():
+    words = ["above", "not_measured", "below"]
+    rows = [{**OLD_CLAIM, "low": 1.0, "high": 2.0, "verdict": word} for word in words]
+    section = {"schema_version": 1, "pairs": [], "claims": [*rows, OLD_CLAIM | {"id": "y", "verdict": "not_measured"}]}
+    upgrade(section)
+    assert [row["overall"] for row in section["claims"]] == ["refuted"] * 3 + ["not_measured"]
+
+
+@pytest.mark.parametrize("claims", [7, [7], [{}], [{"id": [1], "verdict": {}, "low": "x"}]])
+def test_claims_of_version_1_that_are_none_are_left_to_the_schema(claims):
+    section = {"schema_version": 1, "claims": claims}
+    upgrade(section)
+    assert section["schema_version"] == record.SCHEMA_VERSION
 
 
 def test_committed_records_of_version_1_are_among_those():

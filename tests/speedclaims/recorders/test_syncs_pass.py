@@ -73,7 +73,7 @@ def test_each_side_is_counted_in_a_process_of_its_own(project):
     }
     (claim,) = section["claims"]
     assert (claim["measured"], claim["measured_low"], claim["measured_high"]) == (16, 16, 16)
-    assert claim["verdict"] == "below"
+    assert claim["verdict"] == "refuted"
 
     processes = [line.split() for line in (project.path / "calls.txt").read_text().splitlines()]
     mine = processes[0][1]

@@ -5,6 +5,8 @@ import math
 import random
 from typing import Any
 
+from speedclaims.record.verdicts import better_side
+
 SOURCE = "004_7171354e19579539.txt"
 NODE = "bench/test_tabular_regressor.py::"
 NO_GPU = "no GPU on this machine"
@@ -119,12 +121,15 @@ def claim(name: str, text: str, verdict: str, **changes: Any) -> Row:
         "measured_low": None,
         "measured_high": None,
         "verdict": verdict,
+        "overall": verdict,
         "reason": None,
         "pair": None,
         "device": None,
         "equivalence": None,
     }
-    return row | changes
+    row |= changes
+    side = better_side(row["low"], row["high"], row["metric"])
+    return {"better": side, "over": "all", **row}
 
 
 def judged(name: str, text: str, verdict: str, of: Row, **changes: Any) -> Row:
@@ -301,14 +306,14 @@ def _claims(pairs: dict[str, Row]) -> list[Row]:
         judged(
             "overall",
             "significant performance improvements",
-            "below",
+            "refuted",
             pairs["test_optimized_trainer"],
             low=1.05,
         ),
         judged(
             "batch-size",
             "batch 256 -> 512: about 2x per epoch",
-            "above",
+            "exceeded",
             pairs["test_batch_size[256-512]"],
             low=1.5,
             high=2.5,

@@ -80,7 +80,7 @@ def test_the_first_screen_has_the_headline_the_certainty_and_the_first_claims(br
         ".map(e => e.getBoundingClientRect().bottom)"
     )
     assert all(bottom <= 800 for bottom in bottoms[:8])
-    assert "2 of 5 claims judged on this machine hold" in browser.find_element("tag name", "h1").text
+    assert "3 of 5 claims judged on this machine hold" in browser.find_element("tag name", "h1").text
 
 
 def test_forty_arithmetic_claims_leave_the_first_screen_to_what_was_measured(browser: Any, tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ def test_a_verdict_is_told_by_word_and_shape_and_not_by_colour_alone() -> None:
 def test_arithmetic_has_a_section_and_a_headline_of_its_own(record: Row) -> None:
     html = render_html([record])
     page = Page(html)
-    assert "2 of 5 claims judged on this machine hold" in page.text
+    assert "3 of 5 claims judged on this machine hold" in page.text
     assert "The documents' own arithmetic: 1 of 2 sentences contradicts its own figures." in page.text
     claims = html[html.index('id="claims"') : html.index('id="pairs"')]
     assert "tabular-regressor.compatible" not in claims

@@ -52,7 +52,7 @@ def test_every_verdict_is_told(record: Row, width: int) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_stranger_finds_claim_result_machine_and_certainty(record: Row, width: int) -> None:
     text = flat(claims_summary(record, width, color=False))
-    assert "2 of 5 claims judged on this machine hold" in text
+    assert "3 of 5 claims judged on this machine hold" in text
     assert "The documents' own arithmetic: 1 of 2 sentences contradicts its own figures." in text
     assert "1.42x [1.38, 1.46]" in text
     assert "AMD EPYC 7763, 2 cores" in text
@@ -155,7 +155,7 @@ def test_arithmetic_changes_nothing_of_what_is_said_about_the_machine(record: Ro
     before = flat(claims_summary(record, 80, color=False))
     add_inconsistent(record, 40)
     after = flat(claims_summary(record, 80, color=False))
-    opening = "2 of 5 claims judged on this machine hold: 2 confirmed, 1 below its claimed range"
+    opening = "3 of 5 claims judged on this machine hold: 2 confirmed, 1 exceeded, 1 refuted"
     assert opening in before
     assert opening in after
 

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from speedclaims.report.model.pairs import PairRow, pair_row
-from tests.report.sample import pair
+from tests.speedclaims.report.sample import pair
 
 UNITS = {"min": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
 LOG = {"allow_nan": False, "allow_infinity": False}

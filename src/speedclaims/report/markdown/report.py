@@ -96,8 +96,9 @@ def _claims(view: View) -> Iterator[str]:
     asked = [row for row in view.claims if row.is_asked]
     if asked:
         yield from _rows(columns.CLAIMS, asked, view.confidence)
-    if len(asked) < len(view.claims):
-        yield f"{plural(len(view.claims) - len(asked), 'claim')} whose tests did not run."
+    others = {row.id for row in view.claims if not row.is_asked}
+    if others:
+        yield f"{plural(len(others), 'claim')} whose tests did not run."
         yield ""
 
 

@@ -1,7 +1,7 @@
 """The verdicts of a folder of evidence, as a table inside another Markdown file, such as a project's README.md."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -10,11 +10,13 @@ from speedclaims.record import io as record
 from speedclaims.report.markdown.report import escape_markdown as escape
 from speedclaims.report.markdown.report import table
 from speedclaims.report.model.claims import ClaimRow
+from speedclaims.report.model.formatting import MISSING
 from speedclaims.report.model.gathering import age_of
 from speedclaims.report.model.view import View, view_record
 
 BEGIN = "<!-- results: written by python -m speedclaims.report.markdown.index -->"
 END = "<!-- end of results -->"
+_REST = "{} more could not be judged there; the record says why of each."
 
 
 class ResultsError(SpeedclaimsError, ValueError):
@@ -45,12 +47,13 @@ def _verdicts(view: View) -> list[str]:
     judged = _judged(view)
     if not judged:
         return ["No claim could be judged there; the record says why of each."]
+    others = {row.id for row in view.claims if row.kind == "measured"} - {row.id for row in judged}
     header = ("claim", "claimed", f"measured \\[{view.confidence}\\]", "verdict")
-    return [*table(header, [_cells(row) for row in judged]), *_rest(view, len(judged))]
+    return [*table(header, [_cells(row) for row in judged]), *([_REST.format(len(others))] if others else [])]
 
 
 def _newest(folder: Path) -> Iterator[tuple[Path, View]]:
-    """One record of each machine."""
+    """Yield the newest record of each machine."""
     for machine in sorted((folder / "recorded").glob("*/")):
         records = [(path, record.read(path)) for path in machine.glob("*.json")]
         records.sort(key=lambda pair: age_of(pair[1]), reverse=True)
@@ -61,8 +64,8 @@ def _newest(folder: Path) -> Iterator[tuple[Path, View]]:
 
 
 def _judged(view: View) -> list[ClaimRow]:
-    """The measured claims that have a verdict."""
-    return [row for row in view.claims if row.is_judged and row.kind == "measured"]
+    """Return the rows of the measured claims that have a verdict."""
+    return [row for row in view.claims if row.overall.word != MISSING and row.kind == "measured"]
 
 
 def _cells(row: ClaimRow) -> tuple[str, ...]:
@@ -70,14 +73,9 @@ def _cells(row: ClaimRow) -> tuple[str, ...]:
     return (
         f"“{escape(row.text)}”<br>{escape(row.id)}",
         f"{escape(row.claimed)}{work}",
-        escape(str(row.measured)),
-        f"{row.verdict.symbol} {row.verdict.word}",
+        escape(str(row.measured) if row.is_judged else row.result),
+        f"{row.verdict.symbol} {row.verdict.word}{f'<br>{escape(row.among)}' if row.among else ''}",
     )
-
-
-def _rest(view: View, num_judged: int) -> Sequence[str]:
-    others = len([row for row in view.claims if row.kind == "measured"]) - num_judged
-    return [f"{others} more could not be judged there; the record says why of each."] if others else []
 
 
 def put(text: str, table_text: str, name: str) -> str:

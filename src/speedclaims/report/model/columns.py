@@ -236,7 +236,7 @@ CLAIMS: Final[Sequence[Column[ClaimRow]]] = (
     Column("Claimed", lambda row: _cell(Part(row.claimed, "nowrap"), Part(row.metric, "under"))),
     Column("Measured [{confidence}]", _measured, style="result"),
     Column("Range and result", _strip, places=(PAGE,)),
-    Column("Verdict", lambda row: verdict_cell(row.verdict)),
+    Column("Verdict", lambda row: verdict_cell(row.verdict) + _cell(Part(row.among, "note"))),
     Column("Equivalence", _equivalence, places=(PAGE, MARKDOWN)),
     Column("Device", _text(lambda row: row.device)),
 )

@@ -37,9 +37,11 @@ class Verdict:
 
 VERDICTS: Final[Mapping[str, Verdict]] = {
     "confirmed": Verdict("confirmed", "✓", "+", "good", "the whole interval lies in the claimed range"),
+    "exceeded": Verdict(
+        "exceeded", "▲", "^", "more", "the whole interval lies on the better side of the claimed range"
+    ),
     "consistent": Verdict("consistent", "✓", "+", "good", "the document's own figures give what it says"),
-    "below": Verdict("below", "▼", "v", "bad", "the whole interval lies below the claimed range"),
-    "above": Verdict("above", "▲", "^", "more", "the whole interval lies above the claimed range"),
+    "refuted": Verdict("refuted", "✗", "x", "bad", "the whole interval lies on a wrong side of the claimed range"),
     "inconsistent": Verdict("inconsistent", "✗", "x", "bad", "the document's own figures give something else"),
     "ambiguous": Verdict(
         "ambiguous",

@@ -136,4 +136,5 @@ def _claim_cell(run: Run, key: tuple[str, ...]) -> ClaimCell:
 
 def _result(row: ClaimRow) -> str:
     """Return the measured result, or the reason alone: the verdict next to it says that nothing was measured."""
-    return row.result.removeprefix(MISSING).removeprefix(":").strip()
+    result = row.result.removeprefix(MISSING).removeprefix(":").strip()
+    return "; ".join(filter(None, (result, row.among)))

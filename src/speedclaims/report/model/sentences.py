@@ -9,16 +9,14 @@ from speedclaims.record.types import (
     Environment,
     NoiseFloor,
     Record,
-    RecordedAudit,
-    RecordedClaim,
     RecordedPair,
     Section,
 )
+from speedclaims.record.types import Verdict as VerdictName
+from speedclaims.record.verdicts import worst
 from speedclaims.report.model.formatting import VERDICTS, Verdict, clean, format_percent, not_measured, plural
 
-_DECISIVE: Final = ("confirmed", "below", "above")
-# When several tests judge one claim it counts once, by the verdict that speaks most against it.
-_WORST_FIRST: Final = ("inconsistent", "below", "above", "ambiguous", "confirmed", "consistent", "not_measured")
+_DECISIVE: Final = ("confirmed", "refuted", "exceeded")
 _DEFAULT_CONFIDENCE: Final = 0.95
 
 
@@ -45,24 +43,21 @@ def arithmetic_sentence(verdicts: Sequence[str]) -> str:
     return f"The documents' own arithmetic: {told}."
 
 
-def count_verdicts(claims: Iterable[RecordedClaim | RecordedAudit]) -> tuple[Count, ...]:
-    """Return how many claims have each verdict; a claim judged by several tests counts once, by its worst."""
-    verdict_of: dict[str, str] = {}
-    for claim in claims:
-        known = verdict_of.get(claim["id"], "not_measured")
-        verdict_of[claim["id"]] = min(known, claim["verdict"], key=_WORST_FIRST.index)
-    numbers = Counter(verdict_of.values())
+def count_verdicts(found: Iterable[tuple[str, VerdictName]]) -> tuple[Count, ...]:
+    """Return how many claims have each verdict.
+
+    Args:
+        found: the id and the overall verdict of each row; a claim counts once.
+    """
+    verdict_of: dict[str, VerdictName] = {}
+    for claim, word in found:
+        verdict_of[claim] = worst((word, verdict_of.get(claim, word)))
+    numbers: Counter[str] = Counter(verdict_of.values())
     return tuple(
-        Count(numbers[name], verdict, _count_phrase(numbers[name], name, verdict))
+        Count(numbers[name], verdict, f"{numbers[name]} {verdict.word}")
         for name, verdict in VERDICTS.items()
         if numbers[name]
     )
-
-
-def _count_phrase(number: int, name: str, verdict: Verdict) -> str:
-    if name in {"below", "above"}:
-        return f"{number} {name} {'its' if number == 1 else 'their'} claimed range"
-    return f"{number} {verdict.word}"
 
 
 def machine_line(record: Record) -> str:

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from speedclaims.record.io import NOT_ASKED
 from speedclaims.record.types import Record, RecordedAudit, RecordedClaim, RecordedFigure
+from speedclaims.record.verdicts import HOLDING
 from speedclaims.report.model.claims import ClaimRow, claim_rows
 from speedclaims.report.model.figures import FigureTable, figure_tables
 from speedclaims.report.model.formatting import (
@@ -32,8 +32,6 @@ from speedclaims.report.model.sentences import (
     noise_sentence,
 )
 from speedclaims.report.model.settings import best_rates, settings
-
-_HOLDS: Final = ("confirmed", "consistent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +115,7 @@ def view_record(record: Record) -> View:
     }
     pairs = tuple(row for row in rows if not row.is_control)
     is_asked = any(claim["reason"] != NOT_ASKED for claim in measured)
-    counts = count_verdicts(measured) if is_asked else ()
+    counts = count_verdicts((claim["id"], claim["overall"]) for claim in measured) if is_asked else ()
     claimed = {claim["pair"] for claim in run["claims"]}
     values = tuple(_value_row(row, is_claimed=row["nodeid"] in claimed) for row in run["figures"])
     opening = _opening(counts, pairs, values)
@@ -128,7 +126,7 @@ def view_record(record: Record) -> View:
         headline=f"{_sentence(opening, phrases)} {sentence}".strip(),
         opening=opening,
         counts=counts,
-        arithmetic=count_verdicts(run["audit"]),
+        arithmetic=count_verdicts((row["id"], row["verdict"]) for row in run["audit"]),
         arithmetic_sentence=sentence,
         phrases=phrases,
         machine=machine_line(record),
@@ -179,7 +177,7 @@ def _without(claims: Sequence[RecordedClaim], audited: set[str]) -> list[Recorde
 
 def _opening(counts: Sequence[Count], pairs: Sequence[PairRow], values: Sequence[ValueRow]) -> str:
     total = sum(count.number for count in counts)
-    holding = sum(count.number for count in counts if count.verdict.word in _HOLDS)
+    holding = sum(count.number for count in counts if count.verdict.word in HOLDING)
     judged = sum(count.number for count in counts if count.verdict.word != MISSING)
     if total and not judged:
         return f"None of {plural(total, 'claim')} could be judged on this machine"

@@ -59,7 +59,7 @@ def _without_rich(view: View, layout: Layout, why: str) -> Iterator[str]:
 
 
 def _result(row: ClaimRow) -> str:
-    return "; ".join(part for part in (row.result, row.evidence) if part)
+    return "; ".join(part for part in (row.result, row.evidence, row.among) if part)
 
 
 def _judging(view: View) -> set[int | None]:
@@ -89,8 +89,8 @@ def _claims(view: View, layout: Layout) -> Iterator["Text | Table"]:
     run = [row for row in view.claims if row.is_run]
     if run:
         yield from table(columns.CLAIMS, run, layout, confidence=view.confidence)
-    with_evidence = {row.id for row in run if row.evidence}
-    yield from _not_run([row for row in view.claims if not row.is_run and row.id not in with_evidence], layout)
+    not_run = {row.id: row for row in view.claims if not row.is_run}
+    yield from _not_run(list(not_run.values()), layout)
 
 
 def _arithmetic(view: View, layout: Layout) -> Iterator["Text"]:
