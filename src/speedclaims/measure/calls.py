@@ -38,7 +38,15 @@ class Loop:
     """Hold the event loop of a pair, the same for both sides: made when a side first needs it."""
 
     def __init__(self, factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
-        """Keep the function that makes the loop."""
+        """Keep the function that makes the loop.
+
+        Raises:
+            TypeError: it is not callable.
+        """
+        if factory is not None and not callable(factory):
+            raise TypeError(
+                f"loop_factory is {type(factory).__name__}, not callable: give asyncio.new_event_loop or such"
+            )
         self._factory = factory or asyncio.new_event_loop  # named, or the runner makes its loop the current one
         self._runner: asyncio.Runner | None = None
 
@@ -153,7 +161,7 @@ class Call:
             took, result = self._loop.run(self._on_loop(1, _nothing, clock))
         else:
             took = clock() - start
-            if isinstance(result, Awaitable) and _how_to_wait(result) is None:
+            if isinstance(result, Awaitable) and _how_to_get(result) is None:
                 self._is_async = True
                 more, result = _finish(result, self._loop, clock)
                 took += more
@@ -248,26 +256,27 @@ def how_to_consume(result: object) -> str | None:
     """Return what a callable must do so that its result is there when it returns, or None where it is."""
     if isinstance(result, io.IOBase):
         return None
-    if inspect.isawaitable(result) and _how_to_wait(result) is None:
+    how = _how_to_get(result)
+    if how is not None:
+        return how
+    if isinstance(result, Awaitable):
         return "run it in a plain function, for example with asyncio.run(...)"
     if isinstance(result, AsyncIterator) and result.__aiter__() is result:
         return "consume it in the callable, for example with async for"
     if isinstance(result, Iterator) and iter(result) is result:  # else it is a container, which can be read twice
         return "consume it in the callable, for example with list(...)"
-    return _how_to_wait(result) or _how_to_compute(result)
+    return None
 
 
-def _how_to_wait(result: object) -> str | None:
-    """Return how to wait for a handle of work in another thread or process; None for other results."""
+def _how_to_get(result: object) -> str | None:
+    """Return how to wait for work in another thread or process, or to compute a lazy frame; None for other results."""
     if asyncio.isfuture(result):
         return None
-    methods = set(dir(type(result)))  # a Mock has the methods of no type
-    return next((f"wait for it in the callable with {how}" for names, how in _HANDLES if names <= methods), None)
-
-
-def _how_to_compute(result: object) -> str | None:
-    """Return how to compute a lazy frame or array; None for other results."""
-    kind = type(result)
+    kind = type(result)  # a Mock has every attribute, its type has not
+    methods = set(dir(kind))
+    for names, how in _HANDLES:
+        if names <= methods:
+            return f"wait for it in the callable with {how}"
     if hasattr(kind, "__dask_graph__"):
         return "compute it in the callable with .compute()" if result.__dask_graph__() is not None else None  # type: ignore[attr-defined]
     if "Lazy" in kind.__name__ or kind.__module__.partition(".")[0] in _LAZY_LIBRARIES:

@@ -205,7 +205,7 @@ def _torch_wait(torch: ModuleType) -> Callable[[], object] | None:
     """Return the wait for PyTorch's accelerator; releases before 2.6 know each kind by its own module alone."""
     for name in ("accelerator", "cuda", "xpu", "mps"):
         kind = getattr(torch, name, None)
-        if hasattr(kind, "is_available") and kind.is_available():
+        if kind is not None and hasattr(kind, "is_available") and kind.is_available():
             wait: Callable[[], object] = kind.synchronize
             return wait
     return None
@@ -256,10 +256,10 @@ def warm_up(work: Work, name: SideName, seconds: float = WARM_UP_S) -> int:
         if took == 0:  # below the clock's resolution: more than enough of these fit
             break
     repeats = max(1, math.ceil(MIN_ROUND_S / max(fastest, 1e-9)))
-    if work.resets and repeats > 1 and fastest - work.clock_s < MIN_CLOCK_COSTS * work.clock_s:
+    if work.resets and repeats > 1 and fastest < (1 + MIN_CLOCK_COSTS) * work.clock_s:
         raise RefusedError(
-            f"the {name} side takes {(fastest - work.clock_s) * 1e9:.0f} ns and reading the clock {work.clock_s * 1e9:.0f} ns, "
-            "before each call as there is a setup: do the work several times in one call"
+            f"the {name} side takes {(fastest - work.clock_s) * 1e9:.0f} ns and reading the clock "
+            f"{work.clock_s * 1e9:.0f} ns, each time as a setup runs before: do the work several times in one call"
         )
     return repeats
 
