@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.calibration.coverage import coverage_table
 from bench.calibration.runs import runs_table
-from speedclaims.numbers import count, fraction
+from speedclaims.numbers import count, fraction, positive
 from speedclaims.record.files import write_text
 from speedclaims.record.io import RecordError
 
@@ -62,7 +62,22 @@ def _parser() -> argparse.ArgumentParser:
     real.set_defaults(table=_gate_runs)
     process = commands.add_parser("gate-process", help="what gate-runs starts: measure the pairs once, print JSON")
     process.set_defaults(table=_gate_process)
-    for command in (coverage, runs, gate, real, process):
+    between = commands.add_parser("between", help="measure how pairs of unlike functions vary between processes")
+    between.add_argument("--runs", type=count, default=10, help="runs of each pair, of five processes each")
+    between.add_argument("--busy", type=int, default=0, metavar="N", help="other processes that are busy by turns")
+    between.add_argument(
+        "--results",
+        type=Path,
+        default=Path("reports/statistics/between.jsonl"),
+        metavar="FILE",
+        help="raw results, a line a process; what it holds already is not measured again (default: %(default)s)",
+    )
+    between.set_defaults(table=_between)
+    one = commands.add_parser("between-process", help="what between starts: measure one pair once, print JSON")
+    one.add_argument("pair", help="name of the pair")
+    one.add_argument("--seconds", type=positive("seconds"), default=2.0, help="time limit")
+    one.set_defaults(table=_between_process)
+    for command in (coverage, runs, gate, real, process, between, one):
         command.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the table there")
     return parser
 
@@ -85,6 +100,18 @@ def _gate_process(_: argparse.Namespace) -> str:
     from bench.calibration.gate import measure_pairs  # noqa: PLC0415 - it uses this module
 
     return json.dumps(measure_pairs(), allow_nan=False)
+
+
+def _between(options: argparse.Namespace) -> str:
+    from bench.calibration.between import between_table, gather  # noqa: PLC0415 - the other commands need none of it
+
+    return between_table(gather(options.results, options.runs, options.busy), options.busy)
+
+
+def _between_process(options: argparse.Namespace) -> str:
+    from bench.calibration.between import measure_one  # noqa: PLC0415 - the same
+
+    return json.dumps(measure_one(options.pair, options.seconds), allow_nan=False)
 
 
 if __name__ == "__main__":
