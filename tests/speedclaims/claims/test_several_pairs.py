@@ -5,7 +5,7 @@ import json
 import sys
 
 import pytest
-from tests.comparing import measured, record
+from tests.speedclaims.comparing import measured, record
 
 from speedclaims.claims.ledger import Claim
 from speedclaims.claims.verdict import overall

@@ -312,14 +312,14 @@ def test_claims_stand_by_machine_with_verdict_and_what_was_measured():
             [clean(re.sub(r"<[^>]+>", " ", cell)) for cell in re.findall(r"<td.*?</td>", row)]
         )
     assert found["tabular-regressor.overall"] == [
-        ["≥ 1.05x", "✗ refuted 0.979x [0.972, 0.985]", "✓ confirmed 1.2x [1.1, 1.3]"]
+        ["≥ 1.05x", "▼ refuted 0.979x [0.972, 0.985]", "✓ confirmed 1.2x [1.1, 1.3]"]
     ]
     assert found["tabular-regressor.amp-speed"][0][1] == "○ not measured needs cuda (here on cpu: 0.95x [0.93, 0.97])"
     assert found["tabular-regressor.persistent-workers"][0][2] == "not in its newest record"
     assert {row[0] for row in found["tabular-regressor.batch-size"]} == {"1.5–2.5x", "1.5–9x"}  # noqa: RUF001
     assert "tabular-regressor.epochs" not in found
     text = markdown_section(render_markdown([here, there]), "Claims by machine")
-    assert "| ✗ refuted: 0.979x \\[0.972, 0.985\\] | ✓ confirmed: 1.2x \\[1.1, 1.3\\] |" in text
+    assert "| ▼ refuted: 0.979x \\[0.972, 0.985\\] | ✓ confirmed: 1.2x \\[1.1, 1.3\\] |" in text
 
 
 def test_markdown_has_the_trend_newest_last():

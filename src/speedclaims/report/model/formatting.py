@@ -41,7 +41,7 @@ VERDICTS: Final[Mapping[str, Verdict]] = {
         "exceeded", "▲", "^", "more", "the whole interval lies on the better side of the claimed range"
     ),
     "consistent": Verdict("consistent", "✓", "+", "good", "the document's own figures give what it says"),
-    "refuted": Verdict("refuted", "✗", "x", "bad", "the whole interval lies on a wrong side of the claimed range"),
+    "refuted": Verdict("refuted", "▼", "v", "bad", "the whole interval lies on a wrong side of the claimed range"),
     "inconsistent": Verdict("inconsistent", "✗", "x", "bad", "the document's own figures give something else"),
     "ambiguous": Verdict(
         "ambiguous",
