@@ -117,9 +117,11 @@ def pair(request: pytest.FixtureRequest, benchmark: "BenchmarkFixture", pair_lab
     """Measure two callables in alternation: ``result = pair(before=old, after=new)``.
 
     The result has ``speedup``, ``low``, ``high``, ``num_rounds``, ``before_s``, ``after_s`` and ``verdict``. Further
-    arguments are ``names`` (of the sides), ``equivalent`` (a check that runs first), ``work`` (same, less or
-    different), ``units`` (per call), ``setup`` (runs before each side and is not timed), ``synchronize`` and
-    ``passes``.
+    arguments are ``names`` (of the sides), ``equivalent`` (a check that runs before and after timing), ``work`` (same,
+    less or different), ``units`` (per call), ``setup`` (runs before each side and is not timed), ``synchronize``,
+    ``loop_factory`` (of async sides) and ``passes``.
+
+    An async side is awaited. One that returns a generator, a future or a lazy frame is refused.
     """  # noqa: D402 - it shows the call
     job = child_process.job_of(request.config)
     if job is not None:
