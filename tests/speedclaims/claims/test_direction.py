@@ -1,11 +1,11 @@
 """A figure outside a claim's bounds exceeds the claim on the better side, and refutes it on any other."""
 
 import pytest
-from tests.speedclaims.comparing import measured, record
 
 from speedclaims.claims.ledger import Claim, LedgerError, load_ledger
 from speedclaims.claims.verdict import judge, verdict
 from speedclaims.gate.compare import compare
+from tests.speedclaims.comparing import measured, record
 
 LEDGER = """
 [[claim]]

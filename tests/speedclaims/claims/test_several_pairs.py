@@ -5,7 +5,6 @@ import json
 import sys
 
 import pytest
-from tests.speedclaims.comparing import measured, record
 
 from speedclaims.claims.ledger import Claim
 from speedclaims.claims.verdict import overall
@@ -15,6 +14,7 @@ from speedclaims.report.markdown.report import escape_markdown
 from speedclaims.report.markdown.results import results
 from speedclaims.report.model.view import view_record
 from speedclaims.report.terminal.summary import claims_summary
+from tests.speedclaims.comparing import measured, record
 from tests.speedclaims.report.sample import judged
 
 RANGE = {"low": 1.5, "high": 2.5}
