@@ -189,7 +189,7 @@ def test_a_pair_without_a_check_says_not_checked(pairs):
     [
         (["--speedup-max-time=0.05"], "raise --speedup-max-time"),
         # from the run's start on: enough for a slow machine to begin, too little for six rounds of 0.6 s
-        (["--speedup-max-time=100", "--speedup-total-time=2"], "raise --speedup-total-time"),
+        (["--speedup-max-time=100", "--speedup-total-time=2", "--speedup-processes=1"], "raise --speedup-total-time"),
     ],
 )
 def test_too_few_rounds_make_an_ambiguous_result_without_an_interval(project, options, more):

@@ -33,7 +33,8 @@ MIN_ROUND_S = 2.5e-4
 shorter than the time that a scheduler gives a process before another one has its turn, so that most are undisturbed."""
 
 BLOCK_S = 0.04
-"""Double rounds are taken together until they have taken this long: several turns of a scheduler."""
+"""Double rounds are taken together until they have taken this long, several turns of a scheduler, or a thirtieth of a
+short time limit."""
 
 WARM_UP_S = 0.2
 """Each side is called until it has run this long, at least once, before anything counts; of a short time limit, until
@@ -349,7 +350,7 @@ def measure(work: Work, settings: Settings) -> Measurement:
                 block[name].append(time_round(work, name, repeats[name]))
             last, now = now, time.perf_counter()
             is_up = now + (now - last) > started + settings.max_time
-            if now - begun < BLOCK_S and not is_up:
+            if now - begun < min(BLOCK_S, settings.max_time / 30) and not is_up:
                 continue
             begun = now
             log_ratios.append(log_ratio(*undisturbed(block["before"], block["after"])))

@@ -18,7 +18,7 @@ from speedclaims.measure.statistics import Interval
 BETWEEN_SD = 0.015
 """Expected standard deviation of a pair's log speedup between processes."""
 
-PRIOR_DF = 3.0
+PRIOR_DF = 3
 """How many further processes the expectation counts for."""
 
 MIN_WITHOUT_INTERVALS = 3
@@ -37,10 +37,10 @@ class Pooled:
 
     value: float
     error: float
-    df: float
+    df: int
 
 
-def pool(values: Sequence[float], errors: Sequence[float], between_sd: float, prior_df: float) -> Pooled:
+def pool(values: Sequence[float], errors: Sequence[float], between_sd: float, prior_df: int) -> Pooled:
     """Return the mean over processes, with its standard error.
 
     Args:
@@ -54,15 +54,13 @@ def pool(values: Sequence[float], errors: Sequence[float], between_sd: float, pr
     mean = sum(weight * value for weight, value in zip(weights, values, strict=True)) / total
     num = len(values)
     squares = sum(weight * (value - mean) ** 2 for weight, value in zip(weights, values, strict=True))
-    if squares > num - 1:  # more than expected: the expectation says nothing of this pair
+    if num > 1 and squares > num - 1:  # more than expected: the expectation says nothing of this pair
         return Pooled(mean, math.sqrt(squares / (num - 1) / total), num - 1)
     df = prior_df + num - 1
     return Pooled(mean, math.sqrt((prior_df + squares) / df / total), df)
 
 
-def over_processes(
-    intervals: Sequence[Interval], between_sd: float = BETWEEN_SD, prior_df: float = PRIOR_DF
-) -> Interval:
+def over_processes(intervals: Sequence[Interval], between_sd: float = BETWEEN_SD, prior_df: int = PRIOR_DF) -> Interval:
     """Return the speedup over the population of processes, from the interval of each process that measured it.
 
     One process tells nothing of the others: its interval is widened by what processes are expected to differ by. Fewer
@@ -102,8 +100,32 @@ def standard_error(found: Interval) -> float | None:
     return math.log(found.high / found.low) / (2 * NormalDist().inv_cdf((1 + found.confidence) / 2))
 
 
-def t_quantile(df: float, probability: float) -> float:
-    """Return the quantile of Student's t distribution."""
-    from scipy.special import stdtrit  # noqa: PLC0415 - it takes a while to import, and not every run needs it
+def t_quantile(df: int, probability: float) -> float:
+    """Return the quantile of Student's t distribution for a whole number of degrees of freedom.
 
-    return float(stdtrit(df, probability))
+    Formula: the distribution's finite sums (Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and
+    26.7.4), inverted by bisection.
+
+    Args:
+        df: degrees of freedom, at least 1.
+        probability: at least 0.5.
+    """
+    low, high = 0.0, math.pi / 2
+    for _ in range(80):
+        middle = (low + high) / 2
+        if _two_sided(df, middle) < 2 * probability - 1:
+            low = middle
+        else:
+            high = middle
+    return math.sqrt(df) * math.tan(low)
+
+
+def _two_sided(df: int, angle: float) -> float:
+    """Return the probability that t lies within sqrt(df) * tan(angle) of 0."""
+    sine, cosine = math.sin(angle), math.cos(angle)
+    term = cosine if df % 2 else 1.0
+    total = 0.0
+    for step in range(2 + df % 2, df + 1, 2):
+        total += term
+        term *= cosine**2 * (step - 1) / step
+    return 2 / math.pi * (angle + sine * total) if df % 2 else sine * total

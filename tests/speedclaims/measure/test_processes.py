@@ -53,7 +53,8 @@ def test_a_pair_is_measured_in_as_many_fresh_processes_as_asked(project):
     assert project.run("--speedup-processes=2", "--speedup-report=out", "--level=high").ret == 0
     mine, *fresh = calls(project)
     assert mine == ["check"]
-    assert [sorted(set(names)) for names in fresh] == [["new", "old"]] * 2
+    assert [sorted(set(names)) for names in fresh] == [["check", "new", "old"], ["new", "old"]]
+    assert fresh[0][-1] == "check"
     (row,) = project.record()["speedclaims"]["pairs"]
     assert (row["num_processes"], row["status"], row["equivalence"]) == (2, "measured", "passed")
     assert (row["family"], row["preset"], row["before"], row["after"]) == ("toys", "high", "old", "new")
@@ -142,7 +143,7 @@ def test_without_a_control_pair_the_noise_floor_is_not_measured(project):
 
 def test_a_control_pair_of_too_few_rounds_is_no_noise_floor(project):
     project.write(test_c_py=CONTROL)
-    assert project.run("--speedup-max-time=0.001", "--speedup-report=out").ret == 0
+    assert project.run("--speedup-max-time=0.001", "--speedup-report=out", "--speedup-processes=2").ret == 0
     floor = project.record()["speedclaims"]["noise_floor"]
     assert (floor["value"], floor["reason"]) == (None, "the control pair had too few rounds")
 
@@ -152,7 +153,7 @@ def test_a_fresh_process_that_dies_is_reported_with_its_last_lines(project):
     project.write(test_c_py=dying)
     result = project.run()
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["*ChildError: the fresh process for time ended with 7:*"])
+    result.stdout.fnmatch_lines(["*ChildError: the fresh process for time and check ended with 7:*"])
 
 
 def test_a_fresh_process_writes_nothing_of_its_parents(project):

@@ -70,3 +70,17 @@ def test_without_intervals_of_their_own_three_processes_are_needed():
 def test_no_process_is_refused():
     with pytest.raises(ValueError, match="no process measured this pair"):
         over_processes([])
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 0.7, 1e-9, 123.4])
+def test_one_process_without_an_error_is_no_division_by_zero(value):
+    found = over_processes([Interval(math.exp(value), math.exp(value), math.exp(value), 0.95, 40, 1.0)])
+    assert found.low < found.speedup < found.high
+
+
+@pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 6, 7, 12, 33, 100])
+@pytest.mark.parametrize("probability", [0.5, 0.75, 0.975, 0.995, 0.9999])
+def test_the_quantiles_are_those_of_scipy(df, probability):
+    from scipy.special import stdtrit
+
+    assert t_quantile(df, probability) == pytest.approx(stdtrit(df, probability), rel=1e-9, abs=1e-9)
