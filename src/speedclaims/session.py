@@ -48,6 +48,7 @@ class SpeedSession:
         self.wanted: set[str] = set()
         self._began = self.test_began = perf_counter()
         self.loading_s = math.inf
+        self._started_s: dict[Path, float] = {}
         self.is_all_collected = True
         self.ceilings: dict[tuple[str | None, str], Ceilings] = {}
         self.measurements: dict[str, tuple[list[Measurement], int]] = {}
@@ -70,13 +71,17 @@ class SpeedSession:
 
     # -- time ----------------------------------------------------------------------------------------------------
 
-    @property
-    def start_s(self) -> float:
-        """Seconds that a fresh process would take to come to where the running test is now, as this one took.
+    def start_s(self, item: pytest.Item) -> float:
+        """Return how many seconds a fresh process would take to come to where the running test is now.
 
-        What earlier tests left to it, such as fixtures of a module, it would have to make itself.
+        It is what this process took, without what earlier tests left to it, such as imports and fixtures of a module;
+        or what a fresh process of a test in the same file took, where that was longer.
         """
-        return self.loading_s + perf_counter() - self.test_began
+        return max(self.loading_s + perf_counter() - self.test_began, self._started_s.get(item.path, 0.0))
+
+    def note_start(self, item: pytest.Item, seconds: float) -> None:
+        """Note how long a fresh process took until it measured a test's pair."""
+        self._started_s[item.path] = max(seconds, self._started_s.get(item.path, 0.0))
 
     @property
     def seconds_left(self) -> float:

@@ -172,3 +172,64 @@ def test_last_failed_of_the_parent_survives_the_fresh_processes(project):
     result = project.run("--lf", "--collect-only", "-q")
     result.stdout.fnmatch_lines(["*test_fails"])
     result.stdout.no_fnmatch_line("*test_same")
+
+
+SOME = """
+import time
+time.sleep({importing})
+
+def test_some(pair):
+    pair(before=lambda: sum(range(4000)), after=lambda: sum(range(1000)))
+
+def test_more(pair):
+    pair(before=lambda: sum(range(4000)), after=lambda: sum(range(1000)))
+"""
+
+
+def numbers_of_processes(project):
+    return [pair["num_processes"] for pair in project.record()["speedclaims"]["pairs"]]
+
+
+def test_a_pair_is_measured_in_five_fresh_processes_where_they_start_quickly(project):
+    project.write(test_s_py=SOME.format(importing=0))
+    assert project.run_anew("--speedup-max-time=60", "--speedup-precision=0.5", "--speedup-report=out").ret == 0
+    assert numbers_of_processes(project) == [5, 5]
+    pair, _ = project.record()["speedclaims"]["pairs"]
+    assert len(pair["process_num_values"]) == 5
+    assert pair["low"] < pair["speedup"] < pair["high"]
+    assert "in 5 processes" in (project.path / "out" / "speedups.md").read_text()
+
+
+def test_a_pair_is_measured_in_one_process_where_others_would_take_most_of_its_time(project):
+    project.write(test_s_py=SOME.format(importing=1))
+    assert project.run_anew("--speedup-max-time=2", "--speedup-report=out").ret == 0
+    assert numbers_of_processes(project) == [0, 0]
+    assert "in one process" in (project.path / "out" / "speedups.md").read_text()
+
+
+SLOW_TO_START = (
+    """
+import os, sys, time
+if "--speedup-child" in " ".join(sys.argv):
+    time.sleep(4)
+"""
+    + SOME
+)
+
+
+def test_processes_that_start_more_slowly_than_this_one_are_fewer_and_none_for_the_next_pair(project):
+    """As where an earlier test has imported a framework already."""
+    project.write(test_s_py=SLOW_TO_START.format(importing=0))
+    assert project.run_anew("--speedup-max-time=7", "--speedup-report=out").ret == 0
+    first, second = numbers_of_processes(project)
+    assert 1 <= first < 5
+    assert second == 0
+
+
+def test_a_pair_whose_fresh_processes_fail_is_measured_in_this_one_with_a_warning(project):
+    failing = "import sys\nassert '--speedup-child' not in ' '.join(sys.argv), 'only one at a time'\n"
+    project.write(test_s_py=failing + SOME.format(importing=0))
+    run = project.run_anew("--speedup-max-time=60", "--speedup-precision=0.5", "--speedup-report=out")
+    assert run.ret == 0
+    assert numbers_of_processes(project) == [0, 0]
+    run.stdout.fnmatch_lines(["*not measured in fresh processes but in this one:*"])
