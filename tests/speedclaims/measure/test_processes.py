@@ -233,3 +233,31 @@ def test_a_pair_whose_fresh_processes_fail_is_measured_in_this_one_with_a_warnin
     assert run.ret == 0
     assert numbers_of_processes(project) == [0, 0]
     run.stdout.fnmatch_lines(["*not measured in fresh processes but in this one:*"])
+
+
+LAZY = """
+import time
+
+class Side:
+    def __init__(self):
+        self.is_built = False
+
+    def __call__(self):
+        if not self.is_built:
+            time.sleep(1.5)
+            self.is_built = True
+        time.sleep(0.05)
+
+def test_lazy(pair):
+    before, after = Side(), Side()
+    pair(before=before, after=after, {check})
+"""
+
+
+@pytest.mark.parametrize("check", ["equivalent=lambda: (before(), after()) and None", ""])
+def test_sides_that_are_built_in_their_first_calls_leave_no_pair_with_too_few_rounds(project, check):
+    """With the check, the time is known beforehand; without it, the few rounds of fresh processes are not taken."""
+    project.write(test_l_py=LAZY.format(check=check))
+    assert project.run_anew("--speedup-max-time=8", "--speedup-report=out").ret == 0
+    (pair,) = project.record()["speedclaims"]["pairs"]
+    assert pair["status"] == "measured"

@@ -22,6 +22,7 @@ from speedclaims.report.model.formatting import (
 )
 from speedclaims.report.model.timeline import Timeline, timelines
 
+_SHORT_ROUND_S = 0.005
 _MANY_INTERRUPTED = 20
 """From this percent of interrupted rounds on, a report says so."""
 
@@ -184,6 +185,8 @@ def _problem(pair: RecordedPair) -> str:
 def _interruptions(pair: RecordedPair) -> str:
     """Return a note that other load interrupted many rounds; empty where it did not, or it is unknown."""
     percent = pair["interrupted_percent"] or 0
+    if (pair["before_s"] or 0) * pair["repeats_before"] > _SHORT_ROUND_S:
+        return ""  # so long a round is interrupted on a quiet machine too
     return f"other load interrupted {percent:.0f}% of the rounds" if percent >= _MANY_INTERRUPTED else ""
 
 
