@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     process.set_defaults(table=_gate_process)
     between = commands.add_parser("between", help="measure how pairs of unlike functions vary between processes")
     between.add_argument("--runs", type=count, default=10, help="runs of each pair, of five processes each")
-    between.add_argument("--busy", type=int, default=0, metavar="N", help="other processes that are busy by turns")
+    between.add_argument("--busy", type=_number, default=0, metavar="N", help="other processes that are busy by turns")
     between.add_argument(
         "--results",
         type=Path,
@@ -100,6 +100,12 @@ def _gate_process(_: argparse.Namespace) -> str:
     from bench.calibration.gate import measure_pairs  # noqa: PLC0415 - it uses this module
 
     return json.dumps(measure_pairs(), allow_nan=False)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
 
 
 def _between(options: argparse.Namespace) -> str:

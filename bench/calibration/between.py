@@ -14,16 +14,17 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
 
-from bench.calibration.common import CONFIDENCE, PRECISION, share
+from bench.calibration.common import CONFIDENCE, PRECISION, measure_in_process, read_results, share
 from speedclaims import __version__
 from speedclaims.measure.interleave import Settings, Work, measure, setup_for
 from speedclaims.measure.random_effects import over_processes
 from speedclaims.measure.statistics import Interval, interval
+from speedclaims.record.io import RecordError
 from speedclaims.recorders.environment import device_name
 
 PROCESSES = 5
 SECONDS = 2.0
-"""What one of five processes of a pair gets by default."""
+"""Seconds that one of five processes of a pair gets by default."""
 
 _TOGGLING = """
 import random, time
@@ -36,9 +37,15 @@ while True:
 
 
 def measure_one(name: str, seconds: float) -> dict[str, Any]:
-    """Measure one pair in this process and return its blocks."""
+    """Measure one pair in this process and return its blocks.
+
+    Raises:
+        RecordError: there is no pair of that name.
+    """
     from bench.calibration.unlike import PAIRS  # noqa: PLC0415 - it makes the data of all pairs
 
+    if name not in PAIRS:
+        raise RecordError(f"{name!r}: no such pair: the pairs are {'; '.join(PAIRS)}")
     before, after = PAIRS[name]
     work = Work(before, after, setup_for(None), lambda: None, resets=False)
     found = measure(work, Settings(max_time=seconds, precision=PRECISION, confidence=CONFIDENCE))
@@ -62,36 +69,23 @@ def gather(path: Path, num_runs: int, num_busy: int, seconds: float = SECONDS) -
         num_runs: runs of each pair, of five processes each.
         num_busy: other processes that are busy and idle by turns.
         seconds: what each process may take.
+
+    Raises:
+        RecordError: the file holds something else, or a process failed.
     """
     from bench.calibration.unlike import PAIRS  # noqa: PLC0415 - it makes the data of all pairs
 
-    rows = [row for row in read(path) if row["num_busy"] == num_busy]
+    rows = [row for row in read_results(path, "between", "at") if row["num_busy"] == num_busy]
     with toggling(num_busy):
         for number in range(num_runs * PROCESSES):
             for name in PAIRS:
                 if sum(row["pair"] == name for row in rows) > number:
                     continue
-                command = [
-                    sys.executable,
-                    "-m",
-                    "bench.calibration",
-                    "between-process",
-                    name,
-                    "--seconds",
-                    f"{seconds}",
-                ]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - ourselves
-                rows.append({"num_busy": num_busy, "at": time.time(), **json.loads(done.stdout)})
+                found = measure_in_process(name, "between-process", name, "--seconds", f"{seconds}")
+                rows.append({"num_busy": num_busy, "at": time.time(), **found})
                 with path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(rows[-1], allow_nan=False) + "\n")
     return rows
-
-
-def read(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a file of measurements; none where there is no such file yet."""
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            yield json.loads(line)
 
 
 @contextmanager

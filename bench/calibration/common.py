@@ -1,8 +1,15 @@
 """Share what the calibrations use."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from scipy.stats import binomtest
+
+from speedclaims.record.io import RecordError
 
 CONFIDENCE = 0.95
 
@@ -26,3 +33,38 @@ def loop(number: int) -> Callable[[], object]:
         return total
 
     return call
+
+
+def measure_in_process(what: str, *arguments: str) -> Any:
+    """Return what a command of this package prints as JSON in a fresh process.
+
+    Raises:
+        RecordError: the process failed; the line ends with its last words.
+    """
+    command = [sys.executable, "-m", "bench.calibration.__main__", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)  # noqa: S603 - ours
+    if done.returncode:
+        last = " ".join(done.stderr.split()[-30:])
+        raise RecordError(f"{what}: its process ended with {done.returncode}: {last}")
+    return json.loads(done.stdout)
+
+
+def read_results(path: Path, command: str, key: str) -> list[dict[str, Any]]:
+    """Return the lines of a file of results; none where there is no file, and none that was written in part.
+
+    Args:
+        path: the file, a JSON object a line.
+        command: the command that writes it.
+        key: a key that each of its objects has.
+
+    Raises:
+        RecordError: the file holds something else.
+    """
+    if not path.exists():
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        found = [json.loads(line) for line in lines if line.endswith("\n")]
+        return sorted(found, key=lambda one: one[key])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path}: not the results of {command} ({error}): name another file") from None

@@ -6,7 +6,6 @@ it was stopped. The verdict of ``--benchmark-compare-fail=mean:5%`` on the same 
 
 import json
 import math
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.calibration.common import CONFIDENCE, PRECISION, loop, share
+from bench.calibration.common import CONFIDENCE, PRECISION, loop, measure_in_process, read_results, share
 from speedclaims import __version__
 from speedclaims.gate.baseline import GATE_PROCESSES
-from speedclaims.gate.compare import standard_error
 from speedclaims.gate.slowdown import (
     BETWEEN_SD,
     FAMILY_ERROR,
@@ -32,6 +30,7 @@ from speedclaims.gate.slowdown import (
     losses,
 )
 from speedclaims.measure.interleave import Settings, Work, measure, setup_for
+from speedclaims.measure.random_effects import standard_error
 from speedclaims.measure.statistics import interval
 from speedclaims.record.files import write_text
 from speedclaims.record.io import RecordError
@@ -226,14 +225,7 @@ def run_session(number: int) -> dict[str, Any]:
         RecordError: a process failed; the line ends with its last words.
     """
     started = time.time()
-    processes = []
-    for _ in range(GATE_PROCESSES):
-        command = [sys.executable, "-m", "bench.calibration.__main__", "gate-process"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)  # noqa: S603 - ours
-        if done.returncode:
-            last = " ".join(done.stderr.split()[-30:])
-            raise RecordError(f"session {number}: its process ended with {done.returncode}: {last}")
-        processes.append(json.loads(done.stdout))
+    processes = [measure_in_process(f"session {number}", "gate-process") for _ in range(GATE_PROCESSES)]
     return {"session": number, "started": started, "took_s": time.time() - started, "processes": processes}
 
 
@@ -243,14 +235,7 @@ def read_sessions(path: Path) -> list[dict[str, Any]]:
     Raises:
         RecordError: the file holds something else.
     """
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    try:
-        found = [json.loads(line) for line in lines if line.endswith("\n")]
-        return sorted(found, key=lambda session: int(session["session"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path}: not the results of gate-runs ({error}): name another file") from None
+    return read_results(path, "gate-runs", "session")
 
 
 def run_sessions(path: Path, num_sessions: int, jobs: int) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bench.calibration.__main__ import main
 from bench.calibration.between import PROCESSES, agreement, between_table, gather, measure_one, toggling
 from bench.calibration.unlike import PAIRS
 
@@ -62,3 +63,23 @@ def test_the_other_load_ends_with_the_measuring():
     with patch("bench.calibration.between.subprocess.Popen", start), toggling(2):
         assert [one.poll() for one in started] == [None, None]
     assert all(one.poll() is not None for one in started)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["between-process", "nope"], "'nope': no such pair: the pairs are dump json, pickle;"),
+        (["between", "--results", "README.md"], "README.md: not the results of between"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(arguments, words, capsys):
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+def test_a_number_of_busy_processes_below_0_is_refused(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["between", "--busy", "-1"])
+    assert stopped.value.code == 2
+    assert "'-1' is not a whole number of at least 0" in capsys.readouterr().err

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from speedclaims.measure.statistics import Interval, interval
+from speedclaims.measure.random_effects import standard_error
+from speedclaims.measure.statistics import interval
 from speedclaims.record.io import RecordError
 from speedclaims.record.pair_key import CONFIGURATION, configuration, shown
 from speedclaims.record.verdicts import HOLDING
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 
 CONFIDENCE = 0.95
-_Z = 1.959964
-"""Half the width of a normal distribution's 95 % interval in standard deviations."""
-
 _MOST_NAMED = 5
 """Changes that a warning names; it counts the others."""
 
@@ -317,13 +315,6 @@ def _processes(row: "RecordedPair") -> _Processes | None:
             return None
         found.append((math.log(one.speedup), error))
     return found
-
-
-def standard_error(found: Interval) -> float | None:
-    """Return the standard error of a log speedup, computed from its 95% interval; None without an interval."""
-    if found.low is None or found.high is None:
-        return None
-    return math.log(found.high / found.low) / (2 * _Z)
 
 
 def _losses(pairs: Sequence[tuple[_Processes, _Processes]]) -> list[Loss]:

@@ -101,7 +101,7 @@ class PhaseTime(TypedDict):
 
 
 class ProfiledSide(TypedDict):
-    """Where the time of one warm call of a side goes. The call is instrumented: never compare its time."""
+    """The phases of one warm call of a side. The call is instrumented: never compare its time."""
 
     busy: Annotated[Figure, "For how much of the call at least one kernel runs on a GPU."]
     wall_s: Annotated[Figure, "Wall time of the instrumented call, the sum of the phases."]
@@ -109,7 +109,7 @@ class ProfiledSide(TypedDict):
 
 
 class Profile(TypedDict):
-    """Where the time of one warm call of each side goes."""
+    """The phases of one warm call of each side."""
 
     before: ProfiledSide
     after: ProfiledSide
@@ -380,7 +380,7 @@ class Commit(TypedDict):
 
 
 class Environment(TypedDict):
-    """Where and how the figures were measured."""
+    """The machine, the versions and the settings of the run."""
 
     device: Annotated[str, "Device of the pairs, for example cpu or cuda; several joined by a comma."]
     device_name: Annotated[str, "The machine in words, for a person: processor or GPU, cores."]
@@ -427,6 +427,6 @@ class Record(TypedDict):
 
 
 Row = RecordedPair | RecordedFigure
-"""What a test leaves: a pair has a ``speedup``, a figure a ``value``."""
+"""The row that a test leaves: a pair has a ``speedup``, a figure a ``value``."""
 Labels = Mapping[str, str | None]
-"""What a project labels the rows of its pairs with: ``family``, ``preset`` and ``device``."""
+"""Labels of the rows of a project's pairs: ``family``, ``preset`` and ``device``."""

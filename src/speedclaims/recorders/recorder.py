@@ -149,13 +149,13 @@ class Recorder:
     """
 
     name: ClassVar[str]
-    """What ``--speedup-passes`` calls it."""
+    """Its name in ``--speedup-passes``."""
     help: ClassVar[str]
-    """What it records, in a few words."""
+    """Its figures in a few words."""
     units: ClassVar[Mapping[str, str]] = {}
     """The unit of each of its figures, by the figure's name."""
     metrics: ClassVar[Sequence[Metric]] = ()
-    """What claims can be judged by."""
+    """The metrics by which its figures judge claims."""
     order: ClassVar[int] = 3
     """Its place among the passes of a process: what disturbs the process for the others comes last."""
     lateness: ClassVar[int] = 0
