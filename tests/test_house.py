@@ -108,11 +108,11 @@ def test_no_text_of_ours_names_a_machine_or_a_registry():
 FLOORS = (
     ("errors", "numbers"),
     ("record",),
-    ("recorders", "claims", "report.model"),
-    ("measure", "gate", "audit", "report.html", "report.markdown", "report.terminal"),
+    ("recorders", "claims"),
+    ("measure", "gate", "audit", "report.model", "report.html", "report.markdown", "report.terminal"),
     ("markers", "session"),
-    ("fixtures", "options"),
-    ("export", "doctor", "plugin"),
+    ("fixtures", "options", "gating"),
+    ("export", "doctor", "calibrate", "plugin"),
     ("cli",),
     ("__main__",),
 )

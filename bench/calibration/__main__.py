@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.calibration.common import read_results
 from bench.calibration.coverage import coverage_table
 from bench.calibration.runs import runs_table
 from speedclaims.numbers import count, fraction, positive
@@ -47,11 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     gate = commands.add_parser(
         "gate", help="simulate the gate's false alarms, and how often it finds a loss of 5 per cent"
     )
-    gate.add_argument("--sessions", type=count, default=10_000, help="simulated pairs of sessions a row")
+    gate.add_argument("--sessions", type=count, default=2000, help="simulated pairs of sessions a row")
     gate.set_defaults(table=_gate)
     real = commands.add_parser("gate-runs", help="the same with real sessions on this machine")
-    real.add_argument("--sessions", type=count, default=202, help="sessions that the file is to hold in the end")
-    real.add_argument("--jobs", type=count, default=2, help="sessions at a time; each is the others' load")
+    real.add_argument("--sessions", type=count, default=101, help="sessions that the file is to hold in the end")
+    real.add_argument("--busy", type=_number, default=0, metavar="N", help="other processes that are busy by turns")
     real.add_argument(
         "--results",
         type=Path,
@@ -60,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
         help="raw results, a line a session; what it holds already is not measured again (default: %(default)s)",
     )
     real.set_defaults(table=_gate_runs)
-    process = commands.add_parser("gate-process", help="what gate-runs starts: measure the pairs once, print JSON")
+    process = commands.add_parser("gate-process", help="what gate-runs starts: measure a pair once, print JSON")
+    process.add_argument("pair", help="name of the pair")
     process.set_defaults(table=_gate_process)
     between = commands.add_parser("between", help="measure how pairs of unlike functions vary between processes")
     between.add_argument("--runs", type=count, default=10, help="runs of each pair, of five processes each")
@@ -73,11 +75,16 @@ def _parser() -> argparse.ArgumentParser:
         help="raw results, a line a process; what it holds already is not measured again (default: %(default)s)",
     )
     between.set_defaults(table=_between)
+    estimators = commands.add_parser("estimators", help="compare estimators on what between measured")
+    estimators.add_argument(
+        "--results", type=Path, default=Path("reports/statistics/between.jsonl"), metavar="FILE", help="its raw results"
+    )
+    estimators.set_defaults(table=_estimators)
     one = commands.add_parser("between-process", help="what between starts: measure one pair once, print JSON")
     one.add_argument("pair", help="name of the pair")
     one.add_argument("--seconds", type=positive("seconds"), default=2.0, help="time limit")
     one.set_defaults(table=_between_process)
-    for command in (coverage, runs, gate, real, process, between, one):
+    for command in (coverage, runs, gate, real, process, between, estimators, one):
         command.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the table there")
     return parser
 
@@ -91,15 +98,17 @@ def _gate(options: argparse.Namespace) -> str:
 def _gate_runs(options: argparse.Namespace) -> str:
     from bench.calibration.gate import gate_runs_table, run_sessions  # noqa: PLC0415 - it uses this module
 
-    if options.sessions <= options.jobs:
-        raise RecordError(f"--sessions {options.sessions}: give more than the {options.jobs} that run at a time")
-    return gate_runs_table(run_sessions(options.results, options.sessions, options.jobs), options.jobs)
+    if options.sessions < 2:
+        raise RecordError(f"--sessions {options.sessions}: give at least 2, for each is compared with the one before")
+    return gate_runs_table(run_sessions(options.results, options.sessions, options.busy), options.busy)
 
 
-def _gate_process(_: argparse.Namespace) -> str:
-    from bench.calibration.gate import measure_pairs  # noqa: PLC0415 - it uses this module
+def _gate_process(options: argparse.Namespace) -> str:
+    from bench.calibration.gate import PAIRS, measure_pair  # noqa: PLC0415 - it uses this module
 
-    return json.dumps(measure_pairs(), allow_nan=False)
+    if options.pair not in PAIRS:
+        raise RecordError(f"{options.pair!r}: no such pair: the pairs are {'; '.join(PAIRS)}")
+    return json.dumps(measure_pair(options.pair), allow_nan=False)
 
 
 def _number(text: str) -> int:
@@ -112,6 +121,15 @@ def _between(options: argparse.Namespace) -> str:
     from bench.calibration.between import between_table, gather  # noqa: PLC0415 - the other commands need none of it
 
     return between_table(gather(options.results, options.runs, options.busy), options.busy)
+
+
+def _estimators(options: argparse.Namespace) -> str:
+    from bench.calibration.between import estimators_table  # noqa: PLC0415 - the same
+
+    rows = read_results(options.results, "between", "at")
+    if not rows:
+        raise RecordError(f"{options.results}: no results of between: run it first, or name its file")
+    return estimators_table(rows)
 
 
 def _between_process(options: argparse.Namespace) -> str:

@@ -241,7 +241,7 @@ class Plan:
             self._has_caught_up = True
             self._session.catch_up()  # what the wanted pairs still lack is worth more than a pair that nobody wants
         # Rounds are kept in the process that measured them.
-        measured = self._session.pairs if self._session.measurements else ()
+        measured = self._session.pairs if self._session.measured else ()
         left, cost = self._session.seconds_left, self._budget.cost(item.nodeid, measured)
         seconds = self._budget.seconds_for(cost, left)
         if seconds is None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_audit(commands)
     _add_doctor(commands)
+    _add_calibrate(commands)
     return parser
 
 
@@ -81,6 +83,8 @@ def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="PCT",
         help="loss that fails, in percent (default: %(default)g); a pair's marker speedup_fail goes before it",
     )
+    compare.add_argument("--fail-ambiguous", action="store_true", help="fail too where noise hides what was lost")
+    compare.add_argument("--subset", action="store_true", help="leave out pairs of the base that the new run lacks")
     compare.set_defaults(run=_compare)
 
 
@@ -132,14 +136,45 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     doctor.set_defaults(run=_doctor)
 
 
+def _add_calibrate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    calibrate = commands.add_parser(
+        "calibrate",
+        help="measure how small a loss of speedup the gate can find here",
+        description="Measure built-in pairs in fresh processes, unchanged and with a known loss, and print this "
+        "machine's noise between processes, the smallest loss that the gate finds in 10, 30 and 60 seconds a pair, and "
+        "the threshold it recommends. Takes about a minute and a half; leave the machine as it is when it measures.",
+    )
+    calibrate.add_argument("--json", action="store_true", help="print JSON instead of sentences")
+    calibrate.set_defaults(run=_calibrate)
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from speedclaims.calibrate import SECONDS_OF_GATE, calibrate, lines  # noqa: PLC0415
+
+    is_told = sys.stderr.isatty()
+    found = calibrate(lambda line: print(f"\r{line}", end="", file=sys.stderr) if is_told else None)  # noqa: T201
+    if is_told:
+        print(file=sys.stderr)  # noqa: T201
+    if options.json:
+        limits = {f"{seconds}": found.smallest_loss(seconds) for seconds in SECONDS_OF_GATE}
+        extra = {"smallest_loss_percent": limits, "recommended_percent": found.recommended_percent}
+        _say(json.dumps({**asdict(found), **extra}, indent=1, allow_nan=False))
+    else:
+        _say("\n".join(lines(found)))
+    return 0
+
+
 def _compare(options: argparse.Namespace) -> int:
-    from speedclaims.gate.compare import compare  # noqa: PLC0415
+    from speedclaims.gate.compare import Rules, compare  # noqa: PLC0415
     from speedclaims.record import io as record  # noqa: PLC0415
-    from speedclaims.report.terminal.gate_table import base_words, gate_summary  # noqa: PLC0415
+    from speedclaims.report.model.gate import base_words  # noqa: PLC0415
+    from speedclaims.report.terminal.gate_table import gate_summary  # noqa: PLC0415
 
     base, new = (record.read(path) for path in (options.base, options.new))
-    gate = compare(base["speedclaims"], new["speedclaims"], options.fail)
-    _say(_rendered(partial(gate_summary, gate, base_words(options.base, base))))
+    rules = Rules(options.fail, fails_ambiguous=options.fail_ambiguous, compares_subset=options.subset)
+    words = base_words(options.base, base)
+    gate = compare(base["speedclaims"], new["speedclaims"], rules, words=words)
+    _say(_rendered(partial(gate_summary, gate)))
     return gate.exit_code
 
 

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
 from speedclaims import __version__
+from speedclaims.measure import contention
 from speedclaims.record import benchmark_rows
 from speedclaims.record.json_types import JsonObject
 from speedclaims.recorders import environment
@@ -227,7 +228,8 @@ def _nvml(found: JsonObject) -> JsonObject:
 def _cpu() -> JsonObject:
     found = environment.cpu()
     missing = "the system does not tell (virtual machines and containers often do not)"
-    return {**found, "governor_reason": None if found["governor"] else missing}
+    waiting = contention.waiting_percent_1min()
+    return {**found, "waiting_percent_1min": waiting, "governor_reason": None if found["governor"] else missing}
 
 
 def pytest_benchmark() -> JsonObject:

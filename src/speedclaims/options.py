@@ -109,8 +109,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         type=count,
         default=0,
-        help="measure each pair in N fresh processes (default: 5 or 3, where starting them takes at most half of its "
-        "time, else in the pytest process; control pairs, and all pairs with --speedup-fail, in 3)",
+        help="measure each pair in N fresh processes, which share its time (default: 5 or 3, where starting them takes "
+        "at most half of its time, else in the pytest process; control pairs, and all pairs with --speedup-fail, in 3 "
+        "at least)",
     )
     add(
         "--speedup-passes",
@@ -138,6 +139,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="with --benchmark-compare: exit with 1 when a pair lost PCT percent of its speedup since that run, beyond "
         "what noise explains; when a pair is missing, renamed, not measured or configured differently; or when a claim "
         "is lost",
+    )
+    add(
+        "--speedup-fail-ambiguous",
+        action="store_true",
+        help="with --speedup-fail: exit with 1 too when noise hides what became of a pair",
+    )
+    add(
+        "--speedup-until-decided",
+        metavar="S",
+        type=positive("seconds"),
+        nargs="?",
+        const=60.0,
+        help="with --speedup-fail: when noise hides what became of a pair, add fresh processes until it is decided or "
+        "the pair has taken S seconds (default of S: %(const)s)",
+    )
+    add(
+        "--speedup-compare-subset",
+        action="store_true",
+        help="with --speedup-fail: compare the pairs that were run, and leave out the others of the base",
     )
     add(child_process.OPTION, dest="speedup_child", help=argparse.SUPPRESS)
     parser.addini(INI_CLAIMS, "path of the ledger, relative to this file (default: claims.toml next to the tests)")

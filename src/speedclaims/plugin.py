@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pluggy
 import pytest
 
-from speedclaims.gate.baseline import Gating
+from speedclaims.gating import Gating
 from speedclaims.markers import measures
 from speedclaims.measure import child_process
 from speedclaims.options import (
@@ -58,9 +58,19 @@ def pytest_configure(config: pytest.Config) -> None:
         child_process.silence(config)
     for option in ("report", "record"):
         _refuse_folder(f"--speedup-{option}", config.getoption(f"speedup_{option}"))
-    gating = None if config.getoption("speedup_fail") is None else Gating(config)
-    config.stash[KEY] = SpeedSession(config)
+    _refuse_without_gate(config)
+    session = config.stash[KEY] = SpeedSession(config)
+    gating = None if config.getoption("speedup_fail") is None else Gating(config, session)
     config.pluginmanager.register(_Run(config, gating), "speedclaims-run")
+
+
+def _refuse_without_gate(config: pytest.Config) -> None:
+    """Refuse an option of the gate where nothing is gated: it would do nothing."""
+    if config.getoption("speedup_fail") is not None or child_process.job_of(config) is not None:
+        return
+    for name in ("--speedup-until-decided", "--speedup-fail-ambiguous", "--speedup-compare-subset"):
+        if config.getoption(name.removeprefix("--").replace("-", "_")):
+            raise pytest.UsageError(f"{name} is about the gate, which is off: add --speedup-fail PCT")
 
 
 def _refuse_folder(option: str, folder: Path | None) -> None:
@@ -201,6 +211,8 @@ class _Run:
         self.session.loading_s = perf_counter() - _LOADED
         result = yield
         self.session.catch_up()
+        if self.gating is not None:
+            self.gating.decide()
         return result
 
     def _save_so_far(self) -> None:
@@ -233,13 +245,12 @@ class _Run:
         """Write the report and set the exit code where nothing was measured or a claim is refuted."""
         if not self._speaks:
             return
+        if self.gating is not None:
+            session.exitstatus = self.gating.finish(int(session.exitstatus))
         if self.session.rows:
             self._write(self.config.getoption("speedup_report"), self.config.getoption("speedup_record"))
             if self.problem is not None:
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        if self.gating is not None:
-            section, reasons = self.session.section(), self.session.reasons
-            session.exitstatus = self.gating.finish(section, reasons, int(session.exitstatus))
         if session.exitstatus != pytest.ExitCode.OK:
             return
         if self.session.measured_nothing:
@@ -315,6 +326,6 @@ def _gate_summary(gating: Gating, width: int, *, color: bool, unicode: bool) -> 
     """Return the comparison with the base as a terminal shows it."""
     if gating.gate is None:
         return f"no gate: {gating.problem}"
-    from speedclaims.report.terminal.gate_table import base_words, gate_summary  # noqa: PLC0415
+    from speedclaims.report.terminal.gate_table import gate_summary  # noqa: PLC0415
 
-    return gate_summary(gating.gate, base_words(gating.path, gating.base), width, color=color, unicode=unicode)
+    return gate_summary(gating.gate, width, color=color, unicode=unicode)

@@ -16,7 +16,7 @@ from speedclaims.record.io import NOT_ASKED
 
 if TYPE_CHECKING:
     from speedclaims.claims.ledger import Claim, Ledger
-    from speedclaims.measure.interleave import Measurement
+    from speedclaims.measure.processes import Measured
     from speedclaims.record.types import (
         Ceilings,
         NoiseFloor,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         RecordedAudit,
         RecordedClaim,
         RecordedFigure,
+        RecordedGate,
         RecordedPair,
         Row,
         Section,
@@ -51,7 +52,10 @@ class SpeedSession:
         self._started_s: dict[Path, float] = {}
         self.is_all_collected = True
         self.ceilings: dict[tuple[str | None, str], Ceilings] = {}
-        self.measurements: dict[str, tuple[list[Measurement], int]] = {}
+        self.measured: dict[str, Measured] = {}
+        self.extensible: dict[str, Measured] = {}
+        self.is_gated = False
+        self._gate: RecordedGate | None = None
         self.budgets: dict[str, float] = {}
         self.spent_s: dict[str, float] = {}
         self.changed: Callable[[], object] = lambda: None
@@ -265,6 +269,11 @@ class SpeedSession:
         else:
             self.pairs[nodeid] = row
 
+    def note_gate(self, gate: "RecordedGate") -> None:
+        """Keep the comparison with a base for the record."""
+        self._record = self._section = None
+        self._gate = gate
+
     def put_off(self, names: Sequence[str], add: Callable[[Sequence[str]], object]) -> None:
         """Keep passes of a pair for the time after all pairs; `add` measures some of them and adds them to the row."""
         self._put_off += [(name, add) for name in names]
@@ -344,7 +353,7 @@ class SpeedSession:
             "speedup_processes",
         )
         options = {name.removeprefix("speedup_"): option(name) for name in names}
-        return {
+        section: Section = {
             "schema_version": 2,
             "environment": environment.environment(
                 devices=[row["device"] for row in self.rows.values()],
@@ -360,6 +369,9 @@ class SpeedSession:
             "claims": self.claim_rows(),
             "audit": [row for rows in self._audits.values() for row in rows],
         }
+        if self._gate is not None:
+            section["gate"] = self._gate
+        return section
 
     def claim_rows(self) -> "list[RecordedClaim]":
         """Return the rows of the ledgers' claims, in their order: one for each test that judges a claim.

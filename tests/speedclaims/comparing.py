@@ -26,6 +26,7 @@ def measured(name, speedup=2.0, *, processes=3, rounds=40, noise=0.004, seed=0, 
         num_rounds=2 * len(values),
         num_processes=processes,
         process_num_values=[rounds] * processes,
+        hash_seeds=[1 + number for number in range(processes)] if processes > 1 else [None],
         log_ratios=values,
         **{"calls_before": 1, "calls_after": 1, "stages": {}, "fail_percent": None, **changes},
     )

@@ -122,6 +122,7 @@ def test_all_that_is_not_possible_has_a_reason_and_all_that_is_has_none(here):
 def test_it_says_what_this_machine_is(here):
     assert here["python"]["version"] == ".".join(map(str, sys.version_info[:3]))
     assert here["cpu"]["num_cores"] >= 1
+    assert here["cpu"]["waiting_percent_1min"] is None or 0 <= here["cpu"]["waiting_percent_1min"] <= 100
     assert (here["cpu"]["governor"] is None) is (here["cpu"]["governor_reason"] is not None)
     assert here["memory_bytes"] > 0
     assert "OMP_NUM_THREADS" in here["threads"]

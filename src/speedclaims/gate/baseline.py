@@ -9,11 +9,7 @@ import pytest
 from speedclaims.record import benchmark_rows
 
 if TYPE_CHECKING:
-    from speedclaims.gate.compare import Gate
-    from speedclaims.record.types import Record, Section
-
-GATE_PROCESSES = 3
-"""Fresh processes for each pair when gating: one process understates what differs between processes."""
+    from speedclaims.record.types import Record
 
 
 def load(config: pytest.Config) -> "tuple[Path, Record]":
@@ -26,7 +22,6 @@ def load(config: pytest.Config) -> "tuple[Path, Record]":
     """
     percent = config.getoption("speedup_fail")
     _refuse_unmeasured(config, percent)
-    _refuse_uncomputed(percent)
     wanted = config.getoption("benchmark_compare", None)
     if not wanted:
         raise pytest.UsageError(
@@ -60,16 +55,6 @@ def _refuse_unmeasured(config: pytest.Config, percent: float) -> None:
         raise pytest.UsageError(f"--speedup-fail {percent:g} needs measurements, and {because}: {mend}")
 
 
-def _refuse_uncomputed(percent: float) -> None:
-    """Refuse to gate where the comparison would fail for want of a library after everything was measured."""
-    try:
-        import scipy.special  # noqa: F401, PLC0415 - the comparison imports it
-    except ImportError as error:
-        raise pytest.UsageError(
-            f"--speedup-fail {percent:g} compares by scipy, which cannot be imported ({error}): install scipy"
-        ) from None
-
-
 def _path(config: pytest.Config, wanted: str | bool) -> Path:  # noqa: FBT001 - it is what the option holds
     if isinstance(wanted, str) and (wanted.endswith(".json") or len(Path(wanted).parts) > 2):
         path = Path(wanted)
@@ -90,37 +75,3 @@ def _path(config: pytest.Config, wanted: str | bool) -> Path:  # noqa: FBT001 - 
             f"--benchmark-compare: {which} in {where}: save one with --benchmark-autosave, or name a file"
         )
     return found[-1]
-
-
-class Gating:
-    """A gated run: its base, and the comparison when all tests have ended."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        """Load the base, and measure each pair in fresh processes unless the options say how many."""
-        self._percent: float = config.getoption("speedup_fail")
-        self.path, self.base = load(config)
-        self._deselected: list[str] = []
-        self.gate: Gate | None = None
-        self.problem: str | None = None
-        if not config.option.speedup_processes:
-            config.option.speedup_processes = GATE_PROCESSES
-
-    def deselect(self, nodeids: list[str]) -> None:
-        """Note tests that were collected and deselected: their pairs are missing for that reason."""
-        self._deselected += nodeids
-
-    def finish(self, section: "Section", reasons: dict[str, str], status: int) -> int:
-        """Compare a run with the base and return the exit status that follows."""
-        if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):
-            self.problem = "the session was cut off: nothing is compared"
-            return status
-        from speedclaims.gate.compare import compare  # noqa: PLC0415 - loading the plugin must stay cheap
-        from speedclaims.record.io import RecordError  # noqa: PLC0415
-
-        why = {**dict.fromkeys(self._deselected, "deselected"), **reasons}
-        try:
-            self.gate = compare(self.base["speedclaims"], section, self._percent, why)
-        except RecordError as error:
-            self.problem = f"the base cannot be used: {error}"
-            return pytest.ExitCode.USAGE_ERROR
-        return pytest.ExitCode.TESTS_FAILED if self.gate.num_alarms else status

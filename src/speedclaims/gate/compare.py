@@ -8,18 +8,25 @@ renamed, not measured any more or configured differently, a withheld speedup, a 
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, cast
 
-from speedclaims.measure.random_effects import standard_error
+from speedclaims.gate.slowdown import Loss, losses, verdict
+from speedclaims.measure.random_effects import MIN_WITHOUT_INTERVALS, Process, standard_error
 from speedclaims.measure.statistics import interval
 from speedclaims.record.io import RecordError
 from speedclaims.record.pair_key import CONFIGURATION, configuration, shown
 from speedclaims.record.verdicts import HOLDING
 
 if TYPE_CHECKING:
-    from speedclaims.gate.slowdown import Combined
-    from speedclaims.record.types import Environment, RecordedClaim, RecordedPair, Scalar, Section
+    from speedclaims.record.types import (
+        Environment,
+        RecordedClaim,
+        RecordedGate,
+        RecordedPair,
+        Scalar,
+        Section,
+    )
 
 
 CONFIDENCE = 0.95
@@ -27,7 +34,8 @@ _MOST_NAMED = 5
 """Changes that a warning names; it counts the others."""
 
 FAILING = frozenset({"regressed", "missing", "renamed", "not_measured", "reconfigured", "withheld"})
-"""Verdicts of the gate that fail; ``ambiguous``, ``held``, ``improved``, ``new`` and ``no_base`` do not."""
+"""Verdicts of the gate that fail; ``held``, ``improved``, ``new``, ``no_base`` and, unless asked for, ``ambiguous`` do
+not."""
 
 
 @dataclass(frozen=True)
@@ -37,23 +45,6 @@ class Ratio:
     speedup: float
     low: float | None
     high: float | None
-
-
-@dataclass(frozen=True)
-class Loss:
-    """How much longer the after side takes, measured against the before side: 0.05 is 5 %.
-
-    Attributes:
-        value: the estimate; below 0 the speedup has grown.
-        low: low end of its interval.
-        high: high end of its interval.
-        confidence: coverage of that interval, corrected for the number of pairs.
-    """
-
-    value: float
-    low: float
-    high: float
-    confidence: float
 
 
 @dataclass(frozen=True)
@@ -82,36 +73,75 @@ class Change:
     loss: Loss | None = None
     problem: str | None = None
 
-    @property
-    def fails(self) -> bool:
-        """Whether the gate fails because of this pair."""
-        return self.verdict in FAILING
-
 
 @dataclass(frozen=True)
 class Gate:
     """The comparison of two records.
 
     Attributes:
+        base: where the base comes from: its file, commit and day.
         changes: one for each pair of the base, in its order, and for each that only the new record has.
         lost_claims: claims that held in the base and are refuted now, a sentence each.
         warnings: what does not fail and should be known, a sentence each.
         notes: what was compared, a sentence each.
         base_floor: the noise floor of the base, 0.01 is 1 %; None where it was not measured.
         new_floor: the noise floor of the new record.
+        fails_ambiguous: whether a pair of which the noise hides what became fails too.
     """
 
+    base: str
     changes: tuple[Change, ...]
     lost_claims: tuple[str, ...]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     base_floor: float | None
     new_floor: float | None
+    fails_ambiguous: bool = False
 
     @property
     def num_alarms(self) -> int:
         """How many pairs and claims fail."""
-        return sum(change.fails for change in self.changes) + len(self.lost_claims)
+        return sum(map(self.fails, self.changes)) + len(self.lost_claims)
+
+    def fails(self, change: Change) -> bool:
+        """Whether the gate fails because of a pair."""
+        return change.verdict in FAILING or (self.fails_ambiguous and change.verdict == "ambiguous")
+
+    def recorded(self) -> "RecordedGate":
+        """Return the comparison as a record holds it."""
+        found = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        found["changes"] = [
+            {key: value for key, value in change.items() if value is not None or key == "problem"}
+            for change in found["changes"]
+        ]
+        return cast("RecordedGate", found)
+
+    @classmethod
+    def of(cls, recorded: "RecordedGate") -> "Gate":
+        """Return the comparison that a record holds."""
+        changes = tuple(
+            Change(
+                nodeid=one["nodeid"],
+                name=one["name"],
+                verdict=one["verdict"],
+                percent=one["percent"],
+                base=Ratio(**one["base"]) if "base" in one else None,
+                new=Ratio(**one["new"]) if "new" in one else None,
+                loss=Loss(**one["loss"]) if "loss" in one else None,
+                problem=one["problem"],
+            )
+            for one in recorded["changes"]
+        )
+        return cls(
+            base=recorded["base"],
+            changes=changes,
+            lost_claims=tuple(recorded["lost_claims"]),
+            warnings=tuple(recorded["warnings"]),
+            notes=tuple(recorded["notes"]),
+            base_floor=recorded["base_floor"],
+            new_floor=recorded["new_floor"],
+            fails_ambiguous=recorded["fails_ambiguous"],
+        )
 
     @property
     def num_compared(self) -> int:
@@ -126,35 +156,72 @@ class Gate:
         return 1 if self.num_alarms else 0
 
 
-def compare(base: "Section", new: "Section", percent: float, reasons: Mapping[str, str] | None = None) -> Gate:
+@dataclass(frozen=True)
+class Rules:
+    """When the gate fails; the options ``--speedup-...`` of these names.
+
+    Attributes:
+        percent: the loss that fails, in per cent, for pairs without a threshold of their own (marker ``speedup_fail``,
+            kept in the new record).
+        fails_ambiguous: whether a pair of which the noise hides what became fails too.
+        compares_subset: whether pairs and claims of the base whose tests did not run are left out.
+        num_looks: how many times at most the gate looks at the same pairs, with ever more processes.
+    """
+
+    percent: float
+    fails_ambiguous: bool = False
+    compares_subset: bool = False
+    num_looks: int = 1
+
+
+def compare(
+    base: "Section", new: "Section", rules: Rules, reasons: Mapping[str, str] | None = None, words: str = "the base"
+) -> Gate:
     """Compare the ``speedclaims`` sections of two records.
 
     Args:
         base: the section of the record that is compared against.
         new: the section of the new record.
-        percent: the loss that fails, in per cent, for pairs without a threshold of their own (marker
-            ``speedup_fail``, kept in the new record).
+        rules: when the gate fails.
         reasons: why pairs of the base may be missing from the new record, by node id.
+        words: where the base comes from.
 
     Raises:
         RecordError: a pair's values do not fit together.
     """
     old_rows = {row["nodeid"]: row for row in base["pairs"] if not row["control"]}
     new_rows = {row["nodeid"]: row for row in new["pairs"] if not row["control"]}
-    structural = _Structure(base, new, percent, reasons or {}).changes(old_rows, new_rows)
+    reasons = reasons or {}
+    num_left_out = 0
+    if rules.compares_subset:
+        ran = {nodeid: row for nodeid, row in old_rows.items() if nodeid in new_rows or _was_run(nodeid, reasons)}
+        num_left_out, old_rows = len(old_rows) - len(ran), ran
+    structural = _Structure(base, new, rules.percent, reasons).changes(old_rows, new_rows)
     both = [nodeid for nodeid in old_rows if nodeid in new_rows and nodeid not in structural]
-    judged = _judge({nodeid: (old_rows[nodeid], new_rows[nodeid]) for nodeid in both}, percent)
+    judged = _judge({nodeid: (old_rows[nodeid], new_rows[nodeid]) for nodeid in both}, rules)
     changes = {**structural, **judged}
     order = [*old_rows, *(nodeid for nodeid in new_rows if nodeid not in old_rows)]
-    lost, claim_warnings = _claims(base["claims"], new["claims"])
+    lost, claim_warnings = _claims(base["claims"], new["claims"], reasons if rules.compares_subset else None)
+    left_out = [f"{num_left_out} pairs of the base were not run and are left out"] if num_left_out else []
     return Gate(
+        base=words,
         changes=tuple(changes[nodeid] for nodeid in order if nodeid in changes),
         lost_claims=tuple(lost),
         warnings=(*_machine(base["environment"], new["environment"]), *claim_warnings, *_dirty(base["environment"])),
-        notes=(*_estimation("base", old_rows), *_estimation("new", new_rows)),
+        notes=(*left_out, *_estimation("base", old_rows), *_estimation("new", new_rows)),
         base_floor=base["noise_floor"]["value"],
         new_floor=new["noise_floor"]["value"],
+        fails_ambiguous=rules.fails_ambiguous,
     )
+
+
+DESELECTED = "deselected"
+"""The reason of a pair whose test was collected and not asked for."""
+
+
+def _was_run(nodeid: str, reasons: Mapping[str, str]) -> bool:
+    """Whether a test without a row began: it has a reason, and not that of one that was not asked for."""
+    return reasons.get(nodeid, DESELECTED) != DESELECTED
 
 
 # -- pairs that cannot be compared ---------------------------------------------------------------------------------
@@ -255,15 +322,14 @@ def threshold(row: "RecordedPair", percent: float) -> float:
     return percent if own is None else own
 
 
-def _judge(rows: "Mapping[str, tuple[RecordedPair, RecordedPair]]", percent: float) -> dict[str, Change]:
+def _judge(rows: "Mapping[str, tuple[RecordedPair, RecordedPair]]", rules: Rules) -> dict[str, Change]:
     """Return the verdicts on pairs that both records have, configured the same."""
     processes = {nodeid: (_processes(old), _processes(new)) for nodeid, (old, new) in rows.items()}
     timed = {nodeid: (a, b) for nodeid, (a, b) in processes.items() if a is not None and b is not None}
-    found = _losses(list(timed.values()))
-    lost = dict(zip(timed, found, strict=True))
+    lost = dict(zip(timed, losses(list(timed.values()), rules.num_looks), strict=True))
     changes: dict[str, Change] = {}
     for nodeid, (old, new) in rows.items():
-        limit = threshold(new, percent)
+        limit = threshold(new, rules.percent)
         loss = lost.get(nodeid)
         short = next((row for row in (new, old) if row["status"] == "too_few_rounds"), new)
         changes[nodeid] = Change(
@@ -279,24 +345,8 @@ def _judge(rows: "Mapping[str, tuple[RecordedPair, RecordedPair]]", percent: flo
     return changes
 
 
-def verdict(loss: Loss, percent: float) -> str:
-    """Return the verdict on a loss for a threshold in per cent.
-
-    ``regressed`` by the gate's rule; ``improved`` when the whole interval lies below 0; ``held`` when it lies wholly
-    below the threshold; else ``ambiguous``.
-    """
-    if loss.low > 0 and 100 * loss.value > percent / 2:
-        return "regressed"
-    if loss.high < 0:
-        return "improved"
-    return "held" if 100 * loss.high < percent else "ambiguous"
-
-
-_Processes = Sequence[tuple[float, float]]
-
-
-def _processes(row: "RecordedPair") -> _Processes | None:
-    """Return log speedup and standard error of each process of a pair, None where one had too few double rounds.
+def _processes(row: "RecordedPair") -> list[Process] | None:
+    """Return log speedup, standard error and hash seed of each process of a pair, None where one had too few rounds.
 
     Records that do not say which values came from which process count as one process.
     """
@@ -307,42 +357,17 @@ def _processes(row: "RecordedPair") -> _Processes | None:
             f"{row['nodeid']}: process_num_values add up to {sum(numbers)}, log_ratios holds {len(values)}: "
             "measure again"
         )
+    seeds = row["hash_seeds"] or [None] * len(numbers)
+    if len(seeds) != len(numbers):
+        raise RecordError(f"{row['nodeid']}: {len(seeds)} hash_seeds for {len(numbers)} processes: measure again")
     found = []
-    for number in numbers:
+    for number, seed in zip(numbers, seeds, strict=True):
         one, values = interval(values[:number], CONFIDENCE), values[number:]
         error = standard_error(one)
-        if error is None:
+        if error is None and len(numbers) < MIN_WITHOUT_INTERVALS:
             return None
-        found.append((math.log(one.speedup), error))
+        found.append(Process(math.log(one.speedup), error or 0.0, seed))
     return found
-
-
-def _losses(pairs: Sequence[tuple[_Processes, _Processes]]) -> list[Loss]:
-    """Return the loss of each pair with an interval corrected for their number."""
-    if not pairs:
-        return []
-    from speedclaims.gate.slowdown import losses  # noqa: PLC0415 - loading the plugin must stay cheap
-
-    found = losses(_combined([old for old, _ in pairs]), _combined([new for _, new in pairs]))
-    rows = zip(found.value, found.low, found.high, found.confidence, strict=True)
-    return [
-        Loss(math.expm1(value), math.expm1(low), math.expm1(high), float(confidence))
-        for value, low, high, confidence in rows
-    ]
-
-
-def _combined(pairs: Sequence[_Processes]) -> "Combined":
-    import numpy as np  # noqa: PLC0415 - the same
-
-    from speedclaims.gate.slowdown import Combined, combine  # noqa: PLC0415
-
-    found = [combine(*np.array(processes, dtype=float).T) for processes in pairs]
-    return Combined(
-        *(
-            np.array([getattr(one, name) for one in found], dtype=float)
-            for name in ("value", "variance", "spread", "num_processes")
-        )
-    )
 
 
 def _ratio(row: "RecordedPair") -> Ratio | None:
@@ -352,14 +377,28 @@ def _ratio(row: "RecordedPair") -> Ratio | None:
 # -- claims and surroundings ---------------------------------------------------------------------------------------
 
 
-def _claims(base: "Sequence[RecordedClaim]", new: "Sequence[RecordedClaim]") -> tuple[list[str], list[str]]:
-    """Return the claims that were lost, and what else changed about claims, a sentence each."""
+def _claims(
+    base: "Sequence[RecordedClaim]", new: "Sequence[RecordedClaim]", reasons: Mapping[str, str] | None
+) -> tuple[list[str], list[str]]:
+    """Return the claims that were lost, and what else changed about claims, a sentence each.
+
+    Args:
+        base: rows of the base's claims.
+        new: rows of the new record's claims.
+        reasons: of tests that measured nothing, by node id, where claims whose tests did not run are left out.
+    """
     lost: list[str] = []
     warnings: list[str] = []
     now = _by_claim(new)
     for name, (old, *_) in _by_claim(row for row in base if row["kind"] == "measured").items():
         rows = now.get(name, [])
         was, word = old["overall"], rows[0]["overall"] if rows else "not_measured"
+        if (
+            reasons is not None
+            and word == "not_measured"
+            and not any(_was_run(row["pair"] or "", reasons) for row in rows)
+        ):
+            continue
         if rows and _meaning(rows[0]) != _meaning(old):
             warnings.append(
                 f"claim {name} says something else than in the base: its bounds, better side, metric, work or rule for "

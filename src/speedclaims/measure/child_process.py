@@ -36,6 +36,7 @@ _OUTPUT_OPTIONS: JsonObject = {
     "speedup_record": None,
     "speedup_total_time": None,
     "speedup_fail": None,
+    "speedup_until_decided": None,
     "xmlpath": None,
     "usepdb": False,
 }
@@ -73,6 +74,7 @@ class Job:
         side: ``before`` or ``after``; for ``time`` neither.
         out: file for the figures.
         max_time: seconds that it may measure.
+        num_processes: how many processes share the pair.
     """
 
     nodeid: str
@@ -80,6 +82,7 @@ class Job:
     side: str
     out: str
     max_time: float
+    num_processes: int
 
 
 def job_of(config: "pytest.Config") -> Job | None:
@@ -107,9 +110,8 @@ def _empty_caches(task: str, folder: Path) -> dict[str, str]:
     return {name: str(folder / name.lower()) for name in _COMPILER_CACHES} if "cold" in task else {}
 
 
-def _hash_seed(task: str, number: int) -> dict[str, str]:
-    """Return the variable by which the order of hashes differs between the processes that time a pair."""
-    return {"PYTHONHASHSEED": str(1 + number)} if task.startswith("time") else {}
+def _seed(hash_seed: int | None) -> dict[str, str]:
+    return {} if hash_seed is None else {"PYTHONHASHSEED": str(hash_seed)}
 
 
 def run(  # noqa: PLR0913 - what a job is made of
@@ -120,7 +122,8 @@ def run(  # noqa: PLR0913 - what a job is made of
     *,
     max_time: float,
     limit: float = math.inf,
-    number: int = 0,
+    hash_seed: int | None = None,
+    num_processes: int = 1,
 ) -> Json:
     """Run one job, which measures for `max_time` seconds at most, in a fresh process and return what it left.
 
@@ -131,14 +134,15 @@ def run(  # noqa: PLR0913 - what a job is made of
         side: see `Job`.
         max_time: seconds that the job may measure.
         limit: seconds after which the process is ended.
-        number: of the process among those of its pair: the order of hashes differs from one number to another.
+        hash_seed: seed of the process's hashes; by default as in this process.
+        num_processes: how many processes share the pair.
 
     Raises:
         ChildError: the process failed, or was ended, before it had left everything.
     """
     with tempfile.TemporaryDirectory(prefix="speedclaims-") as folder:
         out = Path(folder, "figures.json")
-        job = Job(nodeid, task, side, str(out), max_time)
+        job = Job(nodeid, task, side, str(out), max_time, num_processes)
         arguments = [str(argument) for argument in config.invocation_params.args]
         command = [sys.executable, "-m", "pytest", *arguments, f"{OPTION}={json.dumps(asdict(job))}"]
         limit = min(limit, _SPARE_S + 2 * max_time)
@@ -146,7 +150,7 @@ def run(  # noqa: PLR0913 - what a job is made of
             done = subprocess.run(  # noqa: S603 - our own command line again
                 command,
                 cwd=config.invocation_params.dir,
-                env={**os.environ, **_hash_seed(task, number), **_empty_caches(task, Path(folder))},
+                env={**os.environ, **_seed(hash_seed), **_empty_caches(task, Path(folder))},
                 capture_output=True,
                 text=True,
                 errors="replace",

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from speedclaims.measure.calls import Call, Loop, RefusedError, empty_seconds, refuse_unfinished
+from speedclaims.measure.contention import Watch
 from speedclaims.measure.statistics import Interval, StoppingRule, interval, log_ratio
 from speedclaims.record.types import SideName
 from speedclaims.recorders.stages import StageCalls
@@ -32,7 +33,7 @@ MIN_ROUND_S = 2.5e-4
 """A side whose call is shorter is repeated inside each round, so that the clock's cost does not count. A round is also
 shorter than the time that a scheduler gives a process before another one has its turn, so that most are undisturbed."""
 
-BLOCK_S = 0.04
+BLOCK_S = 0.02
 """Double rounds are taken together until they have taken this long, several turns of a scheduler, or a thirtieth of a
 short time limit."""
 
@@ -41,7 +42,8 @@ WARM_UP_S = 0.2
 it has taken an eighth."""
 
 MIN_MEASURING_S = 1.0
-"""No measurement is precise enough before this long: a burst of other load must not fill all of it."""
+"""No pair is measured precisely enough before this long, in all of its processes together: a burst of other load must
+not fill all of it."""
 
 MIN_CLOCK_COSTS = 5
 """A call before which a setup runs is timed alone and must take this many times as long as reading the clock: after
@@ -58,12 +60,14 @@ class Settings:
         precision: the relative half-width of the interval that suffices, 0.01 for 1 %.
         confidence: nominal coverage of the interval.
         disable_gc: keep Python's garbage collector off while the clock runs (``--benchmark-disable-gc``).
+        num_processes: how many processes share the pair. Each needs less precision for itself, for their mean counts.
     """
 
     max_time: float = 10.0
     precision: float = 0.01
     confidence: float = 0.95
     disable_gc: bool = False
+    num_processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,11 @@ class Measurement:
         repeats_after: calls per round of the after side.
         reached_precision: whether the stopping rule, not the time limit, ended it.
         num_interrupted: rounds during which the system took a processor away from this process.
+        carry_over: logarithms of what alternating does to the speedup, see `carry_over`; empty with too few rounds.
+        took_s: seconds that the measurement took, the warm-up among them.
+        waiting_percent: of that time, in which some task of the machine waited for a processor; None if unknown.
+        stolen_percent: of the processors' time, what the hypervisor gave to others.
+        throttled_percent: of that time, in which the control group was kept from running.
     """
 
     before_s: list[float] = field(default_factory=list)
@@ -164,6 +173,11 @@ class Measurement:
     repeats_after: int = 1
     reached_precision: bool = False
     num_interrupted: int = 0
+    carry_over: list[float] = field(default_factory=list)
+    took_s: float = 0.0
+    waiting_percent: float | None = None
+    stolen_percent: float | None = None
+    throttled_percent: float | None = None
 
     def interval(self, confidence: float) -> Interval:
         """Return the speedup with its interval."""
@@ -292,7 +306,8 @@ def warm_up(work: Work, name: SideName, seconds: float = WARM_UP_S) -> int:
         RefusedError: a setup runs before each call, which takes about as long as reading the clock.
     """
     spent, fastest = 0.0, math.inf
-    give_up = time.perf_counter() + 5 * seconds  # a slow setup must not turn the warm-up into minutes
+    # Timing a short call takes longer than the call, and a slow setup must not turn the warm-up into minutes.
+    give_up = time.perf_counter() + (5 if work.resets else 1) * seconds
     while spent < seconds and time.perf_counter() < give_up:
         took = time_side(work, name, 1)
         spent += took
@@ -326,8 +341,80 @@ def quiet_interpreter(*, disable_gc: bool) -> Iterator[None]:
         sys.settrace(trace)
 
 
+@dataclass
+class Rounds:
+    """Hold what the clock said, round by round.
+
+    Attributes:
+        before: rounds of the before side, in the order measured.
+        after: rounds of the after side.
+        log_ratios: one value per block of double rounds.
+        repeats: calls per round of each side.
+        reached_precision: whether the stopping rule, not the time limit, ended it.
+    """
+
+    before: list[Round] = field(default_factory=list)
+    after: list[Round] = field(default_factory=list)
+    log_ratios: list[float] = field(default_factory=list)
+    repeats: dict[SideName, int] = field(default_factory=dict)
+    reached_precision: bool = False
+
+
 def measure(work: Work, settings: Settings) -> Measurement:
-    """Measure both sides in alternation until the interval is narrow enough or the time is up.
+    """Measure both sides in alternation until the interval is narrow enough or the time is up."""
+    watch = Watch()
+    found = alternate(work, settings)
+    contention = watch.read()
+    return Measurement(
+        [one.seconds for one in found.before],
+        [one.seconds for one in found.after],
+        found.log_ratios,
+        found.repeats["before"],
+        found.repeats["after"],
+        found.reached_precision,
+        sum(one.is_interrupted for one in (*found.before, *found.after)),
+        carry_over(found.before, found.after),
+        contention.took_s,
+        contention.waiting,
+        contention.stolen,
+        contention.throttled,
+    )
+
+
+def carry_over(before: Sequence[Round], after: Sequence[Round]) -> list[float]:
+    """Return the log speedup of rounds that follow one of the other side, less that of rounds that follow their own.
+
+    Of AB BA BA AB, the last B and the second A follow their own side; the other six follow the other. Consecutive
+    double rounds are taken together into at most `CARRY_OVER_VALUES` values, without interrupted rounds.
+    """
+    num_cycles = min(len(before), len(after)) // _CYCLE
+    per_value = max(1, math.ceil(num_cycles / CARRY_OVER_VALUES))
+    found = []
+    for start in range(0, num_cycles - per_value + 1, per_value):
+        logs = [
+            _after_other_less_after_own(side[_CYCLE * start : _CYCLE * (start + per_value)], own)
+            for side, own in ((before, _BEFORE_AFTER_ITSELF), (after, _AFTER_AFTER_ITSELF))
+        ]
+        if logs[0] is not None and logs[1] is not None:
+            found.append(logs[0] - logs[1])
+    return found
+
+
+def _after_other_less_after_own(rounds: Sequence[Round], own: int) -> float | None:
+    """Return how much longer rounds take after the other side, as a logarithm; None where one kind was interrupted."""
+    places = [(number % _CYCLE == own, one) for number, one in enumerate(rounds) if not one.is_interrupted]
+    other, itself = ([one.seconds for is_own, one in places if is_own == wanted] for wanted in (False, True))
+    return log_ratio(other, itself) if other and itself else None
+
+
+_CYCLE, _BEFORE_AFTER_ITSELF, _AFTER_AFTER_ITSELF = 4, 3, 1
+"""Rounds of a side until the order repeats, and which of them follows a round of the same side."""
+
+CARRY_OVER_VALUES = 60
+
+
+def alternate(work: Work, settings: Settings) -> Rounds:
+    """Time rounds of both sides in alternation until the interval is narrow enough or the time is up.
 
     Double rounds alternate too, AB BA then BA AB: a place in the double round may be faster than another (the last of
     four was by 0.1 %, measured with one callable on both sides), which favours one side in all double rounds of one
@@ -337,38 +424,28 @@ def measure(work: Work, settings: Settings) -> Measurement:
     with quiet_interpreter(disable_gc=settings.disable_gc):
         started = time.perf_counter()
         warming = min(WARM_UP_S, settings.max_time / 8)
-        repeats: dict[SideName, int] = {name: warm_up(work, name, warming) for name in _ORDERS[0]}
+        found = Rounds(repeats={name: warm_up(work, name, warming) for name in _ORDERS[0]})
         warm = now = time.perf_counter()
-        log_ratios: list[float] = []
-        rounds: dict[SideName, list[Round]] = {"before": [], "after": []}
         block: dict[SideName, list[Round]] = {"before": [], "after": []}
-        rule = StoppingRule(settings.precision, settings.confidence)
-        is_up = reached = False
+        rule = StoppingRule(settings.precision * math.sqrt(settings.num_processes), settings.confidence)
         begun = now
         for orders in cycle((_ORDERS, tuple(reversed(_ORDERS)))):
             for name in chain.from_iterable(orders):
-                block[name].append(time_round(work, name, repeats[name]))
+                block[name].append(time_round(work, name, found.repeats[name]))
             last, now = now, time.perf_counter()
             is_up = now + (now - last) > started + settings.max_time
             if now - begun < min(BLOCK_S, settings.max_time / 30) and not is_up:
                 continue
             begun = now
-            log_ratios.append(log_ratio(*undisturbed(block["before"], block["after"])))
-            for name, some in block.items():
-                rounds[name] += some
-                block[name] = []
-            reached = rule.satisfied(log_ratios) and now - warm >= MIN_MEASURING_S
-            if reached or is_up:
+            found.log_ratios.append(log_ratio(*undisturbed(block["before"], block["after"])))
+            found.before += block["before"]
+            found.after += block["after"]
+            block = {"before": [], "after": []}
+            is_long_enough = now - warm >= MIN_MEASURING_S / settings.num_processes
+            found.reached_precision = rule.satisfied(found.log_ratios) and is_long_enough
+            if found.reached_precision or is_up:
                 break
-    return Measurement(
-        [one.seconds for one in rounds["before"]],
-        [one.seconds for one in rounds["after"]],
-        log_ratios,
-        repeats["before"],
-        repeats["after"],
-        reached,
-        sum(one.is_interrupted for one in (*rounds["before"], *rounds["after"])),
-    )
+    return found
 
 
 _ORDERS: tuple[tuple[SideName, SideName], tuple[SideName, SideName]] = (("before", "after"), ("after", "before"))

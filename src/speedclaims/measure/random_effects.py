@@ -1,4 +1,4 @@
-"""Pool the speedups of several processes by a random-effects model.
+"""Pool what several processes say of a pair by a random-effects model.
 
 Each fresh process has its own memory layout, order of hashes and load, so the log speedup of a pair is a normal
 variable over processes. A process's value is weighted by its own error and by the variance that is expected between
@@ -9,25 +9,46 @@ counts alone.
 """
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
+from typing import NamedTuple
 
 from speedclaims.measure.statistics import Interval
 
 BETWEEN_SD = 0.015
-"""Expected standard deviation of a pair's log speedup between processes."""
+"""Expected standard deviation of a pair's log speedup between processes: with it, the intervals of
+reports/statistics/between.md hold the consensus as often as they say, those of one process too."""
+
+SAME_SEED_SD = 0.0075
+"""The same between processes whose hashes have one order."""
 
 PRIOR_DF = 3
-"""How many further processes the expectation counts for."""
+"""How many further processes the expectation counts for; chosen with `BETWEEN_SD`."""
 
 MIN_WITHOUT_INTERVALS = 3
 """With this many processes, their spread alone says how sure their mean is."""
 
 
+class Process(NamedTuple):
+    """One process's speedup of a pair.
+
+    Attributes:
+        value: log speedup.
+        error: its standard error, from the process's own double rounds; 0 where it is unknown.
+        seed: the seed of its hashes (``PYTHONHASHSEED``), None where it is not known.
+    """
+
+    value: float
+    error: float
+    seed: int | None = None
+
+
 @dataclass(frozen=True)
 class Pooled:
-    """The log speedup of a pair over processes.
+    """A log speedup over processes, or what it changed by.
 
     Attributes:
         value: the weighted mean.
@@ -39,25 +60,79 @@ class Pooled:
     error: float
     df: int
 
+    def half_width(self, confidence: float) -> float:
+        """Return half the width of the interval of a two-sided confidence."""
+        return t_quantile(self.df, (1 + confidence) / 2) * self.error
 
-def pool(values: Sequence[float], errors: Sequence[float], between_sd: float, prior_df: int) -> Pooled:
+
+def pool(processes: Sequence[Process], between_sd: float = BETWEEN_SD, prior_df: int = PRIOR_DF) -> Pooled:
     """Return the mean over processes, with its standard error.
 
     Args:
-        values: log speedup of each process.
-        errors: standard error of each, from its own double rounds; 0 where it is unknown.
+        processes: at least one.
         between_sd: expected standard deviation between processes.
         prior_df: how many further processes the expectation counts for.
     """
-    weights = [1 / (error**2 + between_sd**2) for error in errors]
+    total, mean, squares = _weighted(processes, between_sd)
+    return _moderated(mean, total, squares, len(processes) - 1, prior_df)
+
+
+def pool_change(
+    base: Sequence[Process], new: Sequence[Process], between_sd: float | None = None, prior_df: int = PRIOR_DF
+) -> Pooled:
+    """Return the base's mean less the new one's, with its standard error.
+
+    Where all processes have known seeds, those of one seed are compared with each other, for a pair's speedup depends
+    on the order of hashes: each seed has an effect of its own, the same in both records (a block of a randomized block
+    design; Montgomery, Design and Analysis of Experiments, chapter 4).
+
+    Args:
+        base: the processes of one record.
+        new: those of the other.
+        between_sd: expected standard deviation between processes; by default `SAME_SEED_SD` where seeds are compared
+            with each other, else `BETWEEN_SD`.
+        prior_df: how many further processes the expectation counts for.
+    """
+    paired = share_seeds(base, new)
+    sd = between_sd if between_sd is not None else SAME_SEED_SD if paired else BETWEEN_SD
+    groups: dict[int | None, tuple[list[Process], list[Process]]] = defaultdict(lambda: ([], []))
+    for number, processes in enumerate((base, new)):
+        for one in processes:
+            groups[one.seed if paired else None][number].append(one)
+    contrasts: list[Process] = []  # base less new of a seed, with its standard error
+    squares, df = 0.0, -1
+    for ours, theirs in groups.values():
+        sides = [_weighted(side, sd) for side in (ours, theirs) if side]
+        squares += sum(side_squares for *_, side_squares in sides)
+        df += len(ours) + len(theirs) - 1
+        if len(sides) == 2:
+            (weight, mean, _), (other_weight, other_mean, _) = sides
+            contrasts.append(Process(mean - other_mean, math.sqrt(1 / weight + 1 / other_weight)))
+    total, value, between = _weighted(contrasts, 0.0)
+    return _moderated(value, total, squares + between, df, prior_df)
+
+
+def share_seeds(base: Iterable[Process], new: Iterable[Process]) -> bool:
+    """Whether processes of both records have the same known seeds, at least three of them."""
+    seeds = [{one.seed for one in processes} for processes in (base, new)]
+    return None not in seeds[0] | seeds[1] and len(seeds[0] & seeds[1]) >= MIN_WITHOUT_INTERVALS
+
+
+def _weighted(processes: Sequence[Process], between_sd: float) -> tuple[float, float, float]:
+    """Return the sum of the weights, the weighted mean, and the weighted sum of squares around it."""
+    weights = [1 / (one.error**2 + between_sd**2) for one in processes]
     total = sum(weights)
-    mean = sum(weight * value for weight, value in zip(weights, values, strict=True)) / total
-    num = len(values)
-    squares = sum(weight * (value - mean) ** 2 for weight, value in zip(weights, values, strict=True))
-    if num > 1 and squares > num - 1:  # more than expected: the expectation says nothing of this pair
-        return Pooled(mean, math.sqrt(squares / (num - 1) / total), num - 1)
-    df = prior_df + num - 1
-    return Pooled(mean, math.sqrt((prior_df + squares) / df / total), df)
+    mean = sum(weight * one.value for weight, one in zip(weights, processes, strict=True)) / total
+    squares = sum(weight * (one.value - mean) ** 2 for weight, one in zip(weights, processes, strict=True))
+    return total, mean, squares
+
+
+def _moderated(value: float, total: float, squares: float, df: int, prior_df: int) -> Pooled:
+    """Return an estimate with the error that its processes' spread and the expectation give it."""
+    if df > 0 and squares > df:  # more than expected: the expectation says nothing of this pair
+        return Pooled(value, math.sqrt(squares / df / total), df)
+    all_df = prior_df + df
+    return Pooled(value, math.sqrt((prior_df + squares) / all_df / total), all_df)
 
 
 def over_processes(intervals: Sequence[Interval], between_sd: float = BETWEEN_SD, prior_df: int = PRIOR_DF) -> Interval:
@@ -78,10 +153,11 @@ def over_processes(intervals: Sequence[Interval], between_sd: float = BETWEEN_SD
         raise ValueError("no process measured this pair")
     confidence = intervals[0].confidence
     errors = [standard_error(one) for one in intervals]
-    pooled = pool([math.log(one.speedup) for one in intervals], [one or 0.0 for one in errors], between_sd, prior_df)
+    processes = [Process(math.log(one.speedup), error or 0.0) for one, error in zip(intervals, errors, strict=True)]
+    pooled = pool(processes, between_sd, prior_df)
     low = high = None
     if len(intervals) >= MIN_WITHOUT_INTERVALS or None not in errors:
-        half = t_quantile(pooled.df, (1 + confidence) / 2) * pooled.error
+        half = pooled.half_width(confidence)
         low, high = math.exp(pooled.value - half), math.exp(pooled.value + half)
     return Interval(
         speedup=math.exp(pooled.value),
@@ -100,6 +176,13 @@ def standard_error(found: Interval) -> float | None:
     return math.log(found.high / found.low) / (2 * NormalDist().inv_cdf((1 + found.confidence) / 2))
 
 
+def t_tail(df: int, t: float) -> float:
+    """Return the probability that Student's t is above a value."""
+    tail = max(0.0, 1 - _two_sided(df, math.atan(abs(t) / math.sqrt(df)))) / 2
+    return tail if t >= 0 else 1 - tail
+
+
+@lru_cache(maxsize=4096)
 def t_quantile(df: int, probability: float) -> float:
     """Return the quantile of Student's t distribution for a whole number of degrees of freedom.
 

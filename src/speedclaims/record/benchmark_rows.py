@@ -18,6 +18,7 @@ from speedclaims.record.json_types import JsonObject
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
     from pytest_benchmark.session import BenchmarkSession
+    from pytest_benchmark.stats import Metadata
 
 _COMMIT, _MACHINE = pytest.StashKey[JsonObject](), pytest.StashKey[JsonObject]()
 
@@ -76,29 +77,45 @@ def garbage_collector_off(benchmark: "BenchmarkFixture") -> bool:
     return bool(benchmark._disable_gc)  # noqa: SLF001
 
 
-def add(
-    benchmark: "BenchmarkFixture", name: str, seconds: Mapping[str, Sequence[float]], info: Mapping[str, object]
-) -> None:
-    """Register one row per side, ``name[side]`` or ``name[params-side]``, with the seconds of one call per round.
+class Rows:
+    """The rows of a pair, one per side: ``name[side]`` or ``name[params-side]``."""
 
-    Args:
-        benchmark: the ``benchmark`` fixture of the test.
-        name: the test's name, with its parameters if it has any.
-        seconds: side name to seconds of one call, one value per round.
-        info: plain JSON values for ``extra_info``, without NaN and infinity.
-    """
-    mark_used(benchmark)
-    group, fullname = benchmark.group, benchmark.fullname
-    for side, values in seconds.items():
-        row = benchmark._make_stats(1)  # type: ignore[no-untyped-call]  # noqa: SLF001
-        row.name = _with_side(name, side)
-        row.fullname = _with_side(fullname, side)
-        row.group = group or fullname
+    def __init__(self, benchmark: "BenchmarkFixture", name: str) -> None:
+        """Keep what the rows are called.
+
+        Args:
+            benchmark: the ``benchmark`` fixture of the test.
+            name: the test's name, with its parameters if it has any.
+        """
+        self._benchmark = benchmark
+        self._name = name
+        self._rows: dict[str, Metadata] = {}
+
+    def fill(self, seconds: Mapping[str, Sequence[float]], info: Mapping[str, object]) -> None:
+        """Register the rows, or replace what they hold.
+
+        Args:
+            seconds: side name to seconds of one call, one value per round.
+            info: plain JSON values for ``extra_info``, without NaN and infinity.
+        """
+        mark_used(self._benchmark)
+        for side, values in seconds.items():
+            row = self._rows.get(side) or self._new(side)
+            row.extra_info = {**self._benchmark.extra_info, **info, "side": side}
+            row.stats = type(row.stats)()
+            for value in values:
+                row.update(value)  # type: ignore[no-untyped-call]
+
+    def _new(self, side: str) -> "Metadata":
+        benchmark = self._benchmark
+        row: Metadata = benchmark._make_stats(1)  # type: ignore[no-untyped-call]  # noqa: SLF001
+        row.name = _with_side(self._name, side)
+        row.fullname = _with_side(benchmark.fullname, side)
+        row.group = benchmark.group or benchmark.fullname
         row.param = f"{benchmark.param}-{side}" if benchmark.param else side
         row.params = {**(benchmark.params or {}), "side": side}
-        row.extra_info = {**benchmark.extra_info, **info, "side": side}
-        for value in values:
-            row.update(value)
+        self._rows[side] = row
+        return row
 
 
 def mark_used(benchmark: "BenchmarkFixture") -> None:

@@ -30,6 +30,19 @@ Over = Literal["all", "any", "median", "best"]
 PhaseName = Literal[
     "data wait", "transfer", "forward", "backward", "optimizer", "host synchronization", "compiled step", "other"
 ]
+GateVerdict = Literal[
+    "regressed",
+    "ambiguous",
+    "held",
+    "improved",
+    "missing",
+    "renamed",
+    "not_measured",
+    "reconfigured",
+    "withheld",
+    "new",
+    "no_base",
+]
 AblationKind = Literal["ladder", "leave_one_out", "added_last"]
 
 
@@ -231,6 +244,10 @@ class RecordedPair(PassFields):
         list[Annotated[int, {"minimum": 1}]],
         "How many of log_ratios each process measured, in their order; together all of them.",
     ]
+    hash_seeds: Annotated[
+        list[int | None],
+        "Seed of each process's hashes (PYTHONHASHSEED), null where it is not known. Empty before schema version 2.",
+    ]
     fail_percent: Annotated[
         float | None,
         "Slowdown in percent at which the gate fails this pair, from the marker speedup_fail; null: --speedup-fail's.",
@@ -260,6 +277,22 @@ class RecordedPair(PassFields):
         "Percent of the rounds during which the system took a processor away; they count only where a side has no "
         "other round. Null where it is not known.",
         {"minimum": 0},
+    ]
+    waiting_percent: Annotated[
+        float | None,
+        "Percent of the time in which some task of the machine waited for a processor; null where it is not known.",
+        {"minimum": 0},
+    ]
+    stolen_percent: Annotated[
+        float | None, "Percent of the processors' time that a hypervisor gave to other machines.", {"minimum": 0}
+    ]
+    throttled_percent: Annotated[
+        float | None, "Percent of the time in which the run's control group was kept from running.", {"minimum": 0}
+    ]
+    carry_over: Annotated[
+        Figure,
+        "By how many percent the speedup is larger in rounds that follow one of the other side than in rounds that "
+        "follow one of their own side.",
     ]
     equivalence: Annotated[Equivalence, "Whether both sides compute the same."]
     equivalence_details: Annotated[list[str], "In what the sides differ by design, or why the check failed."]
@@ -401,6 +434,49 @@ class Environment(TypedDict):
     options: Annotated[Scalars, "Measuring options in force."]
 
 
+class RecordedLoss(TypedDict):
+    """How much longer the after side takes than in the base, measured against the before side: 0.05 is 5%."""
+
+    value: Annotated[float, "The estimate; below 0 the speedup has grown."]
+    low: Annotated[float, "Low end of its interval."]
+    high: Annotated[float, "High end of its interval."]
+    confidence: Annotated[float, "Coverage of that interval, corrected for the number of pairs and of looks."]
+
+
+class RecordedRatio(TypedDict):
+    """A speedup with its interval, where it has one."""
+
+    speedup: float
+    low: float | None
+    high: float | None
+
+
+class RecordedChange(TypedDict):
+    """The gate's verdict on one pair."""
+
+    nodeid: Annotated[str, "pytest node id of the pair."]
+    name: Annotated[str, "Test name."]
+    verdict: Annotated[GateVerdict, "What became of its speedup."]
+    percent: Annotated[float, "Loss in percent that fails it."]
+    base: NotRequired[Annotated[RecordedRatio, "Its speedup in the base, where it has one."]]
+    new: NotRequired[Annotated[RecordedRatio, "Its speedup in this run, where it has one."]]
+    loss: NotRequired[Annotated[RecordedLoss, "What was lost; absent where the two cannot be compared."]]
+    problem: Annotated[str | None, "Why the two cannot be compared, or why the verdict is ambiguous."]
+
+
+class RecordedGate(TypedDict):
+    """The comparison of this run with a base, an earlier run (--speedup-fail)."""
+
+    base: Annotated[str, "Where the base comes from: its file, commit and day."]
+    changes: Annotated[list[RecordedChange], "One for each pair of the base, and for each that only this run has."]
+    lost_claims: Annotated[list[str], "Claims that held in the base and are refuted now, a sentence each."]
+    warnings: Annotated[list[str], "What does not fail and should be known, a sentence each."]
+    notes: Annotated[list[str], "What was compared, a sentence each."]
+    base_floor: Annotated[float | None, "Noise floor of the base: 0.01 is 1%."]
+    new_floor: Annotated[float | None, "Noise floor of this run."]
+    fails_ambiguous: Annotated[bool, "Whether a pair fails of which the noise hides what became (option)."]
+
+
 class Section(TypedDict):
     """One run's pairs, figures, verdicts and environment."""
 
@@ -413,6 +489,7 @@ class Section(TypedDict):
     not_run: Annotated[list[str], "nodeids of tests with a pair or a figure that never ran: the run was cut off."]
     claims: list[RecordedClaim]
     audit: list[RecordedAudit]
+    gate: NotRequired[Annotated[RecordedGate, "The comparison with a base; absent where nothing was compared."]]
 
 
 class Record(TypedDict):

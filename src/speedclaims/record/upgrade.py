@@ -15,7 +15,11 @@ def from_1(section: JsonObject) -> None:
             pair.setdefault(key, 1)
         pair.setdefault("process_num_values", [])
         pair.setdefault("fail_percent", None)
-        pair.setdefault("interrupted_percent", None)
+        for key in ("interrupted_percent", "waiting_percent", "stolen_percent", "throttled_percent"):
+            pair.setdefault(key, None)
+        pair.setdefault("hash_seeds", [])
+        reason = "not recorded before schema version 2"
+        pair.setdefault("carry_over", {"value": None, "unit": "percent", "status": "not_measured", "reason": reason})
         pair.setdefault("stages", {})
         pair.setdefault("recorders", {})
     judged: dict[str, list[JsonObject]] = {}

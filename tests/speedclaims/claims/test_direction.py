@@ -4,7 +4,7 @@ import pytest
 
 from speedclaims.claims.ledger import Claim, LedgerError, load_ledger
 from speedclaims.claims.verdict import judge, verdict
-from speedclaims.gate.compare import compare
+from speedclaims.gate.compare import Rules, compare
 from tests.speedclaims.comparing import measured, record
 
 LEDGER = """
@@ -108,7 +108,7 @@ def test_a_count_on_the_better_side_exceeds_the_claim_which_holds(project):
 )
 def test_the_gate_loses_a_claim_in_the_direction_of_its_bounds(bounds, was, now, lost, warned):
     rows = [judge(claim(**bounds, unit="losses"), counted(value)) for value in (was, now)]
-    gate = compare(*(record(measured("a"), claims=[row])["speedclaims"] for row in rows), 5.0)
+    gate = compare(*(record(measured("a"), claims=[row])["speedclaims"] for row in rows), Rules(5.0))
     assert list(gate.lost_claims) == ([lost] if lost else [])
     assert [words.partition(":")[0] for words in gate.warnings] == ([warned] if warned else [])
 

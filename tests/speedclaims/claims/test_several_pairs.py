@@ -8,7 +8,7 @@ import pytest
 
 from speedclaims.claims.ledger import Claim
 from speedclaims.claims.verdict import overall
-from speedclaims.gate.compare import compare
+from speedclaims.gate.compare import Rules, compare
 from speedclaims.report.html.page import render_html, render_markdown
 from speedclaims.report.markdown.report import escape_markdown
 from speedclaims.report.markdown.results import results
@@ -203,7 +203,7 @@ def test_the_rule_is_said_in_words(over, words):
 
 
 def between(base, new):
-    return compare(base["speedclaims"], new["speedclaims"], 5.0)
+    return compare(base["speedclaims"], new["speedclaims"], Rules(5.0))
 
 
 def test_the_gate_reads_the_verdict_over_all_pairs_and_names_them():

@@ -7,8 +7,9 @@ import pytest
 from rich.cells import cell_len
 
 from speedclaims import cli
-from speedclaims.gate.compare import compare
-from speedclaims.report.terminal.gate_table import CHANGES, gate_summary
+from speedclaims.gate.compare import Rules, compare
+from speedclaims.report.model.gate import CHANGES
+from speedclaims.report.terminal.gate_table import gate_summary
 from tests.speedclaims.comparing import gone, judged, measured, record, save, slowed
 from tests.speedclaims.report.conftest import HOSTILE
 
@@ -37,15 +38,24 @@ def test_b(pair):
     pair(before=Side("old", 0.010), after=Side("new", 0.008))
 """
 SLOWER = PAIRS.replace("0.005", "0.0065")
-ONE = "--speedup-processes=1"
+FEW = "--speedup-processes=3"
 GATE = ("--benchmark-compare=base.json", "--speedup-fail=5")
+
+
+BASES = {}
+"""The base of these pairs, measured once and used by all tests that do not look at how."""
 
 
 @pytest.fixture
 def saved(project):
-    """A project with a saved base, measured in one process a pair."""
+    """A project with a saved base, measured in five processes a pair."""
     project.write(test_p_py=PAIRS)
-    assert project.run(ONE, "--benchmark-json=base.json").ret == 0
+    base = project.path / "base.json"
+    if BASES:
+        base.write_text(BASES["base"])
+    else:
+        assert project.run("--speedup-processes=5", "--benchmark-json=base.json").ret == 0
+        BASES["base"] = base.read_text()
     return project
 
 
@@ -65,13 +75,12 @@ def change(project, edit, name="base.json"):
 
 def test_an_unchanged_project_passes_and_a_slower_one_fails(project):
     project.write(test_p_py=PAIRS)
-    assert project.run("--speedup-processes=3", "--benchmark-autosave").ret == 0
+    assert project.run(FEW, "--benchmark-autosave").ret == 0
     same = project.run("--benchmark-compare", "--speedup-fail=5", "--speedup-report=out")
     same.stdout.fnmatch_lines(["*speedclaims gate*", "test_a *2.0*held", "Gate passed. 2 pairs: 2 held."])
     assert same.ret == 0
     assert [row["process_num_values"] != [] for row in project.record()["speedclaims"]["pairs"]] == [True, True]
     assert {row["num_processes"] for row in project.record()["speedclaims"]["pairs"]} == {3}
-    assert project.record()["speedclaims"]["environment"]["options"]["processes"] == 3
     project.write(test_p_py=SLOWER)
     slower = project.run("--benchmark-compare=0001", "--speedup-fail=5")
     slower.stdout.fnmatch_lines(
@@ -95,7 +104,7 @@ def test_work(pair):
 
 def test_real_work_that_became_slower_by_thirty_per_cent_fails(project):
     project.write(test_w_py=WORK)
-    assert project.run("--speedup-processes=3", "--benchmark-json=base.json").ret == 0
+    assert project.run(FEW, "--benchmark-json=base.json").ret == 0
     project.write(test_w_py=WORK.replace("1000", "1300"))
     result = project.run(*GATE)
     result.stdout.fnmatch_lines(["test_work *regressed"])
@@ -105,9 +114,9 @@ def test_real_work_that_became_slower_by_thirty_per_cent_fails(project):
 @pytest.mark.parametrize("option", ["--benchmark-save=mine", "--benchmark-autosave", "--speedup-report=out"])
 def test_whatever_a_run_saves_can_be_a_base(project, option):
     project.write(test_p_py=PAIRS)
-    assert project.run(ONE, option).ret == 0
+    assert project.run(FEW, option).ret == 0
     compared = "--benchmark-compare=out/record.json" if "report" in option else "--benchmark-compare"
-    result = project.run(ONE, compared, "--speedup-fail=5")
+    result = project.run(FEW, compared, "--speedup-fail=5")
     assert "Gate passed. 2 pairs: 2 held." in result.stdout.str()
     assert result.ret == 0
 
@@ -140,9 +149,9 @@ def test_pairs_that_are_renamed_missing_changed_wrong_or_new_are_told_one_by_one
         for name, seconds in names.items()
     ]
     project.write(test_p_py=head + "\n".join(tests))
-    assert project.run(ONE, "--benchmark-json=base.json").ret == 0
+    assert project.run(FEW, "--benchmark-json=base.json").ret == 0
     project.write(test_p_py=head + CHANGED)
-    result = project.run(ONE, *GATE)
+    result = project.run(FEW, *GATE)
     assert result.ret == FAILED
     told = flat(result)
     assert "renamed: test_p.py::test_a: in the base, not in this run; it may be test_p.py::test_a_renamed now" in told
@@ -154,7 +163,7 @@ def test_pairs_that_are_renamed_missing_changed_wrong_or_new_are_told_one_by_one
 
 
 def test_a_deselected_pair_is_missing_not_passed(saved):
-    result = saved.run(ONE, *GATE, "-k", "test_a")
+    result = saved.run(*GATE, "-k", "test_a")
     assert "missing: test_p.py::test_b: in the base, not in this run: deselected" in flat(result)
     assert result.ret == FAILED
 
@@ -166,7 +175,7 @@ def test_a_base_from_another_machine_and_a_dirty_tree_passes_and_says_so(saved):
         section["environment"]["commit"] = {"id": "0123456789", "dirty": True}
 
     change(saved, edit)
-    result = saved.run(ONE, *GATE)
+    result = saved.run(*GATE)
     told = flat(result)
     assert "another machine: the base was measured on Xeon, 8 cores, this on" in told
     assert "ratios are compared, absolute times are not" in told
@@ -176,7 +185,7 @@ def test_a_base_from_another_machine_and_a_dirty_tree_passes_and_says_so(saved):
 
 def test_the_markers_threshold_is_kept_and_goes_before_the_option(saved):
     saved.write(test_p_py=SLOWER.replace("def test_a", "@pytest.mark.speedup_fail(80)\ndef test_a"))
-    result = saved.run(ONE, *GATE, "--speedup-report=out")
+    result = saved.run(*GATE, "--speedup-report=out")
     result.stdout.fnmatch_lines(["test_a *80%*held"])
     assert result.ret == 0
     assert [row["fail_percent"] for row in saved.record()["speedclaims"]["pairs"]] == [80, None]
@@ -190,7 +199,7 @@ def test_a_wrong_threshold_is_told_before_anything_is_measured(project, argument
 
 def test_a_session_that_is_cut_off_is_not_compared(saved):
     saved.write(test_z_py="def test_z():\n    raise KeyboardInterrupt\n")
-    result = saved.run(ONE, *GATE)
+    result = saved.run(*GATE)
     result.stdout.fnmatch_lines(["no gate: the session was cut off: nothing is compared"])
     assert result.ret == pytest.ExitCode.INTERRUPTED
 
@@ -359,9 +368,9 @@ def test_no_line_is_longer_than_the_width_and_every_verdict_is_told(width, color
     if hostile:
         for row in base["speedclaims"]["pairs"] + new["speedclaims"]["pairs"]:
             row |= {"nodeid": f"{row['nodeid']}{HOSTILE}速度", "name": f"{row['name']}{HOSTILE}速度"}
-    gate = compare(base["speedclaims"], new["speedclaims"], 5)
+    gate = compare(base["speedclaims"], new["speedclaims"], Rules(5))
     assert {change.verdict for change in gate.changes} == set(CHANGES)
-    text = gate_summary(gate, "base.json", width, color=color, unicode=unicode)
+    text = gate_summary(gate, width, color=color, unicode=unicode)
     plain = ANSI.sub("", text)
     assert max(cell_len(line) for line in plain.splitlines()) <= width
     assert "\x1b" not in plain
@@ -373,10 +382,120 @@ def test_no_line_is_longer_than_the_width_and_every_verdict_is_told(width, color
 def test_noise_floors_that_hide_the_threshold_are_told():
     base, new = record(A), record(A)
     base["speedclaims"]["noise_floor"]["value"] = 0.04
-    gate = compare(base["speedclaims"], new["speedclaims"], 5)
-    told = " ".join(gate_summary(gate, "base.json", 100, color=False).split())
+    gate = compare(base["speedclaims"], new["speedclaims"], Rules(5))
+    told = " ".join(gate_summary(gate, 100, color=False).split())
     assert "Noise floor 4% in the base, 0.6% now, more than half of the 5% that fail" in told
     base["speedclaims"]["noise_floor"]["value"] = None
-    gate = compare(base["speedclaims"], new["speedclaims"], 5)
-    told = " ".join(gate_summary(gate, "base.json", 100, color=False).split())
+    gate = compare(base["speedclaims"], new["speedclaims"], Rules(5))
+    told = " ".join(gate_summary(gate, 100, color=False).split())
     assert "Noise floor not measured in the base, 0.6% now." in told
+
+
+# -- ambiguous pairs, subsets, and where the verdict stands --------------------------------------------------------
+
+NOISY = PAIRS.replace(
+    "DRAW = [0.0], random.Random(os.getpid())", "DRAW = [0.0], random.Random(os.getpid())\nOFF = DRAW.gauss(1, 0.02)"
+).replace("DRAW.gauss(1, 0.004)", "DRAW.gauss(1, 0.004) * (OFF if self.label == 'new' else 1)")
+"""Each process is off by some per cent."""
+
+
+def test_processes_are_added_until_a_pair_is_decided(project):
+    assert "OFF if" in NOISY
+    project.write(test_p_py=NOISY)
+    assert project.run("--speedup-processes=5", "--benchmark-json=base.json").ret == 0
+    project.write(test_p_py=NOISY.replace("0.005", "0.0056"))
+    result = project.run(*GATE, "--speedup-until-decided=14", "--speedup-report=out")
+    section = project.record()["speedclaims"]
+    rows = {row["name"]: row for row in section["pairs"]}
+    changes = {change["name"]: change for change in section["gate"]["changes"]}
+    assert changes["test_a"]["verdict"] == "regressed"
+    assert result.ret == FAILED
+    assert max(row["num_processes"] for row in rows.values()) > 5  # whatever chance did, one was ambiguous at first
+    for row in rows.values():
+        assert len(row["process_num_values"]) == len(row["hash_seeds"]) == row["num_processes"]
+        assert set(row["hash_seeds"]) == {1, 2, 3, 4, 5}
+        assert sum(row["process_num_values"]) == len(row["log_ratios"])
+        new = changes[row["name"]]["new"]
+        assert (new["speedup"], new["low"], new["high"]) == (row["speedup"], row["low"], row["high"])
+    saved = {bench["name"]: bench for bench in project.record()["benchmarks"]}
+    for row in rows.values():
+        assert saved[f"{row['name']}[before]"]["extra_info"]["speedup"] == row["speedup"]
+        assert saved[f"{row['name']}[before]"]["stats"]["rounds"] == row["num_rounds"]
+
+
+def test_without_time_left_nothing_is_added(project):
+    project.write(test_p_py=NOISY)
+    assert project.run("--speedup-processes=5", "--benchmark-json=base.json").ret == 0
+    project.run(*GATE, "--speedup-until-decided=0.001", "--speedup-processes=5", "--speedup-report=out")
+    assert {row["num_processes"] for row in project.record()["speedclaims"]["pairs"]} == {5}
+
+
+def test_a_process_that_fails_while_more_are_added_keeps_what_there_is(project):
+    project.write(test_p_py=NOISY)
+    assert project.run("--speedup-processes=5", "--benchmark-json=base.json").ret == 0
+    breaks = "\nif 'PYTHONHASHSEED' in os.environ and os.path.exists('now'):\n    raise RuntimeError('broken')\n"
+    hook = (
+        "def pytest_runtest_teardown(item):\n"
+        "    if item.name == 'test_b' and item.config.getoption('speedup_child') is None:\n"
+        "        open('now', 'w').close()\n"
+    )
+    project.write(test_p_py=NOISY.replace("0.005", "0.0054") + breaks, conftest_py=hook)
+    result = project.run(*GATE, "--speedup-until-decided=1e9", "--speedup-processes=5", "--speedup-report=out")
+    (project.path / "now").unlink()
+    gate = project.record()["speedclaims"]["gate"]
+    if any(change["verdict"] == "ambiguous" for change in gate["changes"]):
+        assert any("no further process: ChildError" in warning for warning in gate["warnings"])
+    assert "INTERNALERROR" not in result.stdout.str()
+    assert {row["num_processes"] for row in project.record()["speedclaims"]["pairs"]} == {5}
+
+
+@pytest.mark.parametrize("option", ["--speedup-until-decided", "--speedup-fail-ambiguous", "--speedup-compare-subset"])
+def test_an_option_of_the_gate_without_the_gate_is_refused_in_one_line(project, option):
+    project.write(test_p_py=PAIRS)
+    result = project.run(option)
+    assert result.ret == USAGE
+    (line,) = [line for line in result.errlines if line]
+    assert line == f"ERROR: {option} is about the gate, which is off: add --speedup-fail PCT"
+
+
+def test_a_pair_that_noise_hides_fails_where_that_is_asked_for(saved):
+    change(
+        saved,
+        lambda section: section["pairs"][0].update(
+            log_ratios=[0.0, 1.4] * 20, process_num_values=[20, 20], hash_seeds=[]
+        ),
+    )
+    assert saved.run(*GATE).ret == 0
+    result = saved.run(*GATE, "--speedup-fail-ambiguous")
+    assert result.ret == FAILED
+    assert "Gate failed, 1 alarm. 2 pairs: 1 ambiguous, 1 held." in flat(result)
+
+
+def test_a_part_of_the_suite_is_gated_alone(saved):
+    assert saved.run(*GATE, "-k", "test_b").ret == FAILED
+    result = saved.run(*GATE, "-k", "test_b", "--speedup-compare-subset")
+    assert "Gate passed. 1 pair: 1 held." in flat(result)
+    assert "1 pairs of the base were not run and are left out." in flat(result)
+    assert result.ret == 0
+
+
+def test_the_gate_stands_in_record_page_and_markdown_with_the_figures_of_the_terminal(saved):
+    saved.write(test_p_py=SLOWER)
+    result = saved.run(*GATE, "--speedup-report=out", "--benchmark-json=new.json")
+    section = saved.record()["speedclaims"]
+    assert [change["verdict"] for change in section["gate"]["changes"]] == ["regressed", "held"]
+    assert json.loads((saved.path / "new.json").read_text())["speedclaims"]["gate"] == section["gate"]
+    told = "Gate failed, 1 alarm. 2 pairs: 1 regressed, 1 held."
+    loss = section["gate"]["changes"][0]["loss"]["value"]
+    pages = [(saved.path / "out" / name).read_text() for name in ("index.html", "speedups.md")]
+    for text in (result.stdout.str(), *pages):
+        assert told in text
+        assert f"{100 * loss:+.1f}%" in text
+    assert all('<h2 id="gate">Against the base</h2>' in text or "## Against the base" in text for text in pages)
+
+
+def test_a_run_that_is_not_gated_has_no_such_section(project):
+    project.write(test_p_py=PAIRS)
+    assert project.run(FEW, "--speedup-report=out").ret == 0
+    assert "gate" not in project.record()["speedclaims"]
+    assert "Against the base" not in (project.path / "out/index.html").read_text()

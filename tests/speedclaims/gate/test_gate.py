@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from scipy import stats
 
-from speedclaims.gate.compare import Loss, compare, verdict
-from speedclaims.gate.slowdown import FAMILY_ERROR, combine, holm_tails, is_regression, losses
+from speedclaims.gate.compare import Gate, Rules, compare
+from speedclaims.gate.slowdown import FAMILY_ERROR, Loss, holm_tails, losses, verdict
+from speedclaims.measure.random_effects import PRIOR_DF, Process, pool, pool_change, share_seeds, t_tail
 from speedclaims.record.io import RecordError, validate
 from speedclaims.record.upgrade import upgrade
 from tests.speedclaims.comparing import gone, judged, measured, record, slowed
@@ -16,7 +17,7 @@ from tests.strategies import noises, p_values, percents, process_values, slowdow
 
 
 def between(base, new, percent=5.0, **reasons):
-    return compare(base["speedclaims"], new["speedclaims"], percent, reasons)
+    return compare(base["speedclaims"], new["speedclaims"], Rules(percent), reasons)
 
 
 def verdicts(gate):
@@ -95,9 +96,9 @@ def test_noise_between_processes_makes_a_loss_ambiguous_that_noise_within_them_w
 
 
 def test_a_process_that_ran_into_other_load_counts_little():
-    base, new = measured("a"), measured("a", seed=1)
+    base, new = measured("a", processes=5), measured("a", processes=5, seed=1)
     loaded = np.random.default_rng(0).normal(math.log(1.8), 0.5, 40).tolist()
-    new["log_ratios"] = new["log_ratios"][:80] + loaded
+    new["log_ratios"] = new["log_ratios"][:160] + loaded
     gate = between(record(base), record(new))
     assert np.mean(loaded) < math.log(2.0) - 0.1
     assert abs(gate.changes[0].loss.value) < 0.005
@@ -121,8 +122,8 @@ def test_too_few_rounds_are_ambiguous_with_the_reason():
 @pytest.mark.parametrize("numbers", [[], [40]])
 def test_a_base_without_values_by_process_is_compared_and_says_what_stands_in(numbers):
     old = measured("a", processes=1)
-    old["process_num_values"] = numbers
-    gate = between(record(old), record(measured("a", 2 / 1.05, seed=1)))
+    old |= {"process_num_values": numbers, "hash_seeds": []}
+    gate = between(record(old), record(measured("a", 2 / 1.25, seed=1)))
     assert verdicts(gate)["a"] == "regressed"
     (note,) = gate.notes
     assert note.startswith("1 of 1 pairs of the base record have no values by process: their intervals rest on")
@@ -144,72 +145,125 @@ def test_the_records_of_these_tests_are_records():
 
 @given(p_values())
 def test_holm_is_between_no_correction_and_bonferroni_and_rejects_what_the_textbook_does(p):
-    tails = holm_tails(np.array(p))
-    assert ((FAMILY_ERROR / len(p) <= tails) & (tails <= FAMILY_ERROR)).all()
+    tails = holm_tails(p)
+    assert all(FAMILY_ERROR / len(p) <= tail <= FAMILY_ERROR for tail in tails)
     rejected = set()
     for rank, index in enumerate(np.argsort(p, kind="stable")):
         if not p[index] < FAMILY_ERROR / (len(p) - rank):
             break
         rejected.add(index)
-    assert set(np.flatnonzero(np.array(p) < tails)) == rejected
+    assert {number for number, (one, tail) in enumerate(zip(p, tails, strict=True)) if one < tail} == rejected
+
+
+def processes_of(values, error=0.003, seeds=None):
+    return [Process(value, error, seed) for value, seed in zip(values, seeds or [None] * len(values), strict=True)]
 
 
 @given(process_values())
 def test_more_pairs_never_make_an_interval_narrower(values):
-    base, new = (combine(np.array(half), np.full(np.shape(half), 0.003)) for half in values)
-    together = losses(base, new)
-    pick = [combine(np.array(half)[:1], np.full((1, 3), 0.003)) for half in values]
-    alone = losses(*pick)
-    assert together.confidence[0] >= alone.confidence[0] - 1e-12
-    assert alone.confidence[0] == pytest.approx(1 - 2 * FAMILY_ERROR)
+    pairs = [(processes_of(base), processes_of(new)) for base, new in zip(*values, strict=True)]
+    together, alone = losses(pairs), losses(pairs[:1])
+    assert together[0].confidence >= alone[0].confidence - 1e-12
+    assert alone[0].confidence == pytest.approx(1 - 2 * FAMILY_ERROR)
+
+
+def test_looking_more_often_makes_the_interval_wider():
+    pairs = [(processes_of([0.0, 0.01, 0.02]), processes_of([0.0, 0.01, 0.02]))]
+    once, often = losses(pairs), losses(pairs, num_looks=4)
+    assert often[0].high > once[0].high
+    assert (1 - often[0].confidence) == pytest.approx((1 - once[0].confidence) / 4)
 
 
 @given(process_values())
 def test_exchanging_the_records_turns_the_loss_round(values):
-    base, new = (combine(np.array(half)[:1], np.full((1, 3), 0.003)) for half in values)
-    there, back = losses(base, new), losses(new, base)
-    ends = np.concatenate([-back.value, -back.high, -back.low])
-    assert np.concatenate([there.value, there.low, there.high]) == pytest.approx(ends)
+    (base, *_), (new, *_) = values
+    there, back = pool_change(processes_of(base), processes_of(new)), pool_change(processes_of(new), processes_of(base))
+    assert (there.value, there.error, there.df) == pytest.approx((-back.value, back.error, back.df))
+
+
+def test_processes_of_one_hash_seed_are_compared_with_each_other():
+    of_seeds = {1: 0.10, 2: -0.15, 3: 0.02, 4: 0.2, 5: -0.1}  # what the order of hashes does to this pair
+    base = [Process(1 + of_seeds[seed], 0.003, seed) for seed in of_seeds]
+    new = [Process(0.92 + of_seeds[seed], 0.003, seed) for seed in of_seeds]
+    paired, unpaired = (
+        pool_change(base, new),
+        pool_change(processes_of([one.value for one in base]), processes_of([one.value for one in new])),
+    )
+    assert paired.value == pytest.approx(0.08)
+    assert unpaired.value == pytest.approx(0.08)
+    assert unpaired.error > 10 * paired.error
+    assert verdict(losses([(base, new)])[0], 5.0) == "regressed"
+
+
+def test_seeds_count_only_where_both_records_know_all_of_theirs():
+    known, other, unknown = (
+        [Process(0.0, 0.01, seed) for seed in seeds] for seeds in ((1, 2, 3), (4, 5, 6), (1, 2, None))
+    )
+    assert share_seeds(known, known)
+    assert not share_seeds(known, other)
+    assert not share_seeds(known, unknown)
+
+
+def test_further_processes_of_the_same_seeds_add_degrees_of_freedom_and_narrow_the_interval():
+    rng = np.random.default_rng(4)
+    base = [Process(value, 0.003, seed) for seed, value in enumerate(rng.normal(0, 0.02, 5))]
+    new = [Process(value, 0.003, seed % 5) for seed, value in enumerate(rng.normal(0, 0.02, 40))]
+    first, last = pool_change(base, new[:5]), pool_change(base, new)
+    assert (first.df, last.df) == (4, 39)
+    assert last.half_width(0.99) < 0.6 * first.half_width(0.99)
+
+
+@pytest.mark.parametrize("is_seeded", [False, True])
+def test_the_interval_of_a_change_covers_the_true_one_as_often_as_it_says(is_seeded):
+    rng = np.random.default_rng(11)
+    missed, runs, numbers = 0, 600, range(5)
+    for _ in range(runs):
+        of_seeds = rng.normal(0, 0.05, 5) if is_seeded else np.zeros(5)
+        base, new = (
+            [Process(of_seeds[i] + rng.normal(0, 0.02), 0.004, i if is_seeded else None) for i in numbers]
+            for _ in range(2)
+        )
+        found = pool_change(base, new)
+        missed += abs(found.value) > found.half_width(0.95)
+    assert missed <= stats.binom.isf(1e-6, runs, 0.05)
 
 
 def test_the_whole_interval_lies_above_zero_exactly_where_holm_rejects():
     rng = np.random.default_rng(5)
-    values, errors = rng.normal(0, 0.01, (2, 500, 4, 3)), rng.uniform(0.001, 0.01, (2, 500, 4, 3))
-    values[1, ..., 0, :] -= 0.03
-    found = losses(combine(values[0], errors[0]), combine(values[1], errors[1]))
-    tails = (1 - found.confidence) / 2
-    assert 0.2 < (found.low[:, 0] > 0).mean() < 1
-    # where a pair is rejected, so are all that are tested at a smaller error
-    rejected = found.low > 0
-    assert all(
-        tails[i][rejected[i]].max() <= tails[i][~rejected[i]].min() + 1e-15
-        for i in range(500)
-        if 0 < rejected[i].sum() < 4
-    )
+    num_rejected = 0
+    for _ in range(300):
+        pairs = [
+            (processes_of(rng.normal(0, 0.01, 3)), processes_of(rng.normal(-0.06 if number == 0 else 0, 0.01, 3)))
+            for number in range(4)
+        ]
+        found = losses(pairs)
+        num_rejected += found[0].low > 0
+        rejected = [1 - one.confidence for one in found if one.low > 0]
+        kept = [1 - one.confidence for one in found if one.low <= 0]
+        # where a pair is rejected, so are all that are tested at a smaller error
+        assert not rejected or not kept or max(rejected) <= min(kept) + 1e-15
+    assert 0.2 < num_rejected / 300 < 1
 
 
 def test_equal_errors_and_a_spread_as_expected_give_the_variance_of_a_mean():
-    errors = np.full((1, 3), 0.003)
-    found = combine(np.array([[0.1, 0.2, 0.3]]), errors)
-    assert found.value[0] == pytest.approx(0.2)
-    assert found.variance[0] == pytest.approx((0.003**2 + 0.004**2) / 3)
-    assert found.spread[0] == pytest.approx(0.01 / (0.003**2 + 0.004**2))
+    found = pool(processes_of([0.19, 0.2, 0.21]), between_sd=0.02)
+    assert found.value == pytest.approx(0.2)
+    variance = 0.003**2 + 0.02**2
+    squares = 2 * 0.01**2 / variance
+    assert found.df == PRIOR_DF + 2
+    assert found.error**2 == pytest.approx((PRIOR_DF + squares) / (PRIOR_DF + 2) * variance / 3)
 
 
-def test_an_interval_of_one_pair_is_students_with_the_expected_spread_as_four_more_processes():
-    errors, values = np.full((1, 3), 0.003), np.array([[-0.005, 0.0, 0.005]])  # as far apart as expected
-    found = losses(combine(values, errors), combine(values, errors))
-    expected = stats.t.isf(FAMILY_ERROR, 12) * math.sqrt(2 * (0.003**2 + 0.004**2) / 3)
-    assert found.high[0] == pytest.approx(expected)
+@pytest.mark.parametrize(("df", "t"), [(1, 0.5), (2, 3.1), (5, -2.0), (8, 4.6), (39, 2.2)])
+def test_the_tail_of_students_distribution_is_scipys(df, t):
+    assert t_tail(df, t) == pytest.approx(stats.t.sf(t, df), rel=1e-9)
 
 
 def test_an_estimate_below_half_of_the_threshold_is_no_regression_however_sure():
-    errors = np.full((1, 3), 1e-4)
-    base = combine(np.zeros((1, 3)), errors)
-    found = losses(base, combine(np.full((1, 3), -0.02), errors))
-    assert found.low[0] > 0
-    assert not is_regression(found, 5.0)[0]
-    assert is_regression(found, 4.0)[0]
+    (found,) = losses([([Process(0.0, 1e-4)] * 300, [Process(-0.02, 1e-4)] * 300)])
+    assert found.low > 0
+    assert verdict(found, 5.0) == "held"
+    assert verdict(found, 4.0) == "regressed"
 
 
 # -- what cannot be compared ---------------------------------------------------------------------------------------
@@ -401,3 +455,34 @@ def test_a_claim_that_was_exceeded_already_is_not_told_again():
     a, b = measured("a"), measured("a", seed=1)
     gate = between(record(a, claims=[judged("x", "exceeded", a)]), record(b, claims=[judged("x", "exceeded", b)]))
     assert gate.warnings == ()
+
+
+# -- the rules that the options set --------------------------------------------------------------------------------
+
+
+def test_an_ambiguous_pair_fails_where_that_is_asked_for():
+    few = measured("a", processes=1, rounds=3, status="too_few_rounds", reason="too few rounds: 3 double rounds")
+    sections = [record(row)["speedclaims"] for row in (measured("a"), few)]
+    assert compare(*sections, Rules(5.0)).exit_code == 0
+    gate = compare(*sections, Rules(5.0, fails_ambiguous=True))
+    assert (gate.num_alarms, gate.exit_code) == (1, 1)
+
+
+def test_of_a_subset_only_what_was_run_is_compared():
+    claims = [judged("c", "confirmed", measured("b")), judged("d", "confirmed", measured("a"))]
+    base = record(measured("a"), measured("b"), measured("c"), claims=claims)
+    new = record(measured("a", 2 / 1.2, seed=1), claims=[judged("d", "refuted", measured("a"))])
+    reasons = {"bench/test_a.py::b": "deselected", "bench/test_a.py::c": "the test failed before it was measured"}
+    gate = compare(base["speedclaims"], new["speedclaims"], Rules(5.0, compares_subset=True), reasons)
+    assert verdicts(gate) == {"a": "regressed", "c": "missing"}
+    assert gate.notes[0] == "1 pairs of the base were not run and are left out"
+    assert len(gate.lost_claims) == 1
+    assert gate.warnings == ()
+
+
+def test_a_record_gives_back_the_gate_that_it_holds():
+    gate = between(record(measured("a"), gone("b")), record(measured("a", 2 / 1.2, seed=1), measured("c")))
+    made = record(measured("a"))
+    made["speedclaims"]["gate"] = gate.recorded()
+    validate(made)
+    assert Gate.of(made["speedclaims"]["gate"]) == gate

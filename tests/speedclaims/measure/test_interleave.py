@@ -1,5 +1,6 @@
 """Rounds in alternation: the order of the calls, and what runs inside and outside the clock."""
 
+import math
 import sys
 
 import pytest
@@ -9,6 +10,7 @@ from speedclaims.measure.interleave import (
     Round,
     Settings,
     Work,
+    carry_over,
     default_synchronize,
     measure,
     setup_for,
@@ -234,7 +236,7 @@ def test_the_default_synchronization_is_of_the_frameworks_imported_already(monke
 
 def test_double_rounds_are_taken_together_until_they_are_as_long_as_a_block(clock):
     found = measure(sides(clock.spend(0.002), clock.spend(0.002)), Settings(max_time=2))
-    assert len(found.before_s) == pytest.approx(10 * len(found.log_ratios), abs=10)
+    assert len(found.before_s) == pytest.approx(6 * len(found.log_ratios), abs=6)
     slow = measure(sides(clock.spend(0.2), clock.spend(0.2)), Settings(max_time=9))
     assert len(slow.before_s) == 2 * len(slow.log_ratios)
 
@@ -297,3 +299,41 @@ def test_the_system_says_when_it_takes_the_processor_away():
 def spin():
     while True:
         pass
+
+
+# -- carry-over ----------------------------------------------------------------------------------------------------
+
+
+class Alternating:
+    """Two sides on a clock of our own: one is slower right after the other."""
+
+    def __init__(self, monkeypatch, *, extra):
+        self.now, self.last, self.extra = 0.0, "", extra
+        monkeypatch.setattr(interleave.time, "perf_counter", lambda: self.now)
+
+    def side(self, name, seconds):
+        def call():
+            self.now += seconds * (1 + self.extra * (name == "after" and self.last == "before"))
+            self.last = name
+
+        return call
+
+    def work(self):
+        return Work(self.side("before", 0.01), self.side("after", 0.005), setup_for(None), lambda: None, resets=False)
+
+
+@pytest.mark.parametrize("extra", [0.0, 0.1, 0.5])
+def test_what_alternating_does_to_a_speedup_is_told(monkeypatch, extra):
+    found = measure(Alternating(monkeypatch, extra=extra).work(), Settings(max_time=10, precision=1e-9))
+    assert len(found.carry_over) >= 19
+    assert found.carry_over == pytest.approx([-math.log(1 + extra)] * len(found.carry_over))
+
+
+def test_interrupted_rounds_do_not_count_as_carry_over():
+    quick, slow = Round(0.01, is_interrupted=False), Round(5.0, is_interrupted=True)
+    assert carry_over([quick, quick, slow, quick] * 2, [quick, quick, quick, slow] * 2) == [0.0, 0.0]
+    assert carry_over([quick, quick, quick, slow], [quick] * 4) == []  # the one that followed its own side
+
+
+def test_few_rounds_give_no_carry_over():
+    assert carry_over([Round(0.01, is_interrupted=False)] * 3, [Round(0.01, is_interrupted=False)] * 3) == []

@@ -5,7 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from speedclaims.measure.random_effects import BETWEEN_SD, PRIOR_DF, over_processes, pool, standard_error, t_quantile
+from speedclaims.measure.random_effects import (
+    BETWEEN_SD,
+    PRIOR_DF,
+    Process,
+    over_processes,
+    pool,
+    standard_error,
+    t_quantile,
+)
 from speedclaims.measure.statistics import Interval
 
 
@@ -35,8 +43,8 @@ def test_the_interval_holds_the_mean_of_all_processes_as_often_as_it_says(num, b
 
 def test_with_what_processes_are_expected_to_differ_by_few_of_them_are_enough():
     """Without the expectation, three processes need 4.3 standard errors; with it, as measured, fewer."""
-    alone = pool([0.0, 0.01, 0.02], [0.001] * 3, BETWEEN_SD / 10, PRIOR_DF)
-    helped = pool([0.0, 0.01, 0.02], [0.001] * 3, BETWEEN_SD, PRIOR_DF)
+    processes = [Process(value, 0.001) for value in (0.0, 0.01, 0.02)]
+    alone, helped = pool(processes, BETWEEN_SD / 10), pool(processes)
     assert (alone.df, helped.df) == (2, 2 + PRIOR_DF)
     assert t_quantile(helped.df, 0.975) * helped.error < t_quantile(alone.df, 0.975) * alone.error
 

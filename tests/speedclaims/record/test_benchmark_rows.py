@@ -74,7 +74,9 @@ def test_saved_runs_are_found_by_number_or_prefix_oldest_first(pytestconfig, tmp
 def test_a_fixture_makes_two_rows_with_their_own_names_and_values(benchmark):
     made = []
     benchmark._add_stats = made.append
-    benchmark_rows.add(benchmark, "test_x[a]", {"before": [0.3, 0.1], "after": [0.2]}, {"speedup": 1.0})
+    rows = benchmark_rows.Rows(benchmark, "test_x[a]")
+    rows.fill({"before": [0.3], "after": [0.2]}, {"speedup": 2.0})
+    rows.fill({"before": [0.3, 0.1], "after": [0.2]}, {"speedup": 1.0})  # replaces what they held
     assert [row.name for row in made] == ["test_x[a-before]", "test_x[a-after]"]
     assert [row.as_dict()["stats"]["median"] for row in made] == pytest.approx([0.2, 0.2])
     assert [row.as_dict()["stats"]["rounds"] for row in made] == [2, 1]

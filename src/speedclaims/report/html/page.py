@@ -19,7 +19,7 @@ from speedclaims.report.html.svg_phases import phases_svg
 from speedclaims.report.html.svg_timeline import timeline_svg
 from speedclaims.report.html.svg_trend import machine_svg, trend_svg
 from speedclaims.report.markdown.report import markdown_report
-from speedclaims.report.model import columns
+from speedclaims.report.model import columns, gate
 from speedclaims.report.model.claims import ClaimRow
 from speedclaims.report.model.columns import NOTHING, PAGE, Cell, Column, Part, Row, missing, shown
 from speedclaims.report.model.formatting import VERDICTS, clean, plural
@@ -130,6 +130,7 @@ def _html(several: _Several) -> str:
             forest=_forest(view),
             has_ranges=any(row.claimed for row in view.pairs),
             columns=columns,
+            gate=gate,
             on_page=partial(shown, place=PAGE),
             cells=_cells,
             nothing=NOTHING,

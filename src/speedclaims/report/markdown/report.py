@@ -7,6 +7,15 @@ from typing import Final
 from speedclaims.report.model import columns
 from speedclaims.report.model.columns import MARKDOWN, Cell, Column, Part, Row, shown
 from speedclaims.report.model.formatting import VERDICTS, clean, plural
+from speedclaims.report.model.gate import (
+    base_sentence,
+    chance_sentences,
+    changes,
+    compared,
+    mend_sentence,
+    problems,
+    verdict_sentence,
+)
 from speedclaims.report.model.ladder import Ladder
 from speedclaims.report.model.machines import ClaimCell, Machines
 from speedclaims.report.model.pairs import PairRow
@@ -61,6 +70,7 @@ def markdown_report(
     view = runs[0].view
     lines = [
         *_head(view),
+        *_gate(view),
         *_claims(view),
         *_pairs("## Pairs", view.pairs, view.confidence),
         *_ladders(view),
@@ -86,6 +96,25 @@ def _head(view: View) -> Iterator[str]:
     yield ""
     yield escape_markdown(" ".join(view.certainty))
     yield ""
+
+
+def _gate(view: View) -> Iterator[str]:
+    gate = view.gate
+    if gate is None:
+        return
+    yield "## Against the base"
+    yield ""
+    yield f"**{escape_markdown(verdict_sentence(gate))}**"
+    yield ""
+    yield from _rows(changes(has_intervals=True), compared(gate))
+    told = [f"- {shown.symbol} {escape_markdown(sentence)}" for shown, sentence in problems(gate)]
+    if told:
+        yield from told
+        yield ""
+    for sentence in (mend_sentence(gate), base_sentence(gate), chance_sentences(gate)):
+        if sentence is not None:
+            yield escape_markdown(sentence)
+            yield ""
 
 
 def _claims(view: View) -> Iterator[str]:

@@ -25,6 +25,10 @@ from speedclaims.report.model.timeline import Timeline, timelines
 _SHORT_ROUND_S = 0.005
 _MANY_INTERRUPTED = 20
 """From this percent of interrupted rounds on, a report says so."""
+_MUCH_TAKEN = 10
+"""From this percent of stolen or throttled time on, a report says so."""
+_MUCH_CARRIED_OVER = 2
+"""A report says that alternating matters if it surely changes the speedup by this percent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +177,8 @@ def _calls(pair: RecordedPair) -> tuple[str, ...]:
 
 
 def _problem(pair: RecordedPair) -> str:
-    reason = "; ".join(part for part in (clean(pair["reason"] or ""), _contention(pair), _interruptions(pair)) if part)
+    notes = clean(pair["reason"] or ""), _contention(pair), _interruptions(pair), _throttling(pair), _carry_over(pair)
+    reason = "; ".join(note for note in notes if note)
     if pair["status"] != "measured":
         status = words(pair["status"])
         return reason if reason.startswith(status) else f"{status}: {reason}" if reason else status
@@ -188,6 +193,27 @@ def _interruptions(pair: RecordedPair) -> str:
     if (pair["before_s"] or 0) * pair["repeats_before"] > _SHORT_ROUND_S:
         return ""  # so long a round is interrupted on a quiet machine too
     return f"other load interrupted {percent:.0f}% of the rounds" if percent >= _MANY_INTERRUPTED else ""
+
+
+def _throttling(pair: RecordedPair) -> str:
+    """Return a note that the run got less than its processors; empty where it did not, or it is unknown."""
+    taken = {
+        "the hypervisor took {:.0f}% of the processors' time": pair["stolen_percent"],
+        "the processor quota was used up {:.0f}% of the time": pair["throttled_percent"],
+    }
+    return "; ".join(text.format(percent) for text, percent in taken.items() if (percent or 0) >= _MUCH_TAKEN)
+
+
+def _carry_over(pair: RecordedPair) -> str:
+    """Return a note that each side's time depends on which side ran before it; empty where that matters little."""
+    found = pair["carry_over"]
+    low, high = found.get("low"), found.get("high")
+    if low is None or high is None or max(low, -high) < _MUCH_CARRIED_OVER:
+        return ""
+    return (
+        f"the side that ran before matters: the speedup is {found['value']:+.0f}% after the other side, compared with "
+        "after its own"
+    )
 
 
 def _contention(pair: RecordedPair) -> str:

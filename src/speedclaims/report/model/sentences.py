@@ -1,8 +1,9 @@
 """Summarize a whole record in sentences: its verdicts, its machine, its intervals and its noise floor."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Final
 
 from speedclaims.record.types import (
@@ -18,6 +19,8 @@ from speedclaims.report.model.formatting import VERDICTS, Verdict, clean, format
 
 _DECISIVE: Final = ("confirmed", "refuted", "exceeded")
 _DEFAULT_CONFIDENCE: Final = 0.95
+_BUSY: Final = 10
+"""From this percent of waiting for a processor on, a report says that the machine was busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ def certainty(run: Section) -> tuple[str, ...]:
         parts.append(f"The run was cut off: {told} never ran, and what follows is of those that had ended.")
     if run["pairs"]:
         parts.append(f"Intervals at {confidence_words(run['pairs'])}.")
-    parts.append(_noise_short(run["noise_floor"]))
+    parts += [_noise_short(run["noise_floor"]), *_busy(run["pairs"])]
     confidence_of = {pair["nodeid"]: pair["confidence"] for pair in run["pairs"]}
     wrong = [
         1 - confidence_of.get(claim["pair"] or "", _DEFAULT_CONFIDENCE)
@@ -119,6 +122,13 @@ def certainty(run: Section) -> tuple[str, ...]:
     if missed and not run["claims"]:
         parts.append(f"Expected wrong intervals by chance: {sum(missed):.2g} of {len(missed)}.")
     return tuple(parts)
+
+
+def _busy(pairs: Sequence[RecordedPair]) -> Iterator[str]:
+    """Yield how busy the machine was while the pairs were measured, where it was."""
+    waiting = [pair["waiting_percent"] for pair in pairs if pair["waiting_percent"] is not None]
+    if waiting and fmean(waiting) >= _BUSY:
+        yield f"The machine was busy: some task waited for a processor {fmean(waiting):.0f}% of the measuring time."
 
 
 def confidence_words(pairs: Sequence[RecordedPair]) -> str:

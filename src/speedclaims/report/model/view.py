@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from speedclaims.gate.compare import Gate
 from speedclaims.record.io import NOT_ASKED
 from speedclaims.record.types import Record, RecordedAudit, RecordedClaim, RecordedFigure
 from speedclaims.record.verdicts import HOLDING
@@ -94,6 +95,7 @@ class View:
     profiled: tuple[ProfiledPair, ...]
     values: tuple[ValueRow, ...]
     audit: tuple[AuditRow, ...]
+    gate: Gate | None
     environment: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     command: str
     date: str
@@ -143,6 +145,7 @@ def view_record(record: Record) -> View:
         profiled=profiled_pairs(run["pairs"]),
         values=values,
         audit=audit,
+        gate=Gate.of(run["gate"]) if "gate" in run else None,
         environment=(*settings(run["environment"]), *best_rates(run["ceilings"])),
         command=clean(run["environment"]["command"]),
         date=clean(record["datetime"])[:16].replace("T", " "),

@@ -1,16 +1,18 @@
 """Render the gate's result for a terminal: a table of changes, what could not be compared, and the verdict."""
 
-from collections import Counter
 from collections.abc import Iterator
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from speedclaims.gate.compare import Change, Gate
-from speedclaims.record.types import Record
-from speedclaims.report.model.columns import Cell, Column, Part, verdict_cell
-from speedclaims.report.model.formatting import Verdict, clean, format_percent, format_ratio, plural
-from speedclaims.report.model.sentences import commit_words
+from speedclaims.gate.compare import Gate
+from speedclaims.report.model.gate import (
+    base_sentence,
+    chance_sentences,
+    changes,
+    compared,
+    mend_sentence,
+    problems,
+    verdict_sentence,
+)
 from speedclaims.report.terminal.layout import BOLD, MIN_WIDTH, MUTED, TONES, Layout, printed
 from speedclaims.report.terminal.tables import table
 
@@ -20,124 +22,30 @@ if TYPE_CHECKING:
 
 _WIDE: Final = 124
 
-CHANGES: Final = {
-    "regressed": Verdict("regressed", "✗", "x", "bad", "the loss lies above 0 and above half of what fails"),
-    "ambiguous": Verdict("ambiguous", "◆", "?", "open", "the noise hides whether the speedup was lost"),
-    "held": Verdict("held", "✓", "+", "good", "a loss as large as what fails is ruled out"),
-    "improved": Verdict("improved", "▲", "^", "more", "the whole interval of the loss lies below 0"),
-    "missing": Verdict("missing", "✗", "x", "bad", "in the base, not in this run"),
-    "renamed": Verdict("renamed", "✗", "x", "bad", "missing, and one that looks alike is new"),
-    "not_measured": Verdict("not measured", "✗", "x", "bad", "in the base, now without a speedup"),
-    "reconfigured": Verdict("reconfigured", "✗", "x", "bad", "configured differently from the base"),
-    "withheld": Verdict("withheld", "✗", "x", "bad", "its equivalence check failed"),
-    "new": Verdict("new", "○", "-", "none", "not in the base"),
-    "no_base": Verdict("no base", "○", "-", "none", "in the base without a speedup"),
-}
-"""Every verdict of the gate, in the order in which counts are given."""
 
-_MEND: Final = (
-    "A pair that is gone or changed on purpose: save a new base (--benchmark-autosave, or keep the record.json of "
-    "--speedup-report)."
-)
-
-
-def gate_summary(gate: Gate, base: str, width: int, *, color: bool, unicode: bool = True) -> str:
+def gate_summary(gate: Gate, width: int, *, color: bool, unicode: bool = True) -> str:
     """Return the comparison with a base as a terminal of a width shows it.
 
     Args:
         gate: the comparison.
-        base: where the base comes from, for the last lines.
         width: no line is longer.
         color: whether escape sequences may be used.
         unicode: whether characters that ASCII lacks may be used.
     """
     layout = Layout(max(width, MIN_WIDTH), unicode)
-    return printed(_parts(gate, base, layout), layout.width, color=color)
+    return printed(_parts(gate, layout), layout.width, color=color)
 
 
-def base_words(path: Path, record: Record) -> str:
-    """Return where a base comes from: its file, commit and day."""
-    return f"{path} ({commit_words(record['speedclaims']['environment'])}, {record['datetime'][:10]})"
-
-
-def _parts(gate: Gate, base: str, layout: Layout) -> Iterator["Text | Table"]:
-    compared = [change for change in gate.changes if change.base and change.new and change.verdict != "reconfigured"]
-    if compared:
-        yield from table(_columns(has_intervals=layout.width >= _WIDE), compared, layout)
-    for change in gate.changes:
-        if change.problem:
-            shown = CHANGES[change.verdict]
-            told = f"{shown.symbol} {shown.word}: {clean(change.nodeid)}: {clean(change.problem)}"
-            yield from layout.paragraph(told, TONES[shown.tone], hang=2)
-    for claim in gate.lost_claims:
-        yield from layout.paragraph(f"✗ lost claim: {clean(claim)}", TONES["bad"], hang=2)
-    for warning in gate.warnings:
-        yield from layout.paragraph(f"◆ warning: {clean(warning)}", TONES["open"], hang=2)
-    yield from _last_lines(gate, base, layout)
-
-
-def _last_lines(gate: Gate, base: str, layout: Layout) -> Iterator["Text"]:
+def _parts(gate: Gate, layout: Layout) -> Iterator["Text | Table"]:
+    rows = compared(gate)
+    if rows:
+        yield from table(changes(has_intervals=layout.width >= _WIDE), rows, layout)
+    for shown, told in problems(gate):
+        yield from layout.paragraph(f"{shown.symbol} {told}", TONES[shown.tone], hang=2)
     yield layout.rule()
     yield from layout.paragraph(verdict_sentence(gate), BOLD)
-    if any(change.verdict in {"missing", "renamed", "reconfigured", "not_measured"} for change in gate.changes):
-        yield from layout.paragraph(_MEND)
-    yield from layout.paragraph(f"Compared with {clean(base)}. {floor_sentence(gate)}")
-    yield from layout.paragraph(" ".join([_CHANCE, *(f"{clean(note)}." for note in gate.notes)]), MUTED)
-
-
-_CHANCE: Final = (
-    "A loss is how much longer the after side takes, measured against the before side. The intervals hold together "
-    "at a nominal 99%: chance alone should fail at most 1 in 200 sessions with unchanged code."
-)
-
-
-def verdict_sentence(gate: Gate) -> str:
-    """Return the gate's verdict with its counts: what fails, and what became of the pairs."""
-    counts = Counter(change.verdict for change in gate.changes)
-    told = ", ".join(f"{counts[name]} {CHANGES[name].word}" for name in CHANGES if counts[name])
-    pairs = f"{plural(len(gate.changes), 'pair')}: {told}" if gate.changes else "no pairs"
-    lost = f"; {plural(len(gate.lost_claims), 'lost claim')}" if gate.lost_claims else ""
-    if gate.num_alarms:
-        return f"Gate failed, {plural(gate.num_alarms, 'alarm')}. {pairs}{lost}."
-    if not gate.num_compared:
-        return f"Nothing could be compared. {pairs}."
-    undecided = counts["ambiguous"]
-    but = f", but the noise hides what became of {plural(undecided, 'pair')}" if undecided else ""
-    return f"Gate passed{but}. {pairs}."
-
-
-def floor_sentence(gate: Gate) -> str:
-    """Return what identical code differed by in both sessions, and what that means for the thresholds."""
-    floors = [gate.base_floor, gate.new_floor]
-    told = [format_percent(floor) for floor in floors]
-    known = [floor for floor in floors if floor is not None]
-    smallest = min((change.percent for change in gate.changes), default=None)
-    hidden = known and smallest is not None and 100 * max(known) > smallest / 2
-    end = f", more than half of the {smallest:g}% that fail: smaller losses may go unseen" if hidden else ""
-    return f"Noise floor {told[0]} in the base, {told[1]} now{end}."
-
-
-def _loss(change: Change) -> str:
-    loss = change.loss
-    if loss is None:
-        return "-"
-    value, low, high = (100 * end for end in (loss.value, loss.low, loss.high))
-    digits = 1 if high - low >= 0.2 else 2
-    return f"{value:+.{digits}f}% [{low:+.{digits}f}, {high:+.{digits}f}]"
-
-
-def _speedups(change: Change, *, has_intervals: bool) -> Cell:
-    ratios = (ratio for ratio in (change.base, change.new) if ratio is not None)
-    shown = (format_ratio(one.speedup, *((one.low, one.high) if has_intervals else ())) for one in ratios)
-    return (Part(" → ".join(shown)),)
-
-
-def _columns(*, has_intervals: bool) -> tuple[Column[Change], ...]:
-    """Return the columns of the table of changes."""
-    return (
-        Column("Pair", lambda change: (Part(clean(change.name), "title"),)),
-        Column("Base → now", partial(_speedups, has_intervals=has_intervals)),
-        Column("Loss", lambda change: (Part(_loss(change)),)),
-        Column("Fails at", lambda change: (Part(f"{change.percent:g}%"),)),
-        Column("Verdict", lambda change: verdict_cell(CHANGES[change.verdict])),
-    )
+    mend = mend_sentence(gate)
+    if mend is not None:
+        yield from layout.paragraph(mend)
+    yield from layout.paragraph(base_sentence(gate))
+    yield from layout.paragraph(chance_sentences(gate), MUTED)
