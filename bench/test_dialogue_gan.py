@@ -42,7 +42,7 @@ def short(dialogue_gan, preset):
 # --- The whole, as the documents have it ---
 
 
-@pytest.mark.speedup_long(3)
+@pytest.mark.speedup_long(4)
 @pytest.mark.speedup_passes("syncs", "gpu", "profile")
 @pytest.mark.speedup_claim(
     "dialogue-gan.batch", "dialogue-gan.overall", "dialogue-gan.utilization-before", "dialogue-gan.utilization"
@@ -67,14 +67,14 @@ def test_adversarial_batch_by_the_clock_of_the_host(dialogue_gan):
     )
 
 
-@pytest.mark.speedup_long(3)
+@pytest.mark.speedup_long(4)
 @pytest.mark.speedup_claim("dialogue-gan.epoch")
 def test_adversarial_epoch(short):
     """An adversarial epoch with all six changes, validation and summary in it, against one before them."""
     short.epochs(before=short.reference(), after=short.optimized())
 
 
-@pytest.mark.speedup_long(4)
+@pytest.mark.speedup_long(8)
 @pytest.mark.speedup_claim("dialogue-gan.total", "dialogue-gan.total-of-three-to-four")
 def test_whole_training(quick, preset):
     """Batches of all three phases in the proportion of a whole training, 5 to 3 to 20 epochs (rounded: 1 to 1 to 5)."""
@@ -184,6 +184,7 @@ def test_restructured(quick):
     quick.steps(before=quick.reference(), after=quick.restructured(**GRAPHS), num_steps=1)
 
 
+@pytest.mark.speedup_long(4)
 @pytest.mark.speedup_control
 def test_control(quick):
     """Two separately built reference trainers: what identical code differs by on this machine."""

@@ -12,6 +12,7 @@ from statistics import NormalDist, fmean
 
 from speedclaims.errors import SpeedclaimsError
 from speedclaims.gate.slowdown import FAMILY_ERROR, Loss, losses, verdict
+from speedclaims.gating import NUM_LOOKS
 from speedclaims.measure.interleave import Settings, measure, work_of
 from speedclaims.measure.random_effects import PRIOR_DF, Process, standard_error, t_quantile
 
@@ -73,14 +74,15 @@ class Calibration:
     def smallest_loss(self, seconds: float) -> float:
         """Return the loss in percent that the gate finds in 95% of runs, by the seconds that each pair takes.
 
-        The base has `NUM_PROCESSES` processes. Formula: the quantiles of chance and of power times the standard error
-        of the change (Montgomery, Design and Analysis of Experiments, chapter 2).
+        The base has `NUM_PROCESSES` processes, and the gate looks up to `NUM_LOOKS` times. Formula: the quantiles of
+        chance and of power times the standard error of the change (Montgomery, Design and Analysis of Experiments,
+        chapter 2).
         """
         number = max(1, int(seconds / self.process_s))
         sd = math.hypot(self.same_seed_percent, self.within_percent)
         error = sd * math.sqrt(1 / NUM_PROCESSES + 1 / number)
         df = number - 1 + PRIOR_DF
-        return error * (t_quantile(df, 1 - FAMILY_ERROR) + NormalDist().inv_cdf(FOUND))
+        return error * (t_quantile(df, 1 - FAMILY_ERROR / NUM_LOOKS) + NormalDist().inv_cdf(FOUND))
 
     @property
     def recommended_percent(self) -> int:

@@ -58,6 +58,23 @@ def claim_names(item: pytest.Item, kind: str = CLAIM) -> list[str]:
     return names
 
 
+def times_longer(item: pytest.Item) -> float:
+    """Return how many times the usual seconds a test's pair may take, by its marker; 1 without one.
+
+    Raises:
+        pytest.UsageError: the marker has another argument than one positive number.
+    """
+    marker = next(find_markers(item, LONG), None)
+    if marker is None:
+        return 1.0
+    times: object = marker.args[0] if len(marker.args) == 1 and not marker.kwargs else None
+    if not isinstance(times, int | float) or isinstance(times, bool) or not 0 < times < math.inf:
+        raise pytest.UsageError(
+            f"{item.nodeid}: {marker.name} takes one positive number, how many times --speedup-max-time"
+        )
+    return float(times)
+
+
 def gate_percent(item: pytest.Item) -> float | None:
     """Return the loss in percent at which the gate fails a test's pair, by its marker; None without one.
 

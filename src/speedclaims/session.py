@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from speedclaims.markers import CLAIM, EVIDENCE, claim_names, gate_percent, measures
+from speedclaims.markers import CLAIM, EVIDENCE, claim_names, gate_percent, measures, times_longer
 from speedclaims.measure import child_process
 from speedclaims.record.io import NOT_ASKED
 
@@ -47,6 +47,7 @@ class SpeedSession:
         self.reasons: dict[str, str] = {}
         self.num_others_passed = 0
         self.wanted: set[str] = set()
+        self.times_longer: dict[str, float] = {}
         self._began = self.test_began = perf_counter()
         self.loading_s = math.inf
         self._started_s: dict[Path, float] = {}
@@ -106,12 +107,14 @@ class SpeedSession:
     def share_s(self, nodeid: str) -> float:
         """Return the seconds that a test's pair may take: its budget, else its share of what is left.
 
-        Whoever knows what tests cost and what they are worth gives them budgets; others get equal shares.
+        Whoever knows what tests cost and what they are worth gives them budgets. Others get equal shares, those with
+        the marker ``speedup_long`` as many times more as it says.
         """
         left = max(0.0, self.seconds_left)
         if nodeid in self.budgets:
             return min(left, self.budgets[nodeid])
-        return left / max(1, len(self.open_tests))
+        weights = {name: self.times_longer.get(name, 1.0) for name in {*self.open_tests, nodeid}}
+        return left * weights[nodeid] / sum(weights.values())
 
     @property
     def open_tests(self) -> list[str]:
@@ -136,6 +139,7 @@ class SpeedSession:
             if measures(item):
                 self._ledger_of(item)
                 gate_percent(item)  # a wrong marker is reported before anything is measured
+                self.times_longer[item.nodeid] = times_longer(item)
         option = self.config.getoption
         if self.is_all_collected and not option("ignore") and not option("ignore_glob"):
             self._refuse_orphans()
