@@ -19,12 +19,13 @@ from bench.calibration.estimators import ESTIMATORS
 from speedclaims import __version__
 from speedclaims.measure.contention import Watch
 from speedclaims.measure.interleave import Settings, Work, alternate, setup_for
+from speedclaims.measure.processes import PROCESSES as DEFAULTS
 from speedclaims.measure.random_effects import over_processes
 from speedclaims.measure.statistics import Interval, interval
 from speedclaims.record.io import RecordError, read
 from speedclaims.recorders.environment import device_name
 
-PROCESSES = 5
+PROCESSES = DEFAULTS[0]
 SECONDS = 1.6
 """Seconds that each of five processes measures by default: a fifth of ten, less the start of the process."""
 
@@ -239,9 +240,9 @@ def estimators_table(rows: Sequence[dict[str, Any]]) -> str:
         "# Estimators of a process's speedup",
         "",
         f"`python -m bench.calibration estimators`: {len(names)} pairs of unlike functions, {len(measured)} fresh "
-        "processes, on a machine where so many other processes are busy by turns. For each pair the standard deviation "
-        "of the log speedup between processes, and by how much the median of the processes moves under the load. Each "
-        "cell has the median over the pairs, and what nine tenths of them stay below.",
+        "processes, on a machine with that number of other processes busy by turns. For each pair the standard "
+        "deviation of the log speedup between processes, and by how much the median of the processes moves under the "
+        "load. Each cell has the median over the pairs, and what nine tenths of them stay below.",
         "",
         f"| estimator | {' | '.join(header)} |",
         f"| --- |{' ---: |' * (2 * len(header))}",

@@ -191,7 +191,7 @@ PAIRS: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
     SAME[1]: (loop(60_000), lambda: {str(i): i for i in range(6_000)}),
     SLOW: (lambda: json.dumps(_ROWS), _represented(round(500 * SLOWDOWN))),
 }
-"""What the processes measure: two pairs of unlike functions, and the first once more with its after side 8 % slower."""
+"""Two pairs of unlike functions, and the first once more with its after side 8 % slower."""
 
 
 def measure_pair(name: str) -> dict[str, float]:

@@ -6,20 +6,21 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import NormalDist, fmean
+from statistics import NormalDist, fmean, variance
 
 from speedclaims.errors import SpeedclaimsError
 from speedclaims.gate.slowdown import FAMILY_ERROR, Loss, losses, verdict
 from speedclaims.gating import NUM_LOOKS
 from speedclaims.measure.interleave import Settings, measure, work_of
+from speedclaims.measure.processes import PROCESSES, seeds_of
 from speedclaims.measure.random_effects import PRIOR_DF, Process, standard_error, t_quantile
 
 KNOWN_LOSS = 0.08
 """How much more the after side does where it is to be slower."""
 GATED_PERCENT = 5.0
-NUM_PROCESSES = 5
+NUM_PROCESSES = PROCESSES[0]
 SECONDS_OF_GATE = (10, 30, 60)
 FOUND = 0.95
 """Share of the losses that are to be found."""
@@ -101,7 +102,7 @@ def calibrate(told: Callable[[str], object] = lambda _: None) -> Calibration:
     """
     began, number = time.perf_counter(), 0
     found: dict[tuple[str, str], list[Process]] = {}
-    for seed in range(1, NUM_PROCESSES + 1):
+    for seed in seeds_of(NUM_PROCESSES):
         for name in _SIDES:
             for kind in ("base", "same", "slower"):
                 found.setdefault((name, kind), []).append(_in_process(name, seed, slower=kind == "slower"))
@@ -110,14 +111,9 @@ def calibrate(told: Callable[[str], object] = lambda _: None) -> Calibration:
     process_s = (time.perf_counter() - began) / number
     errors = [one.error for processes in found.values() for one in processes]
     within = math.sqrt(fmean(error**2 for error in errors))
-    between = [_variance([one.value for one in processes]) for processes in found.values()]
-    seeded = [
-        _variance(
-            [one.value - other.value for one, other in zip(found[name, "base"], found[name, "same"], strict=True)]
-        )
-        / 2
-        for name in _SIDES
-    ]
+    between = [variance(one.value for one in processes) for processes in found.values()]
+    twins = [zip(found[name, "base"], found[name, "same"], strict=True) for name in _SIDES]
+    seeded = [variance(one.value - other.value for one, other in pairs) / 2 for pairs in twins]
     return Calibration(
         between_percent=100 * _beyond(fmean(between), within),
         same_seed_percent=100 * _beyond(fmean(seeded), within),
@@ -132,14 +128,9 @@ def _losses(found: dict[tuple[str, str], list[Process]], kind: str) -> dict[str,
     return dict(zip(_SIDES, losses([(found[name, "base"], found[name, kind]) for name in _SIDES]), strict=True))
 
 
-def _variance(values: Sequence[float]) -> float:
-    mean = fmean(values)
-    return sum((value - mean) ** 2 for value in values) / (len(values) - 1)
-
-
-def _beyond(variance: float, error: float) -> float:
+def _beyond(spread: float, error: float) -> float:
     """Return the standard deviation that errors of this size leave unexplained."""
-    return math.sqrt(max(0.0, variance - error**2))
+    return math.sqrt(max(0.0, spread - error**2))
 
 
 def _in_process(name: str, seed: int, *, slower: bool) -> Process:

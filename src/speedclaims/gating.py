@@ -39,7 +39,6 @@ class Gating:
             compares_subset=option("speedup_compare_subset"),
             num_looks=1 if self._most_s is None else NUM_LOOKS,
         )
-        session.is_gated = True
 
     def deselect(self, nodeids: list[str]) -> None:
         """Note tests that were collected and deselected: their pairs are missing for that reason."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import pluggy
 import pytest
 
-from speedclaims.gating import Gating
 from speedclaims.markers import measures
 from speedclaims.measure import child_process
 from speedclaims.options import (
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from speedclaims.fixtures.child_pair import ChildPair
     from speedclaims.fixtures.figure import Figure
     from speedclaims.fixtures.pair import Pair
+    from speedclaims.gating import Gating
     from speedclaims.record.types import Labels, Row
 
 
@@ -60,7 +60,11 @@ def pytest_configure(config: pytest.Config) -> None:
         _refuse_folder(f"--speedup-{option}", config.getoption(f"speedup_{option}"))
     _refuse_without_gate(config)
     session = config.stash[KEY] = SpeedSession(config)
-    gating = None if config.getoption("speedup_fail") is None else Gating(config, session)
+    gating = None
+    if session.is_gated:
+        from speedclaims.gating import Gating  # noqa: PLC0415 - loading the plugin must stay cheap
+
+        gating = Gating(config, session)
     config.pluginmanager.register(_Run(config, gating), "speedclaims-run")
 
 
@@ -168,7 +172,7 @@ def pytest_runtest_makereport(
 class _Run:
     """The hooks that need the run's configuration and are not given it, or must come in another order."""
 
-    def __init__(self, config: pytest.Config, gating: Gating | None) -> None:
+    def __init__(self, config: pytest.Config, gating: "Gating | None") -> None:
         self.config = config
         self.gating = gating
         self.session: SpeedSession = config.stash[KEY]
@@ -322,7 +326,7 @@ class _Run:
         terminalreporter.write(text if text.endswith("\n") else text + "\n")
 
 
-def _gate_summary(gating: Gating, width: int, *, color: bool, unicode: bool) -> str:
+def _gate_summary(gating: "Gating", width: int, *, color: bool, unicode: bool) -> str:
     """Return the comparison with the base as a terminal shows it."""
     if gating.gate is None:
         return f"no gate: {gating.problem}"

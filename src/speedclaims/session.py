@@ -55,7 +55,6 @@ class SpeedSession:
         self.ceilings: dict[tuple[str | None, str], Ceilings] = {}
         self.measured: dict[str, Measured] = {}
         self.extensible: dict[str, Measured] = {}
-        self.is_gated = False
         self._gate: RecordedGate | None = None
         self.budgets: dict[str, float] = {}
         self.spent_s: dict[str, float] = {}
@@ -73,6 +72,11 @@ class SpeedSession:
         """The passes that ``--speedup-passes`` asks for."""
         passes: Sequence[str] = self.config.getoption("speedup_passes")
         return passes
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether ``--speedup-fail`` compares this run with an earlier one."""
+        return self.config.getoption("speedup_fail") is not None
 
     # -- time ----------------------------------------------------------------------------------------------------
 

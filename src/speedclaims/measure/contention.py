@@ -1,4 +1,4 @@
-"""Tell how busy the machine was with other work while a pair was measured."""
+"""Measure how busy the machine is with other work."""
 
 import os
 import time

@@ -83,7 +83,7 @@ def pool_change(
     """Return the base's mean less the new one's, with its standard error.
 
     Where all processes have known seeds, those of one seed are compared with each other, for a pair's speedup depends
-    on the order of hashes: each seed has an effect of its own, the same in both records (a block of a randomized block
+    on the order of hashes: each seed has an effect, the same in both records (a block of a randomized block
     design; Montgomery, Design and Analysis of Experiments, chapter 4).
 
     Args:
