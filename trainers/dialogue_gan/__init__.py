@@ -2,7 +2,7 @@
 
 import argparse
 
-from trainers.dialogue_gan.config import FASTEST_SWITCHES, PHASES, SWITCHES, DialogueConfig
+from trainers.dialogue_gan.config import FASTEST_SWITCHES, PHASES, PUBLISHED_SWITCHES, SWITCHES, DialogueConfig
 from trainers.family import Family
 
 __all__ = ["FAMILY"]
@@ -35,7 +35,12 @@ FAMILY = Family(
     package=__name__,
     framework="tensorflow",
     config=DialogueConfig,
-    switches={"reference": (), "optimized": SWITCHES, "fastest": FASTEST_SWITCHES},
+    switches={
+        "reference": (),
+        "published": PUBLISHED_SWITCHES,
+        "optimized": SWITCHES,
+        "fastest": FASTEST_SWITCHES,
+    },
     phases=PHASES,
     actions=("make-data", "train", "sample"),
     add_options={"sample": _add_sample_options},

@@ -1,6 +1,7 @@
 """Configuration, presets and switches of the dialogue GAN. Imports no framework."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
@@ -11,7 +12,8 @@ from trainers.contract import BadInput
 from trainers.switches import Switch
 
 __all__ = [
-    "FASTEST_SWITCHES", "PHASES", "PRESETS", "SWITCHES", "TWIN_OPTIMIZED_SWITCHES", "TWIN_SWITCHES", "DialogueConfig",
+    "FASTEST_SWITCHES", "PHASES", "PRESETS", "PUBLISHED_SWITCHES", "SWITCHES", "TWIN_OPTIMIZED_SWITCHES",
+    "TWIN_SWITCHES", "DialogueConfig",
 ]  # fmt: skip
 
 PHASES = ("generator_pretraining", "discriminator_pretraining", "adversarial")
@@ -71,6 +73,20 @@ SWITCHES = (
     _PYTHON_FLOAT_TEMPERATURE,
 )
 """What documents 000 to 002 add to the reference, in the order of document 000's list."""
+
+PUBLISHED_SWITCHES = (
+    *(replace(switch, default=True) for switch in SWITCHES),
+    Switch(
+        "guards_adversarial_phase_only",
+        "updates of both pre-trainings are applied whether or not their gradients are finite; does nothing while they "
+        "are",
+    ),
+    Switch(
+        "sampler_asks_for_length",
+        "the sampler asks the device for the length of its sequences at every batch, as in the program before",
+    ),
+)
+"""The documents' changes as the published program has them, then its defects."""
 
 _INCREMENTAL_DECODING = Switch(
     "incremental_decoding",

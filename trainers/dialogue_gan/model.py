@@ -225,7 +225,7 @@ def discriminator_loss(
     """Binary cross-entropy on probabilities, with labels that stay `smoothing` away from 0 and 1.
 
     Returns:
-        The mean of both sides, that of the real side, that of the fake side, and the accuracy.
+        The sum of both sides, that of the real side, that of the fake side, and the accuracy.
 
     """
     loss_real = _cross_entropy(real_B, 1.0 - smoothing)
@@ -233,7 +233,7 @@ def discriminator_loss(
     accuracy = (
         tf.reduce_mean(tf.cast(real_B > 0.5, tf.float32)) + tf.reduce_mean(tf.cast(fake_B < 0.5, tf.float32))
     ) / 2
-    return (loss_real + loss_fake) / 2, loss_real, loss_fake, accuracy
+    return loss_real + loss_fake, loss_real, loss_fake, accuracy
 
 
 def _cross_entropy(probabilities_B: tf.Tensor, label: float) -> tf.Tensor:

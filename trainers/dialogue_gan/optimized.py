@@ -70,7 +70,7 @@ class OptimizedTrainer(DocumentedLoop, ReferenceTrainer):
         pretrain_generator = self._compiled(self.pretrain_generator_step, [*sequences, seed_2])
         train_discriminator = self._compiled(self.discriminator_step, [tokens_BT, tokens_BT, seed_2, seed_2])
         train_generator = self._compiled(self.adversarial_generator_step, [*sequences, seed_2, *self._scalar_spec])
-        self._graphs = (pretrain_generator, train_discriminator, train_generator)
+        self._graphs: tuple[Any, ...] = (pretrain_generator, train_discriminator, train_generator)
         self._logits = self._compiled(self.generator, None)
         self._pretrain_generator_step = self._noting("generator", pretrain_generator)
         self._discriminator_step = self._noting("discriminator", train_discriminator)
@@ -178,6 +178,10 @@ class OptimizedTrainer(DocumentedLoop, ReferenceTrainer):
     def adversarial_batch(self, batch: Batch) -> None:
         """Train both networks on one batch, the discriminator at its interval, and record the seconds."""
         self._adversarial_updates(partial(self.train_discriminator, batch), partial(self.train_generator, batch))
+
+    def _num_tokens(self) -> Any:
+        """Return the length of a fake sequence, a number that no device has to be asked for."""
+        return self.config.sequence_length
 
     def train_generator(self, batch: Batch, number: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Update the generator at the epoch's temperature, for the time `number` on a batch; return loss and reward."""

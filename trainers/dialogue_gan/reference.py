@@ -106,7 +106,7 @@ class ReferenceTrainer(PhasedTrainer):
         self._discriminator_step = compiled(self.discriminator_step)
         self._generator_step = compiled(self.generator_step)
         self._logits = compiled(self.generator)
-        self._graphs = (self._pretrain_generator_step, self._discriminator_step, self._generator_step)
+        self._graphs: tuple[Any, ...] = (self._pretrain_generator_step, self._discriminator_step, self._generator_step)
 
     @property
     def metrics(self) -> Mapping[str, Any]:
@@ -222,13 +222,17 @@ class ReferenceTrainer(PhasedTrainer):
         """Make fakes for a batch and update the discriminator, for the time `number` on it; loss and accuracy."""
         real_BT, characters_B, scenes_B = (tf.constant(array) for array in batch)
         fake_BT = sample_sequences(
-            self.generator, characters_B, scenes_B, self.config.sequence_length,
+            self.generator, characters_B, scenes_B, self._num_tokens(),
             self.config.sampler_temperature, self._seed_2(SAMPLING, number),
         )  # fmt: skip
         seeds = (self._seed_2(DISCRIMINATOR_DROPOUT, number, side) for side in range(2))
         loss, _, _, accuracy = self._discriminator_step(real_BT, fake_BT, *seeds)
         self._figures["num_discriminator_updates"] += 1
         return loss, accuracy
+
+    def _num_tokens(self) -> Any:
+        """Return the length of a fake sequence: a tensor, so that the sampler's `range` asks the device for it."""
+        return tf.constant(self.config.sequence_length)
 
     def train_generator(self, batch: Batch, number: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Update the generator by the discriminator's rewards, for the time `number` on a batch; loss and reward."""

@@ -130,7 +130,7 @@ def test_discriminator_loss_is_smoothed_cross_entropy_and_survives_certainty():
     wanted_real = -(0.9 * np.log(real) + 0.1 * np.log(1 - real)).mean()
     wanted_fake = -(0.1 * np.log(fake) + 0.9 * np.log(1 - fake)).mean()
     np.testing.assert_allclose([loss_real, loss_fake], [wanted_real, wanted_fake], rtol=1e-5)
-    np.testing.assert_allclose(loss, (wanted_real + wanted_fake) / 2, rtol=1e-5)
+    np.testing.assert_allclose(loss, wanted_real + wanted_fake, rtol=1e-5)
     assert float(accuracy) == 0.5
     certain = discriminator_loss(tf.constant([1.0, 0.0]), tf.constant([0.0, 1.0]), 0.1)
     assert all(math.isfinite(float(each)) for each in certain)

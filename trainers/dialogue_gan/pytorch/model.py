@@ -215,10 +215,10 @@ def discriminator_loss(real_B: Tensor, fake_B: Tensor, smoothing: float) -> tupl
     """Binary cross-entropy on probabilities, with labels that stay `smoothing` away from 0 and 1.
 
     Returns:
-        The mean of the real and the fake side, and the accuracy.
+        The sum of the real and the fake side, and the accuracy.
 
     """
-    loss = (_cross_entropy(real_B, 1.0 - smoothing) + _cross_entropy(fake_B, smoothing)) / 2
+    loss = _cross_entropy(real_B, 1.0 - smoothing) + _cross_entropy(fake_B, smoothing)
     accuracy = ((real_B > 0.5).float().mean() + (fake_B < 0.5).float().mean()) / 2
     return loss, accuracy
 
