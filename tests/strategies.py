@@ -245,6 +245,7 @@ def tiny_dcgan_overrides() -> st.SearchStrategy[dict]:
             "large_batch_size": st.integers(15, 25),
             "learning_rate": st.sampled_from([2e-4, 1e-3]),
             "beta1": st.sampled_from([0.0, 0.5]),
+            "procedure": st.sampled_from(["two_forwards", "one_forward"]),
             "l1_weight": st.sampled_from([0.0, 50.0]),
             "feature_weight": st.sampled_from([0.0, 100.0]),
             "num_epochs": st.integers(2, 6),

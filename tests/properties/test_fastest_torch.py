@@ -167,11 +167,12 @@ class LightPixels(image.FastestTrainer):
     """Weighs the pixels' distance 2% too low."""
 
     def _generator_loss(self, *batch):
-        self.config, config = self.config.replace(l1_weight=0.98 * self.config.l1_weight), self.config
+        weights = self.loss_weights
+        self.loss_weights = weights | {"l1_weight": 0.98 * weights["l1_weight"]}
         try:
             return super()._generator_loss(*batch)
         finally:
-            self.config = config
+            self.loss_weights = weights
 
 
 class HalfTheBlocks(tabular.FastestTrainer):
@@ -179,8 +180,8 @@ class HalfTheBlocks(tabular.FastestTrainer):
 
     def _mixed_outputs(self, features_BF):
         with torch.autocast("cpu", torch.bfloat16):
-            hidden_BH = self.model.blocks(self.model.input(features_BF)).float()
-        return self.model.output(hidden_BH.detach()).view(-1, self.model.num_targets, 3)
+            hidden_BH = self.model.layers(self.model.input_norm(self.model.input_proj(features_BF))).float()
+        return self.model.output_proj(hidden_BH.detach()).view(-1, self.model.num_targets, 3)
 
 
 def check_rounding(name):

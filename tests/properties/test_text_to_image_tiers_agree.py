@@ -274,6 +274,7 @@ def check_state_travels(kind, overrides, settings, seed, num_steps, num_more):
     """
     switches = {
         "reference": None,
+        "published": settings | {"autocast_on_cuda_only": True, "fixed_network_depth": True},
         "optimized": settings,
         "fastest": {switch.name: switch.parity == "bitwise" for switch in FASTEST_SWITCHES},
     }

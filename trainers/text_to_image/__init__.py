@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from trainers.family import Family
-from trainers.text_to_image.config import FASTEST_SWITCHES, SWITCHES, TextToImageConfig
+from trainers.text_to_image.config import FASTEST_SWITCHES, PUBLISHED_SWITCHES, SWITCHES, TextToImageConfig
 
 __all__ = ["FAMILY"]
 
@@ -24,7 +24,12 @@ FAMILY = Family(
     package=__name__,
     framework="torch",
     config=TextToImageConfig,
-    switches={"reference": (), "optimized": SWITCHES, "fastest": FASTEST_SWITCHES},
+    switches={
+        "reference": (),
+        "published": PUBLISHED_SWITCHES,
+        "optimized": SWITCHES,
+        "fastest": FASTEST_SWITCHES,
+    },
     actions=("make-data", "train", "sample"),
     add_options={"sample": _add_sample_options},
     data_module=f"{__name__}.data.items",

@@ -9,7 +9,7 @@ import attrs
 from trainers.common.configuration import Configuration, setting
 from trainers.switches import Switch
 
-__all__ = ["FASTEST_SWITCHES", "PRESETS", "SWITCHES", "TextToImageConfig"]
+__all__ = ["FASTEST_SWITCHES", "PRESETS", "PUBLISHED_SWITCHES", "SWITCHES", "TextToImageConfig"]
 
 SWITCHES = (
     Switch("fewer_epochs", "trains 100 epochs instead of 250", work="less"),
@@ -53,6 +53,21 @@ SWITCHES = (
     Switch("early_stopping", "stops when the validation loss no longer falls", work="less", default=False),
 )
 """The five changes of document 003 in its order, then its list of future optimizations, which are off by default."""
+
+PUBLISHED_SWITCHES = (
+    *SWITCHES,
+    Switch(
+        "autocast_on_cuda_only",
+        "mixed precision does nothing without a GPU",
+        "statistical",
+        neutral_when="the training is on a GPU, or without mixed precision",
+    ),
+    Switch(
+        "fixed_network_depth",
+        "the networks keep their number of stages whatever the size of the images, and fail with smaller_images",
+    ),
+)
+"""Document 003's changes, then the defects of the published program."""
 
 FASTEST_SWITCHES = (
     Switch(
@@ -127,8 +142,16 @@ class TextToImageConfig(Configuration):
     learning_rate: float = setting(2e-4, "learning rate of both networks' Adam", gt=0)
     beta1: float = setting(0.5, "decay of Adam's first moments", ge=0, lt=1)
     beta2: float = setting(0.999, "decay of Adam's second moments", ge=0, lt=1)
-    l1_weight: float = setting(50.0, "weight of the pixels' distance in the generator's loss", ge=0)
-    feature_weight: float = setting(100.0, "weight of the features' distance in the generator's loss", ge=0)
+    procedure: str = setting(
+        "two_forwards",
+        "two_forwards draws new noise and runs the generator again for its update, and has the losses of mismatched "
+        "images, pixels and features; one_forward takes the fakes of the discriminator's update and has none of these",
+        choices=("two_forwards", "one_forward"),
+    )
+    l1_weight: float = setting(50.0, "weight of the pixels' distance in the generator's loss of two_forwards", ge=0)
+    feature_weight: float = setting(
+        100.0, "weight of the features' distance in the generator's loss of two_forwards", ge=0
+    )
     num_epochs: int = setting(250, "epochs of the whole training", ge=1)
     log_interval: int = setting(18, "batches between two log lines", ge=1)
     val_split: float = setting(0.05, "fraction of the images for validation", gt=0, lt=1)

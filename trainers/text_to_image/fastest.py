@@ -26,7 +26,7 @@ from trainers.text_to_image.config import FASTEST_SWITCHES, TextToImageConfig
 from trainers.text_to_image.data.items import Batch, CaptionData, TrainSampler, join_items
 from trainers.text_to_image.data.pixel_cache import CachedItems, open_cache
 from trainers.text_to_image.model import discriminator_loss, entropy_of_probabilities, generator_loss
-from trainers.text_to_image.reference import NOISE, ReferenceTrainer
+from trainers.text_to_image.reference import NOISE, SECOND_NOISE, ReferenceTrainer
 
 __all__ = ["FastestTrainer"]
 
@@ -124,45 +124,60 @@ class FastestTrainer(ReferenceTrainer):
     def _update(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Do the reference's step; the losses stay on the device."""
         images_BCHW, texts_BE = self._real(self._moved(batch.images_BCHW)), self._moved(batch.texts_BE)
-        noise_BZ = self._noise(len(texts_BE), NOISE, self.epoch, self.num_items_done)
-        seeds_BCHW = self.generator.seed_maps(noise_BZ, texts_BE)
-        with self._precision():
-            fakes_BCHW = self.generator.image(seeds_BCHW)
-        fakes_BCHW = fakes_BCHW.float()
+        wrong_B = self.wrong_of(batch)
+        with torch.set_grad_enabled(not self.runs_twice):  # of these fakes nothing flows back if others come after them
+            fakes_BCHW = self._fakes(texts_BE, NOISE)
 
         self.discriminator_optimizer.zero_grad()
-        loss_d = self._loss_d(images_BCHW, self._moved(batch.wrong_B), fakes_BCHW.detach(), texts_BE)
+        wrong_B = None if wrong_B is None else self._moved(wrong_B)
+        loss_d = self._loss_d(images_BCHW, wrong_B, fakes_BCHW.detach(), texts_BE)
         loss_d.backward()  # type: ignore[no-untyped-call]
         self.discriminator_optimizer.step()
 
+        if self.runs_twice:
+            fakes_BCHW = self._fakes(texts_BE, SECOND_NOISE)
         self.generator_optimizer.zero_grad()
         loss_g = self._loss_g(images_BCHW, fakes_BCHW, texts_BE)
         loss_g.backward(inputs=self._weights_of_g)  # type: ignore[no-untyped-call]
         self.generator_optimizer.step()
         return loss_d.detach(), loss_g.detach()
 
-    def _discriminator_loss(self, images_BCHW: Tensor, wrong_B: Tensor, fakes_BCHW: Tensor, texts_BE: Tensor) -> Tensor:
+    def _fakes(self, texts_BE: Tensor, purpose: int) -> Tensor:
+        """Draw the images of a batch's texts, from noise for a purpose."""
+        noise_BZ = self._noise(len(texts_BE), purpose, self.epoch, self.num_items_done)
+        seeds_BCHW = self.generator.seed_maps(noise_BZ, texts_BE)
+        with self._precision():
+            fakes_BCHW = self.generator.image(seeds_BCHW)
+        return fakes_BCHW.float()  # type: ignore[no-any-return]
+
+    def _discriminator_loss(
+        self, images_BCHW: Tensor, wrong_B: Tensor | None, fakes_BCHW: Tensor, texts_BE: Tensor
+    ) -> Tensor:
         return discriminator_loss(
             self._judged, images_BCHW, wrong_B, fakes_BCHW, texts_BE, entropy=entropy_of_probabilities
         )
 
     def _joined_discriminator_loss(
-        self, images_BCHW: Tensor, wrong_B: Tensor, fakes_BCHW: Tensor, texts_BE: Tensor
+        self, images_BCHW: Tensor, wrong_B: Tensor | None, fakes_BCHW: Tensor, texts_BE: Tensor
     ) -> Tensor:
-        """Give the same loss with the three passes' images, one after the other, in one call of each layer."""
-        maps_GCHW = self._laid_out(torch.cat([images_BCHW, images_BCHW[wrong_B], fakes_BCHW]))
+        """Give the same loss with the passes' images, one after the other, in one call of each layer."""
+        mismatched = [] if wrong_B is None else [images_BCHW[wrong_B]]
+        num_passes = 2 + len(mismatched)
+        maps_GCHW = self._laid_out(torch.cat([images_BCHW, *mismatched, fakes_BCHW]))
         with self._precision():
             for layer in self.discriminator.image:
                 # Statistics are of a pass, and the running ones move on in the order of the passes.
-                is_norm = isinstance(layer, nn.BatchNorm2d)
-                maps_GCHW = torch.cat([layer(each) for each in maps_GCHW.chunk(3)]) if is_norm else layer(maps_GCHW)
-        passes = [self.discriminator.logits(each, texts_BE) for each in maps_GCHW.float().chunk(3)]
+                if isinstance(layer, nn.BatchNorm2d):
+                    maps_GCHW = torch.cat([layer(each) for each in maps_GCHW.chunk(num_passes)])
+                else:
+                    maps_GCHW = layer(maps_GCHW)
+        passes = [self.discriminator.logits(each, texts_BE) for each in maps_GCHW.float().chunk(num_passes)]
+        # The real images' pass comes first, and is 1.
         return sum(map(entropy_of_probabilities, passes, (1.0, 0.0, 0.0)), start=torch.zeros((), device=self.device))
 
     def _generator_loss(self, images_BCHW: Tensor, fakes_BCHW: Tensor, texts_BE: Tensor) -> Tensor:
-        weights = {"l1_weight": self.config.l1_weight, "feature_weight": self.config.feature_weight}
         return generator_loss(
-            self._judged, images_BCHW, fakes_BCHW, texts_BE, entropy=entropy_of_probabilities, **weights
+            self._judged, images_BCHW, fakes_BCHW, texts_BE, entropy=entropy_of_probabilities, **self.loss_weights
         )
 
     def _judged(self, images_BCHW: Tensor, texts_BE: Tensor) -> tuple[Tensor, Tensor]:

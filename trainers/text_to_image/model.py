@@ -131,10 +131,10 @@ class Discriminator(nn.Module):
 
 
 def _draw_weights(module: nn.Module) -> None:
-    """DCGAN's start (Radford et al., section 4): convolutions N(0, 0.02), BatchNorm scales N(1, 0.02)."""
+    """DCGAN's start (Radford et al., section 4): convolutions N(0, 0.02), all BatchNorm scales N(1, 0.02)."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
+    elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
         nn.init.zeros_(module.bias)
 
@@ -171,24 +171,27 @@ def entropy_of_logits(logits_B: Tensor, target: float) -> Tensor:
 
 
 def discriminator_loss(  # noqa: PLR0913 - what the loss is of
-    network: Discriminator | Any, images_BCHW: Tensor, wrong_B: Tensor, fakes_BCHW: Tensor, texts_BE: Tensor,
+    network: Discriminator | Any, images_BCHW: Tensor, wrong_B: Tensor | None, fakes_BCHW: Tensor, texts_BE: Tensor,
     *, entropy: CrossEntropy,
 ) -> Tensor:  # fmt: skip
-    """Sum of three cross-entropies: an image with its text is 1; another's image, and a fake, with that text are 0.
+    """Sum cross-entropies: an image with its text is 1; another's image, and a fake, with that text are 0.
 
     Args:
         network: the discriminator.
         images_BCHW: real images.
-        wrong_B: for every text, which of the images belongs to another one.
+        wrong_B: for every text, which of the images belongs to another one; None leaves these images out.
         fakes_BCHW: the generator's images for the texts; no gradient reaches them.
         texts_BE: embedded texts.
         entropy: how the logits are compared with their targets.
 
     """
     right_B, _ = network(images_BCHW, texts_BE)
-    mismatched_B, _ = network(images_BCHW[wrong_B], texts_BE)
+    loss = entropy(right_B, 1.0)
+    if wrong_B is not None:
+        mismatched_B, _ = network(images_BCHW[wrong_B], texts_BE)
+        loss = loss + entropy(mismatched_B, 0.0)
     fake_B, _ = network(fakes_BCHW.detach(), texts_BE)
-    return entropy(right_B, 1.0) + entropy(mismatched_B, 0.0) + entropy(fake_B, 0.0)
+    return loss + entropy(fake_B, 0.0)
 
 
 def generator_loss(  # noqa: PLR0913 - what the loss is of
@@ -204,10 +207,13 @@ def generator_loss(  # noqa: PLR0913 - what the loss is of
         texts_BE: embedded texts.
         entropy: how the logits are compared with their targets.
         l1_weight: of mean |fake - real| over all pixels.
-        feature_weight: of the mean squared difference of the features, each averaged over the batch first.
+        feature_weight: of the mean squared difference of the features, each averaged over the batch first. Where both
+            weights are 0, the real images are not looked at.
 
     """
     fake_B, fake_features_BFHW = network(fakes_BCHW, texts_BE)
+    if not l1_weight and not feature_weight:
+        return entropy(fake_B, 1.0)
     _, real_features_BFHW = network(images_BCHW, texts_BE)
     pixels = functional.l1_loss(fakes_BCHW.float(), images_BCHW)
     features = functional.mse_loss(

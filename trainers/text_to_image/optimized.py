@@ -25,7 +25,7 @@ from trainers.switches import resolve
 from trainers.text_to_image.config import SWITCHES, TextToImageConfig
 from trainers.text_to_image.data.items import Batch, CaptionData
 from trainers.text_to_image.model import discriminator_loss, entropy_of_logits, entropy_of_probabilities, generator_loss
-from trainers.text_to_image.reference import NOISE, ReferenceTrainer
+from trainers.text_to_image.reference import NOISE, SECOND_NOISE, ReferenceTrainer
 
 __all__ = ["OptimizedTrainer"]
 
@@ -148,13 +148,15 @@ class OptimizedTrainer(ReferenceTrainer):
         self.discriminator_optimizer.zero_grad()
         with self._precision():
             loss_d = discriminator_loss(
-                self.discriminator, images_BCHW, batch.wrong_B, fakes_BCHW, texts_BE, entropy=self._entropy
+                self.discriminator, images_BCHW, self.wrong_of(batch), fakes_BCHW, texts_BE, entropy=self._entropy
             )
         self._scaler.scale(loss_d).backward()  # type: ignore[no-untyped-call]
         self._scaler.step(self.discriminator_optimizer)
 
         self.generator_optimizer.zero_grad()
         with self._precision():
+            if self.runs_twice:
+                fakes_BCHW = self.generator(self._step_noise(batch, 0, SECOND_NOISE), texts_BE)
             loss_g = self._generator_loss(images_BCHW, fakes_BCHW, texts_BE)
         self._scaler.scale(loss_g).backward()  # type: ignore[no-untyped-call]
         self._scaler.step(self.generator_optimizer)
@@ -179,8 +181,10 @@ class OptimizedTrainer(ReferenceTrainer):
             with self._precision():
                 fakes_BCHW = self.generator(self._step_noise(batch, num_before), texts_BE)
                 loss_d = share * discriminator_loss(
-                    self.discriminator, images_BCHW, batch.wrong_B, fakes_BCHW, texts_BE, entropy=self._entropy
+                    self.discriminator, images_BCHW, self.wrong_of(batch), fakes_BCHW, texts_BE, entropy=self._entropy
                 )
+                if self.runs_twice:
+                    fakes_BCHW = self.generator(self._step_noise(batch, num_before, SECOND_NOISE), texts_BE)
                 loss_g = share * self._generator_loss(images_BCHW, fakes_BCHW, texts_BE)
             self._scaler.scale(loss_d).backward()  # type: ignore[no-untyped-call]
             # The generator's loss must leave nothing in the gradients that the discriminator gathers.
@@ -193,13 +197,14 @@ class OptimizedTrainer(ReferenceTrainer):
         self._scaler.update()
         return sum_d.item(), sum_g.item()
 
-    def _step_noise(self, batch: Batch, num_before: int) -> Tensor:
+    def _step_noise(self, batch: Batch, num_before: int, purpose: int = NOISE) -> Tensor:
         """Noise of a batch that comes `num_before` items after where the step begins: the reference's."""
-        return self._noise(len(batch.texts_BE), NOISE, self.epoch, self.num_items_done + num_before)
+        return self._noise(len(batch.texts_BE), purpose, self.epoch, self.num_items_done + num_before)
 
     def _generator_loss(self, images_BCHW: Tensor, fakes_BCHW: Tensor, texts_BE: Tensor) -> Tensor:
-        weights = {"l1_weight": self.config.l1_weight, "feature_weight": self.config.feature_weight}
-        return generator_loss(self.discriminator, images_BCHW, fakes_BCHW, texts_BE, entropy=self._entropy, **weights)
+        return generator_loss(
+            self.discriminator, images_BCHW, fakes_BCHW, texts_BE, entropy=self._entropy, **self.loss_weights
+        )
 
     def _end_epoch(self) -> None:
         self._validate()

@@ -14,8 +14,9 @@ Naive on purpose, a line per switch of the optimized tier:
 - `early_stopping`: nobody looks at held-out images while it trains.
 
 Also as it was, and left alone by document 003: `.item()` on both losses after every batch; the generator's backward
-pass computes gradients of the discriminator's weights that nobody uses; noise is drawn once a batch and its fakes serve
-both updates.
+pass computes gradients of the discriminator's weights that nobody uses; with the procedure `two_forwards`, that of the
+program with 250 epochs, the generator runs twice a batch, on new noise for its own update. The notebooks have
+`one_forward`: noise is drawn once and its fakes serve both updates.
 
 Shape suffixes: B items of a batch, C channels, H and W rows and columns of pixels, E embedded text, Z noise.
 """
@@ -44,13 +45,13 @@ from trainers.text_to_image.model import (
     generator_loss,
 )
 
-__all__ = ["NOISE", "ReferenceTrainer"]
+__all__ = ["NOISE", "SECOND_NOISE", "ReferenceTrainer"]
 
 _STATE_KEYS = frozenset({
     "family", "architecture", "generator", "discriminator", "generator_optimizer", "discriminator_optimizer",
     "schedulers", "scaler", "stopping", "progress",
 })  # fmt: skip
-_WEIGHTS, NOISE, _VALIDATION_NOISE = range(3)  # what a seed is derived for
+_WEIGHTS, NOISE, _VALIDATION_NOISE, SECOND_NOISE = range(4)  # what a seed is derived for
 
 
 class ReferenceTrainer:
@@ -81,8 +82,13 @@ class ReferenceTrainer:
     ) -> None:
         """Draw the weights on the CPU, so that they are the same on every device."""
         self.config, self.data, self.device, self.seed, self.log = config, data, device, seed, log
+        self.runs_twice = config.procedure == "two_forwards"
+        self.loss_weights = {
+            "l1_weight": config.l1_weight if self.runs_twice else 0.0,
+            "feature_weight": config.feature_weight if self.runs_twice else 0.0,
+        }
         self.architecture = {
-            "image_size": config.image_size,
+            "image_size": self._network_size(config),
             "width": config.width,
             "text_size": config.text_size,
             "text_hidden_size": config.text_hidden_size,
@@ -100,6 +106,10 @@ class ReferenceTrainer:
         self._since_line = [0.0, 0]  # seconds and batches since the last log line
         self._batches: Iterator[Batch] | None = None
         self._clear_metrics()
+
+    def _network_size(self, config: TextToImageConfig) -> int:
+        """Return the image size for which the networks are made."""
+        return config.image_size
 
     @property
     def num_batches(self) -> int:
@@ -236,11 +246,20 @@ class ReferenceTrainer:
 
         self.discriminator_optimizer.zero_grad()
         loss_d = discriminator_loss(
-            self.discriminator, images_BCHW, batch.wrong_B, fakes_BCHW, texts_BE, entropy=entropy_of_probabilities
+            self.discriminator,
+            images_BCHW,
+            self.wrong_of(batch),
+            fakes_BCHW,
+            texts_BE,
+            entropy=entropy_of_probabilities,
         )
         loss_d.backward()  # type: ignore[no-untyped-call]
         self.discriminator_optimizer.step()
 
+        if self.runs_twice:
+            fakes_BCHW = self.generator(
+                self._noise(len(texts_BE), SECOND_NOISE, self.epoch, self.num_items_done), texts_BE
+            )
         self.generator_optimizer.zero_grad()
         loss_g = generator_loss(
             self.discriminator,
@@ -248,12 +267,15 @@ class ReferenceTrainer:
             fakes_BCHW,
             texts_BE,
             entropy=entropy_of_probabilities,
-            l1_weight=self.config.l1_weight,
-            feature_weight=self.config.feature_weight,
+            **self.loss_weights,
         )
         loss_g.backward()  # type: ignore[no-untyped-call]
         self.generator_optimizer.step()
         return loss_d.item(), loss_g.item()
+
+    def wrong_of(self, batch: Batch) -> Tensor | None:
+        """Return which image of a batch belongs to another text, or None where the procedure has no such images."""
+        return batch.wrong_B if self.runs_twice else None
 
     def _take_steps(self, n: int) -> None:
         self._clear_metrics()

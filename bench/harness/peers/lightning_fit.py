@@ -32,7 +32,7 @@ from trainers.text_to_image import FAMILY as IMAGE
 from trainers.text_to_image.config import TextToImageConfig
 from trainers.text_to_image.data.items import Batch as Images
 from trainers.text_to_image.model import discriminator_loss, entropy_of_probabilities, generator_loss
-from trainers.text_to_image.reference import NOISE
+from trainers.text_to_image.reference import NOISE, SECOND_NOISE
 from trainers.text_to_image.reference import ReferenceTrainer as ImageReference
 
 __all__ = ["LightningGan", "LightningRegressor", "Segment", "build_gan", "build_regressor"]
@@ -291,12 +291,18 @@ class _Adversaries(lightning.LightningModule):
         trained.data.note_damaged(batch)
         optimizer_d, optimizer_g = self.optimizers()
         images_BCHW, texts_BE = batch.images_BCHW, batch.texts_BE  # noqa: N806 - tensors carry shape suffixes
-        fakes_BCHW = self.generator(trained.next_noise(len(texts_BE)), texts_BE)  # noqa: N806
+        noise_BZ, second_BZ = trained.next_noise(len(texts_BE))  # noqa: N806
+        fakes_BCHW = self.generator(noise_BZ, texts_BE)  # noqa: N806
 
         # A toggled optimizer's weights alone are given gradients.
         self.toggle_optimizer(optimizer_d)
         loss_d = discriminator_loss(
-            self.discriminator, images_BCHW, batch.wrong_B, fakes_BCHW, texts_BE, entropy=entropy_of_probabilities
+            self.discriminator,
+            images_BCHW,
+            trained.wrong_of(batch),
+            fakes_BCHW,
+            texts_BE,
+            entropy=entropy_of_probabilities,
         )
         optimizer_d.zero_grad()
         self.manual_backward(loss_d)
@@ -304,9 +310,15 @@ class _Adversaries(lightning.LightningModule):
         self.untoggle_optimizer(optimizer_d)
 
         self.toggle_optimizer(optimizer_g)
-        weights = {"l1_weight": trained.config.l1_weight, "feature_weight": trained.config.feature_weight}
+        if trained.runs_twice:
+            fakes_BCHW = self.generator(second_BZ, texts_BE)  # noqa: N806
         loss_g = generator_loss(
-            self.discriminator, images_BCHW, fakes_BCHW, texts_BE, entropy=entropy_of_probabilities, **weights
+            self.discriminator,
+            images_BCHW,
+            fakes_BCHW,
+            texts_BE,
+            entropy=entropy_of_probabilities,
+            **trained.loss_weights,
         )
         optimizer_g.zero_grad()
         self.manual_backward(loss_g)
@@ -334,11 +346,13 @@ class LightningGan(ImageReference):
         loader = super().make_loader(part)
         return segmented(loader, self._num_workers) if part == "train" else loader
 
-    def next_noise(self, num_items: int) -> Tensor:
-        """Noise (B, Z) of the batch that is trained next; it counts the batch."""
-        noise_BZ = self._noise(num_items, NOISE, self.epoch, self.num_items_done)  # noqa: N806
+    def next_noise(self, num_items: int) -> tuple[Tensor, Tensor]:
+        """Noise (B, Z) of both of the generator's runs on the batch that is trained next; it counts the batch."""
+        first_BZ, second_BZ = (  # noqa: N806
+            self._noise(num_items, purpose, self.epoch, self.num_items_done) for purpose in (NOISE, SECOND_NOISE)
+        )
         self._count_step(num_items)
-        return noise_BZ
+        return first_BZ, second_BZ
 
     def close(self) -> None:
         """Stop the workers."""

@@ -183,6 +183,29 @@ def test_the_discriminators_loss_is_its_numpy_model(entropy):
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_without_mismatched_images_the_discriminators_loss_has_two_parts():
+    generator, discriminator = networks()
+    images_BCHW, texts_BE, fakes_BCHW, _ = a_batch(generator)
+    real_B, fake_B = (discriminator(images, texts_BE)[0] for images in (images_BCHW, fakes_BCHW))
+    loss = discriminator_loss(discriminator, images_BCHW, None, fakes_BCHW, texts_BE, entropy=entropy_of_logits)
+    assert loss.item() == pytest.approx(numpy_entropy(real_B, 1.0) + numpy_entropy(fake_B, 0.0), rel=1e-5)
+
+
+def test_all_scales_of_normalization_start_around_one():
+    """Those of the text's layers too."""
+    torch.manual_seed(3)
+    for network in (
+        Generator(image_size=64, width=64, text_size=1024, text_hidden_size=128, noise_size=100),
+        Discriminator(image_size=64, width=64, text_size=1024, text_hidden_size=128),
+    ):
+        norms = [one for one in network.modules() if isinstance(one, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)]
+        assert any(isinstance(one, torch.nn.BatchNorm1d) for one in norms)
+        for norm in norms:
+            assert norm.weight.mean().item() == pytest.approx(1, abs=0.02)
+            assert norm.weight.std().item() == pytest.approx(0.02, rel=0.5)
+            assert not norm.bias.any()
+
+
 @pytest.mark.parametrize("entropy", [entropy_of_probabilities, entropy_of_logits])
 @pytest.mark.parametrize(("l1_weight", "feature_weight"), [(50.0, 100.0), (0.0, 0.0), (3.0, 0.0), (0.0, 7.0)])
 def test_the_generators_loss_is_its_numpy_model(entropy, l1_weight, feature_weight):

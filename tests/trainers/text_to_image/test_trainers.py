@@ -41,7 +41,7 @@ def make():
     made = []
 
     def build_tiny(tier, *on, **arguments):
-        if tier == "optimized" and "switches" not in arguments:
+        if tier in {"published", "optimized"} and "switches" not in arguments:
             arguments["switches"] = {**OFF, **dict.fromkeys(on, True)}
         made.append(build(tier, **{"preset": "tiny", "log": lambda _: None, **arguments}))
         return made[-1]
@@ -113,6 +113,45 @@ def test_with_all_switches_off_two_epochs_are_bitwise_the_references(make):
     assert plain.metrics == restructured.metrics
     assert [line.rpartition("  ")[0] for line in lines] == [line.rpartition("  ")[0] for line in other_lines]
     assert plain.evaluate() == restructured.evaluate()
+
+
+@pytest.mark.parametrize(("procedure", "num_forwards"), [("two_forwards", 2), ("one_forward", 1)])
+@pytest.mark.parametrize("tier", ["reference", "optimized", "fastest"])
+def test_the_generator_runs_as_often_a_batch_as_the_procedure_says_in_every_tier(make, tier, procedure, num_forwards):
+    trainer = make(tier, procedure=procedure)
+    inputs = []
+    trainer.generator.image.register_forward_hook(lambda _, given, __: inputs.append(given[0].detach().clone()))
+    trainer.train_steps(3)
+    assert len(inputs) == 3 * num_forwards
+    assert all(not torch.equal(one, other) for one, other in itertools.combinations(inputs, 2))
+
+
+def test_with_one_forward_the_losses_have_no_term_of_mismatched_images_pixels_and_features(make):
+    """By hand, for the first batch."""
+    trainer, twin = make("reference", procedure="one_forward"), make("reference")
+    batch = twin._next_batch()
+    fakes_BCHW = twin.generator(twin._noise(len(batch.texts_BE), reference.NOISE, 0, 0), batch.texts_BE)
+    loss_d = sum(
+        entropy_of_probabilities(twin.discriminator(images_BCHW, batch.texts_BE)[0], target)
+        for images_BCHW, target in ((batch.images_BCHW, 1.0), (fakes_BCHW.detach(), 0.0))
+    )
+    loss_d.backward()
+    twin.discriminator_optimizer.step()
+    loss_g = entropy_of_probabilities(twin.discriminator(fakes_BCHW, batch.texts_BE)[0], 1.0)
+    trainer.train_steps(1)
+    assert trainer.metrics["discriminator_losses"] == pytest.approx([loss_d.item()], rel=1e-6)
+    assert trainer.metrics["generator_losses"] == pytest.approx([loss_g.item()], rel=1e-6)
+
+
+@pytest.mark.parametrize("tier", ["optimized", "fastest"])
+def test_every_tier_has_the_references_losses_under_either_procedure(make, tier):
+    for procedure in ("two_forwards", "one_forward"):
+        exact = {"switches": {"bfloat16": False}} if tier == "fastest" else {}
+        plain, other = make("reference", procedure=procedure), make(tier, procedure=procedure, **exact)
+        for trainer in (plain, other):
+            trainer.train_steps(4)
+        for name in LOSSES:
+            assert other.metrics[name] == pytest.approx(plain.metrics[name], rel=1e-3)
 
 
 def test_another_seed_gives_other_losses(make):
@@ -427,13 +466,15 @@ def test_accumulated_gradients_are_the_sum_of_the_batches_weighted_by_their_item
     for share in (4 / 6, 2 / 6):
         batch = twin._next_batch()
         assert len(batch.texts_BE) == 6 * share
-        noise_BZ = twin._noise(len(batch.texts_BE), reference.NOISE, twin.epoch, twin.num_items_done)
+        place = twin.epoch, twin.num_items_done
+        noises = [twin._noise(len(batch.texts_BE), use, *place) for use in (reference.NOISE, reference.SECOND_NOISE)]
         twin.num_items_done += len(batch.texts_BE)
-        fakes_BCHW = twin.generator(noise_BZ, batch.texts_BE)
+        fakes_BCHW, again_BCHW = (twin.generator(noise_BZ, batch.texts_BE) for noise_BZ in noises)
         images = (batch.images_BCHW, batch.wrong_B, fakes_BCHW)
         loss_d = discriminator_loss(twin.discriminator, *images, batch.texts_BE, entropy=entropy)
         weights = {"l1_weight": 50.0, "feature_weight": 100.0}
-        loss_g = generator_loss(twin.discriminator, *images[::2], batch.texts_BE, entropy=entropy, **weights)
+        images = (batch.images_BCHW, again_BCHW)
+        loss_g = generator_loss(twin.discriminator, *images, batch.texts_BE, entropy=entropy, **weights)
         for name, loss in (("discriminator", loss_d), ("generator", loss_g)):
             losses[name] += share * loss.item()
             own = torch.autograd.grad(loss, list(getattr(twin, name).parameters()), retain_graph=True)
@@ -806,7 +847,7 @@ def test_a_state_of_something_else_is_refused_and_changes_nothing(make, tier):
 @pytest.mark.parametrize(
     ("tier", "arguments", "named"),
     [
-        ("swift", {}, "tier: unknown tier 'swift'; choose one of: reference, optimized, fastest"),
+        ("swift", {}, "tier: unknown tier 'swift'; choose one of: reference, published, optimized, fastest"),
         ("reference", {"preset": "huge"}, "preset: unknown preset 'huge'; choose one of: tiny, smoke, default"),
         ("reference", {"image_size": 48}, "configuration: image_size is 48; make it a power of two"),
         ("reference", {"small_image_size": 24}, "configuration: small_image_size is 24; make it a power of two"),

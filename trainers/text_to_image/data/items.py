@@ -326,7 +326,7 @@ def load_data(path: Path, config: TextToImageConfig) -> CaptionData:
     encoder = read_vectors(vectors_path, {word for text in captions for word in words_of(text)}, config)
     num_unknown = sum(not encoder.knows(caption) for caption in captions)
     if num_unknown:
-        message = "%s: %d of %d captions have no word with a vector; zeros stand for them"
+        message = "%s: %d of %d captions have no word with a vector; their mean vector is zero"
         logger.warning(message, captions_path, num_unknown, len(captions))
 
     image_of_N = np.array([image for image, _ in pairs], np.int64)

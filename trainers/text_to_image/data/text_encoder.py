@@ -23,13 +23,12 @@ __all__ = ["TextEncoder", "read_vectors", "words_of"]
 FloatArray = NDArray[np.float32]
 
 _PROJECTION_SEED = 20_000
-_WORD = re.compile(r"[^\W_]+")
 _HEADER = re.compile(r"\d+ (\d+)")
 
 
 @dataclass(frozen=True, eq=False)
 class TextEncoder:
-    """Turns a caption into numbers: the mean of its known words' vectors, through one fixed random linear map.
+    """Turns a caption into numbers: the mean of its known words' vectors, through one fixed random linear layer.
 
     Attributes:
         words: those that have a vector.
@@ -48,24 +47,29 @@ class TextEncoder:
         return {word: row for row, word in enumerate(self.words)}
 
     @cached_property
-    def projection(self) -> FloatArray:
-        """The map (V, E): N(0, 1) over the root of V, from a seed of its own, so that every training has the same."""
+    def projection(self) -> tuple[FloatArray, FloatArray]:
+        """The layer's weights (V, E) and bias (E,), from a seed of its own, so that every training has the same.
+
+        Both are uniform within the root of 1 / V, as PyTorch's linear layers start: a standard deviation of 0.033 for
+        vectors of 300 numbers.
+        """
         shape_VE = (self.vectors_KV.shape[1], self.text_size)
+        bound = shape_VE[0] ** -0.5
         random = np.random.default_rng(_PROJECTION_SEED)
-        return random.standard_normal(shape_VE, np.float32) / np.float32(np.sqrt(shape_VE[0]))
+        weights_VE, bias_E = (random.uniform(-bound, bound, shape) for shape in (shape_VE, shape_VE[1:]))
+        return weights_VE.astype(np.float32), bias_E.astype(np.float32)
 
     def knows(self, text: str) -> bool:
         """Whether any word of a text has a vector."""
         return any(word in self.rows for word in words_of(text))
 
     def encode(self, text: str) -> Tensor:
-        """Embed a text, (E,); zeros where no word is known."""
+        """Embed a text, (E,); the layer's bias where no word is known."""
+        weights_VE, bias_E = self.projection
         known = [self.rows[word] for word in words_of(text) if word in self.rows]
-        if not known:
-            return torch.zeros(self.text_size)
-        mean_V = self.vectors_KV[known].mean(axis=0)
+        mean_V = self.vectors_KV[known].mean(axis=0) if known else np.zeros(len(weights_VE), np.float32)
         # Not by a matrix product: its bits may depend on the number of threads, of which workers have fewer.
-        return torch.from_numpy(np.einsum("v,ve->e", mean_V, self.projection, optimize=False))
+        return torch.from_numpy(np.einsum("v,ve->e", mean_V, weights_VE, optimize=False) + bias_E)
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as plain data, as a checkpoint holds it."""
@@ -78,8 +82,8 @@ class TextEncoder:
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words of a text: runs of letters and digits."""
-    return _WORD.findall(text.lower())
+    """Split a text in lower case at spaces, as the original program does: "dog." is another word than "dog"."""
+    return text.lower().split()
 
 
 def read_vectors(path: Path, wanted: set[str], config: TextToImageConfig) -> TextEncoder:
