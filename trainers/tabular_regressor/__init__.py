@@ -7,7 +7,7 @@ import importlib
 from typing import Any
 
 from trainers.family import Family
-from trainers.tabular_regressor.config import FASTEST_SWITCHES, SWITCHES, RegressorConfig
+from trainers.tabular_regressor.config import FASTEST_SWITCHES, PUBLISHED_SWITCHES, SWITCHES, RegressorConfig
 
 __all__ = ["FAMILY"]
 
@@ -17,7 +17,12 @@ FAMILY = Family(
     package=__name__,
     framework="torch",
     config=RegressorConfig,
-    switches={"reference": (), "optimized": SWITCHES, "fastest": FASTEST_SWITCHES},
+    switches={
+        "reference": (),
+        "published": PUBLISHED_SWITCHES,
+        "optimized": SWITCHES,
+        "fastest": FASTEST_SWITCHES,
+    },
     actions=("make-data", "train", "predict"),
     is_silent=True,
 )

@@ -10,7 +10,7 @@ from trainers.common.configuration import Configuration, setting
 from trainers.contract import BadInput
 from trainers.switches import Switch
 
-__all__ = ["FASTEST_SWITCHES", "PRESETS", "SWITCHES", "RegressorConfig"]
+__all__ = ["FASTEST_SWITCHES", "PRESETS", "PUBLISHED_SWITCHES", "SWITCHES", "RegressorConfig"]
 
 SWITCHES = (
     Switch(
@@ -23,6 +23,39 @@ SWITCHES = (
     Switch("persistent_workers", "worker processes outlive the epoch; does nothing where there are no workers"),
 )
 """What document 004 adds to the reference, in the order of its table."""
+
+PUBLISHED_SWITCHES = (
+    Switch(
+        "mixed_precision_by_default",
+        "mixed precision is on where nobody asked for it",
+        "statistical",
+        neutral_when="there is no GPU and autocast_on_cuda_only is on",
+    ),
+    Switch("workers_by_default", "each loader has worker processes, which persist, where nobody asked for them"),
+    Switch(
+        "workers_change_order",
+        "persistent workers draw fewer random numbers, so the rows come in another order from the second epoch on",
+        "statistical",
+        neutral_when="there are no persistent workers, or one epoch is trained",
+    ),
+    Switch(
+        "autocast_on_cuda_only",
+        "mixed precision does nothing without a GPU",
+        "statistical",
+        neutral_when="the training is on a GPU, or without mixed precision",
+    ),
+    Switch(
+        "skips_batch_on_oom",
+        "a batch for which memory runs out is left out; while gradients are unscaled or applied, it ends the training",
+        "statistical",
+        neutral_when="memory suffices",
+    ),
+    Switch(
+        "validates_in_mixed_precision",
+        "validation and test are in mixed precision too, where the training is",
+    ),
+)
+"""What the published program of document 004 does otherwise than the optimized tier, its defects included."""
 
 FASTEST_SWITCHES = (
     Switch("resident_data", "all rows lie on the device, and a batch is taken out of them by their numbers at once"),
@@ -92,8 +125,8 @@ class RegressorConfig(Configuration):
     test_split: float = setting(0.1, "fraction of the rows for the test", gt=0, lt=1)
     # Apart from the training's seed, so that every seed is tested on the same rows.
     split_seed: int = setting(42, "seed of the split into training, validation and test", ge=0)
-    huber_weight: float = setting(0.7, "listed by the original program, used by nothing", ge=0)
-    mse_weight: float = setting(0.3, "listed by the original program, used by nothing", ge=0)
+    huber_weight: float = setting(0.3, "listed by the original program, used by nothing", ge=0)
+    mse_weight: float = setting(0.7, "listed by the original program, used by nothing", ge=0)
     huber_delta: float = setting(1.0, "listed by the original program, used by nothing", gt=0)
     use_mixed_precision: bool = setting(True, "default of the switch `mixed_precision` in the optimized tier")
     num_workers: int = setting(4, "worker processes of each loader while the switch `loader_workers` is on", ge=0)

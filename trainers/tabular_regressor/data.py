@@ -175,8 +175,14 @@ class RegressionData:
         return make_loader(dataset, sampler=EpochSampler(dataset) if part == "train" else None, **settings)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the tables, see `data_fingerprint`."""
-        return data_fingerprint(self.features_NF, self.targets_NK)
+        """Return the SHA-256 of the tables and of each part's rows.
+
+        A training that went on with another split would be tested on rows that it was trained on.
+        """
+        digest = hashlib.sha256(data_fingerprint(self.features_NF, self.targets_NK).encode())
+        for rows in (self.splits.train, self.splits.val, self.splits.test):
+            digest.update(rows.tobytes())
+        return digest.hexdigest()
 
 
 def _to_float32(array: NDArray[Any]) -> FloatArray:
@@ -237,7 +243,7 @@ def read_arrays(path: Path) -> tuple[FloatArray, FloatArray]:
 
 
 def split_rows(num_rows: int, config: RegressorConfig) -> Splits:
-    """Shuffle the row numbers by the configuration's split seed and cut off the test, then the validation part.
+    """Shuffle the row numbers by the configuration's split seed and cut them: training, validation, test.
 
     Raises:
         BadInput: a part would be empty.
@@ -245,7 +251,10 @@ def split_rows(num_rows: int, config: RegressorConfig) -> Splits:
     """
     num_test, num_val = int(num_rows * config.test_split), int(num_rows * config.val_split)
     order = torch.randperm(num_rows, generator=torch.Generator().manual_seed(config.split_seed)).numpy()
-    splits = Splits(train=order[num_test + num_val :], val=order[num_test : num_test + num_val], test=order[:num_test])
+    num_train = num_rows - num_val - num_test
+    splits = Splits(
+        train=order[:num_train], val=order[num_train : num_train + num_val], test=order[num_train + num_val :]
+    )
     for name, rows in vars(splits).items():
         if not len(rows):
             what = f"no row is left for the {name} part of {num_rows}"

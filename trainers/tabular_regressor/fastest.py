@@ -7,7 +7,7 @@ layer, O its outputs.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -229,10 +229,10 @@ class FastestTrainer(ReferenceTrainer):
 
     def _outputs_of(self, features_BF: Tensor, linear: _Linear) -> Tensor:
         """Do what the model does, linear layers but the last, which is narrow, by `linear`."""
-        hidden_BH = _through(self.model.input, features_BF, linear)
-        for block in self.model.blocks:
-            hidden_BH = hidden_BH + _through(cast("nn.Sequential", block.layers), hidden_BH, linear)
-        outputs = self.model.output(hidden_BH)
+        hidden_BH = _through((self.model.input_proj, self.model.input_norm), features_BF, linear)
+        for block in self.model.layers:
+            hidden_BH = hidden_BH + _through(cast("nn.Sequential", block), hidden_BH, linear)
+        outputs = self.model.output_proj(hidden_BH)
         return cast("Tensor", outputs.view(-1, self.model.num_targets, 3))
 
     def _rounded(self, values_BI: Tensor, weight_OI: Tensor, bias_O: Tensor) -> Tensor:
@@ -287,7 +287,7 @@ class FastestTrainer(ReferenceTrainer):
         return float(sum(torch.stack(losses).tolist())) / len(losses)
 
 
-def _through(layers: nn.Sequential, values: Tensor, linear: _Linear) -> Tensor:
+def _through(layers: Iterable[nn.Module], values: Tensor, linear: _Linear) -> Tensor:
     """Pass values through layers, of which `linear` computes the linear ones."""
     for layer in layers:
         values = linear(values, layer.weight, layer.bias) if isinstance(layer, nn.Linear) else layer(values)

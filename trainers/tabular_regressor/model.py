@@ -11,13 +11,12 @@ from torch import Tensor, nn
 __all__ = ["ResidualBlock", "TabularRegressor", "extract_final_predictions", "mixing_weight", "regression_loss"]
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(nn.Sequential):
     """x + [Linear, LayerNorm, GELU, Dropout, Linear, LayerNorm, Dropout](x), all of one width."""
 
     def __init__(self, hidden_size: int, dropout: float) -> None:
         """Build one block of `hidden_size` units."""
-        super().__init__()
-        self.layers = nn.Sequential(
+        super().__init__(
             nn.Linear(hidden_size, hidden_size),
             nn.LayerNorm(hidden_size),
             nn.GELU(),
@@ -29,13 +28,14 @@ class ResidualBlock(nn.Module):
 
     def forward(self, hidden_BH: Tensor) -> Tensor:
         """Map (B, H) to (B, H)."""
-        return cast("Tensor", hidden_BH + self.layers(hidden_BH))
+        return cast("Tensor", hidden_BH + super().forward(hidden_BH))  # type: ignore[no-untyped-call]
 
 
 class TabularRegressor(nn.Module):
     """Residual network with three outputs for every target: p1 mixes, p2 and p3 are the two modes.
 
-    Weights of linear layers start Xavier-uniform, their biases at zero.
+    Weights of linear layers start Xavier-uniform, their biases at zero. The layers have the names of the original
+    program's, so that the files of its weights can be loaded.
 
     Args:
         num_features: columns of X, F.
@@ -50,9 +50,10 @@ class TabularRegressor(nn.Module):
         """Build the network and draw its weights from PyTorch's global generator."""
         super().__init__()
         self.num_targets = num_targets
-        self.input = nn.Sequential(nn.Linear(num_features, hidden_size), nn.LayerNorm(hidden_size))
-        self.blocks = nn.Sequential(*(ResidualBlock(hidden_size, dropout) for _ in range(num_layers)))
-        self.output = nn.Linear(hidden_size, 3 * num_targets)
+        self.input_proj = nn.Linear(num_features, hidden_size)
+        self.input_norm = nn.LayerNorm(hidden_size)
+        self.layers = nn.Sequential(*(ResidualBlock(hidden_size, dropout) for _ in range(num_layers)))
+        self.output_proj = nn.Linear(hidden_size, 3 * num_targets)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -60,7 +61,7 @@ class TabularRegressor(nn.Module):
 
     def forward(self, features_BF: Tensor) -> Tensor:
         """Map features (B, F) to p1, p2, p3 of every target, (B, K, 3)."""
-        outputs = self.output(self.blocks(self.input(features_BF)))
+        outputs = self.output_proj(self.layers(self.input_norm(self.input_proj(features_BF))))
         return cast("Tensor", outputs.view(-1, self.num_targets, 3))
 
 

@@ -12,6 +12,7 @@ Shape suffixes: B rows of a batch, N rows, F features, K targets.
 """
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -67,6 +68,7 @@ class ReferenceTrainer:
         self.epoch = 0
         self.step = 0  # optimizer steps taken in this epoch
         self._epoch_loss_sum = 0.0
+        self._num_left_out = 0  # batches of this epoch that no step was taken on; only the published tier has any
         self._batches: Iterator[Batch] | None = None
         self._metrics: dict[str, Any] = {"train_losses": [], "num_steps": 0, "num_skipped_steps": 0}
 
@@ -90,7 +92,7 @@ class ReferenceTrainer:
         self._check_phase(phase)
         with self.random:
             self._take_steps(self.num_batches - self.step)
-            self._metrics["train_loss"] = self._epoch_loss_sum / self.num_batches
+            self._metrics["train_loss"] = self._mean_train_loss()
             self._metrics["val_loss"] = self._mean_loss(self.val_loader)
             self._advance_schedule()
         self._begin_epoch(self.epoch + 1)
@@ -136,6 +138,7 @@ class ReferenceTrainer:
                     "epoch": self.epoch,
                     "step": self.step,
                     "epoch_loss_sum": self._epoch_loss_sum,
+                    "num_left_out": self._num_left_out,
                 },
             }
         )
@@ -152,6 +155,7 @@ class ReferenceTrainer:
         progress = state["progress"]
         self.seed, self.epoch, self.step = progress["seed"], progress["epoch"], progress["step"]
         self._epoch_loss_sum = progress["epoch_loss_sum"]
+        self._num_left_out = progress.get("num_left_out", 0)  # version 0.1 had no such number
         self._batches = None
 
     def close(self) -> None:
@@ -188,20 +192,31 @@ class ReferenceTrainer:
                 self._batches = None  # its next batch is no longer the one to go on with
                 raise
             losses.append(loss)
-            self._epoch_loss_sum += loss
+            self._note_loss(loss)
             self.step += 1
             self._metrics["num_steps"] += 1
+
+    def _note_loss(self, loss: float) -> None:
+        self._epoch_loss_sum += loss
 
     def _next_batch(self) -> Batch:
         if self.step == self.num_batches:
             self._begin_epoch(self.epoch + 1)
         if self._batches is None:
-            self._batches = batches_of_epoch(self.train_loader, self.seed, self.epoch, self.step)
+            self._batches = batches_of_epoch(self.train_loader, self._order_seed(), self.epoch, self.step)
         return next(self._batches)
 
+    def _order_seed(self) -> int:
+        """Return the seed from which the order of the rows in this epoch follows."""
+        return self.seed
+
     def _begin_epoch(self, epoch: int) -> None:
-        self.epoch, self.step, self._epoch_loss_sum = epoch, 0, 0.0
+        self.epoch, self.step, self._epoch_loss_sum, self._num_left_out = epoch, 0, 0.0, 0
         self._batches = None
+
+    def _mean_train_loss(self) -> float:
+        num_taken = self.num_batches - self._num_left_out
+        return self._epoch_loss_sum / num_taken if num_taken else math.nan
 
     def _advance_schedule(self) -> None:
         self.scheduler.step()

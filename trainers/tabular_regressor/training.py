@@ -17,7 +17,7 @@ from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput, Interrupted
 from trainers.tabular_regressor import FAMILY
 from trainers.tabular_regressor.document_004.logs import TrainingMetrics, event
-from trainers.tabular_regressor.document_004.model_files import load_training, save_training
+from trainers.tabular_regressor.document_004.model_files import load_training, renamed_weights, save_training
 from trainers.tabular_regressor.document_004.model_names import ModelFiles
 from trainers.tabular_regressor.document_004.training_config import TrainingConfig, save_training_config
 from trainers.tabular_regressor.optimized import NotEnoughMemory
@@ -172,7 +172,7 @@ def read_training(path: Path) -> dict[str, Any]:
     content = load_training(path)
     if not isinstance(content, dict) or content.get("family") != FAMILY.name or _CONTENT_KEYS - content.keys():
         raise BadInput(f"is no checkpoint of {FAMILY.name}", str(path), "give a file that train wrote for this family")
-    return content
+    return {**content, "state": {**content["state"], "model": renamed_weights(content["state"]["model"])}}
 
 
 def resume(
@@ -200,7 +200,8 @@ def resume(
         mend = "use the configuration and data it was trained with"
         raise BadInput(f"does not fit: {error.what}", str(path), mend) from error
     if content["data_sha256"] != trainer.data.fingerprint():
-        raise BadInput("was trained on other data", str(path), "give the same data, or train anew without resuming")
+        what = "was trained on other data or on another split of it"
+        raise BadInput(what, str(path), "give the same data and split, or train without resuming")
     if seed is not None and seed != trainer.seed:
         raise BadInput(f"its training has seed {trainer.seed}", str(path), "leave out the seed")
     metrics = TrainingMetrics.from_dict(content["history"])

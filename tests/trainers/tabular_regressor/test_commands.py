@@ -368,7 +368,9 @@ def test_a_configuration_of_another_architecture_is_not_resumed_with(capsys, tmp
 def test_weights_without_their_scaling_do_not_predict(capsys, tmp_path):
     X, Y = torch.from_numpy(GOOD), torch.from_numpy(GOOD[:, :2].copy())
     name = str(tmp_path / "m")
-    documented.train_model(*documented.setup_training(X, Y), 8, 2, 1, name)
+    documented.train_model(
+        *documented.setup_training(X, Y), 8, 2, 16, 1, 0.1, name, enable_early_stop=False, fixed_epochs=1
+    )
     line = refused(capsys, FAMILY, "predict", "--checkpoint", f"{name}_best_model.pth")
     assert "how its data was scaled" in line
 

@@ -107,6 +107,6 @@ def test_build_refuses_bad_arguments_by_name(arguments, named):
 
 
 def test_tiers_and_switches_are_those_of_document_004():
-    assert FAMILY.tiers == ("reference", "optimized", "fastest")
+    assert FAMILY.tiers == ("reference", "published", "optimized", "fastest")
     assert [switch.name for switch in SWITCHES] == ["mixed_precision", "loader_workers", "persistent_workers"]
     assert {switch.work for switch in SWITCHES} == {"same"}

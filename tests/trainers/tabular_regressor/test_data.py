@@ -87,6 +87,8 @@ def test_the_split_is_a_partition_that_depends_on_the_split_seed_alone():
     splits = files.split_rows(1000, TINY)
     assert [len(part) for part in (splits.train, splits.val, splits.test)] == [800, 100, 100]
     assert sorted(np.concatenate([splits.train, splits.val, splits.test])) == list(range(1000))
+    order = torch.randperm(1000, generator=torch.Generator().manual_seed(TINY.split_seed)).numpy()
+    assert np.array_equal(np.concatenate([splits.train, splits.val, splits.test]), order), "cut in this order"
     assert np.array_equal(splits.train, files.split_rows(1000, TINY.replace(data_seed=5)).train)
     assert not np.array_equal(splits.train, files.split_rows(1000, TINY.replace(split_seed=5)).train)
 

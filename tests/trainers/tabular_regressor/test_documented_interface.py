@@ -22,6 +22,7 @@ from trainers.tabular_regressor.document_004 import api as documented
 from trainers.tabular_regressor.document_004 import original, plots
 from trainers.tabular_regressor.document_004.loaders import GivenLoaders
 from trainers.tabular_regressor.model import TabularRegressor
+from trainers.tabular_regressor.reference import ReferenceTrainer
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 
@@ -119,7 +120,8 @@ def in_folder(tmp_path, monkeypatch):
 def positional_program(module, num_epochs):
     X, Y = module.load_and_preprocess_data("training_data.h5")
     train, val, test = module.setup_training(X, Y, 32, 0.1, 0.1)
-    result = module.train_model(train, val, test, X.shape[1], Y.shape[1], num_epochs)
+    arguments = (train, val, test, X.shape[1], Y.shape[1], 16, 2, 0.2, "improved_model", False, num_epochs)
+    result = module.train_model(*arguments)
     model, train_losses, val_losses, _ = result
     module.plot_losses(train_losses, val_losses, "improved_model")
     module.plot_predictions(model, val, Y.shape[1], 5, "improved_model")
@@ -135,7 +137,11 @@ def keyword_program(module, num_epochs):
         test_loader=test,
         input_dim=X.shape[1],
         output_dim=Y.shape[1],
-        num_epochs=num_epochs,
+        hidden_size=16,
+        num_layers=2,
+        dropout_rate=0.2,
+        enable_early_stop=False,
+        fixed_epochs=num_epochs,
     )
     model, train_losses, val_losses, _ = result
     module.plot_losses(train_losses=train_losses, val_losses=val_losses)
@@ -145,6 +151,7 @@ def keyword_program(module, num_epochs):
 
 
 def run(program, module, num_epochs=2):
+    Path("improved_model_best_model.pth").unlink(missing_ok=True)
     torch.manual_seed(5)
     return program(module, num_epochs)
 
@@ -179,14 +186,98 @@ def test_other_numbers_would_be_seen(in_folder, monkeypatch):
 
 
 @pytest.mark.parametrize("tier", TIERS)
+def test_the_sizes_and_the_stop_that_a_caller_asks_for_are_trained(in_folder, tier):
+    (model, train_losses, *_), _ = run(keyword_program, TIERS[tier], num_epochs=3)
+    assert (model.input_proj.out_features, len(model.layers), model.layers[0][3].p) == (16, 2, 0.2)
+    assert len(train_losses) == 3
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_without_early_stopping_no_epoch_is_left_out_however_bad(in_folder, tier, monkeypatch):
+    monkeypatch.setattr(ReferenceTrainer, "_mean_loss", lambda self, _: float(self.epoch + 1))
+    (_, _, val_losses, _), _ = run(keyword_program, TIERS[tier], num_epochs=40)
+    assert val_losses == [epoch + 1.0 for epoch in range(40)]
+    X, Y = TIERS[tier].load_and_preprocess_data()
+    loaders = TIERS[tier].setup_training(X, Y)
+    assert len(TIERS[tier].train_model(*loaders, 8, 2, 16, 2, model_name="other")[1]) == 31
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_a_training_begins_with_the_best_weights_that_are_there(in_folder, tier):
+    module = TIERS[tier]
+    (first, *_), _ = run(keyword_program, module)
+    X, Y = module.load_and_preprocess_data()
+    start = {name: value.clone() for name, value in first.state_dict().items()}
+    began = []
+
+    def note(model, _):
+        if not began:
+            began.append({name: value.clone() for name, value in model.state_dict().items()})
+
+    with pytest.MonkeyPatch.context() as patch:
+        forward = TabularRegressor.forward
+        patch.setattr(TabularRegressor, "forward", lambda model, rows: (note(model, rows), forward(model, rows))[1])
+        module.train_model(*module.setup_training(X, Y), 8, 2, 16, 2, enable_early_stop=False, fixed_epochs=1)
+    assert list(began[0]) == list(start)
+    assert all(torch.equal(began[0][name], start[name]) for name in start)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_best_weights_of_another_size_are_refused_and_left_as_they_are(in_folder, tier):
+    module = TIERS[tier]
+    run(keyword_program, module)
+    kept = Path("improved_model_best_model.pth").read_bytes()
+    X, Y = module.load_and_preprocess_data()
+    with pytest.raises(
+        BadInput, match=r"improved_model_best_model\.pth: holds the weights of a network of another size"
+    ):
+        module.train_model(*module.setup_training(X, Y), 8, 2, 24, 2)
+    assert Path("improved_model_best_model.pth").read_bytes() == kept
+
+
+def test_weights_that_the_original_program_saved_are_loaded(in_folder):
+    """Under the names that its layers have."""
+    torch.manual_seed(3)
+    linear = torch.nn.Linear
+
+    class Program(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.input_proj, self.input_norm = linear(8, 16), torch.nn.LayerNorm(16)
+            self.layers = torch.nn.ModuleList(
+                torch.nn.Sequential(
+                    linear(16, 16), torch.nn.LayerNorm(16), torch.nn.GELU(), torch.nn.Dropout(0.1), linear(16, 16),
+                    torch.nn.LayerNorm(16), torch.nn.Dropout(0.1),
+                )
+                for _ in range(2)
+            )  # fmt: skip
+            self.output_proj = linear(16, 6)
+
+        def forward(self, rows):
+            hidden = self.input_norm(self.input_proj(rows))
+            for layer in self.layers:
+                hidden = hidden + layer(hidden)
+            return self.output_proj(hidden)
+
+    program = Program().eval()
+    torch.save(program.state_dict(), "improved_model_best_model.pth")
+    ours = TabularRegressor(8, 2, 16, 2, 0.1).eval()
+    ours.load_state_dict(documented.load_state_dict_safely("improved_model_best_model.pth", "cpu"))
+    rows = torch.randn(5, 8)
+    torch.testing.assert_close(ours(rows).flatten(1), program(rows))
+
+
+@pytest.mark.parametrize("tier", TIERS)
 def test_without_a_seed_two_trainings_differ_and_with_torchs_they_do_not(in_folder, tier):
     module = TIERS[tier]
     X, Y = module.load_and_preprocess_data()
 
     def losses(seed=None):
+        Path("improved_model_best_model.pth").unlink(missing_ok=True)
         if seed is not None:
             torch.manual_seed(seed)
-        return module.train_model(*module.setup_training(X, Y), X.shape[1], Y.shape[1], num_epochs=1)[1]
+        loaders = module.setup_training(X, Y)
+        return module.train_model(*loaders, X.shape[1], Y.shape[1], enable_early_stop=False, fixed_epochs=1)[1]
 
     assert losses() != losses()
     assert losses(1) == losses(1) != losses(2)
@@ -215,11 +306,13 @@ def test_torch_load_reads_the_best_weights_of_either_tier_as_ever(in_folder):
 
 def test_loaders_made_by_the_caller_are_trained_on(in_folder):
     X, Y = documented.load_and_preprocess_data()
-    loaders = [DataLoader(TensorDataset(X, Y), batch_size=50, shuffle=shuffle) for shuffle in (True, False, False)]
+    rows = TensorDataset(torch.from_numpy(X), torch.from_numpy(Y))
+    loaders = [DataLoader(rows, batch_size=50, shuffle=shuffle) for shuffle in (True, False, False)]
     results = []
-    for module in TIERS.values():
+    for name, module in TIERS.items():
         torch.manual_seed(0)
-        results.append(module.train_model(*loaders, 8, 2, num_epochs=2)[1:])
+        two_epochs = {"model_name": name, "enable_early_stop": False, "fixed_epochs": 2}
+        results.append(module.train_model(*loaders, 8, 2, **two_epochs)[1:])
     assert results[0] == results[1]
 
 
@@ -237,15 +330,15 @@ def test_a_loader_with_an_order_of_its_own_keeps_it(in_folder):
             return X[row], Y[row]
 
     loader = DataLoader(Noting(), batch_size=2, sampler=order)
-    rest = DataLoader(TensorDataset(X, Y), batch_size=50)
-    documented.train_model(loader, rest, rest, 8, 2, num_epochs=2)
+    rest = DataLoader(TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)), batch_size=50)
+    documented.train_model(loader, rest, rest, 8, 2, enable_early_stop=False, fixed_epochs=2)
     assert seen == [0, *order, *order], "one row is looked at for its shape"
 
 
 @pytest.mark.parametrize("sampled", [{"num_samples": 30}, {"replacement": True}])
 def test_a_random_sampler_of_another_kind_keeps_its_kind(in_folder, sampled):
     X, Y = documented.load_and_preprocess_data()
-    table = TensorDataset(X, Y)
+    table = TensorDataset(torch.from_numpy(X), torch.from_numpy(Y))
     loader = DataLoader(table, batch_size=10, sampler=torch.utils.data.RandomSampler(table, **sampled))
     data = GivenLoaders({"train": loader}, 8, 2)
     assert data.loader("train") is loader
@@ -269,7 +362,9 @@ def test_sizes_may_be_numbers_of_numpys(in_folder, tier):
     loaders = TIERS[tier].setup_training(X, Y, np.int64(10), np.float32(0.25), np.float64(0.1))
     assert [len(loader.dataset) for loader in loaders] == [33, 12, 5]
     assert loaders[0].batch_size == 10
-    assert len(TIERS[tier].train_model(*loaders, np.int64(3), np.int64(2), np.int64(1))[1]) == 1
+    sizes = (np.int64(3), np.int64(2), np.int64(16), np.int64(1), np.float32(0.1))
+    last = {"enable_early_stop": False, "fixed_epochs": np.int64(1)}
+    assert len(TIERS[tier].train_model(*loaders, *sizes, **last)[1]) == 1
 
 
 @pytest.mark.parametrize("tier", TIERS)

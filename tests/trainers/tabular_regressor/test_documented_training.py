@@ -136,7 +136,7 @@ def test_warnings_point_at_the_line_that_called(tables, name):
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         loaders = setup_training(*tables, batch_size=16, config=config)
-        train_model(*loaders, 8, 2, 1, name, config=config)
+        train_model(*loaders, 8, 2, 24, 1, 0.3, name, config=config)
     assert {Path(each.filename) for each in warned} == {Path(__file__)}
     assert len(warned) == 3
 
@@ -181,7 +181,7 @@ def test_persistence_without_workers_is_no_matter_for_a_warning(tables, name):
 
 def test_epochs_given_twice_count_as_the_argument_with_a_warning(tables, name):
     with pytest.warns(UserWarning, match="num_epochs is 3 in the configuration, but train_model's argument 2 counts"):
-        assert len(fit(tables, name, num_epochs=2)[1]) == 2
+        assert len(fit(tables, name, enable_early_stop=False, fixed_epochs=2)[1]) == 2
     assert len(fit(tables, name)[1]) == 3
 
 

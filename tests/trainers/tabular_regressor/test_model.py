@@ -62,12 +62,12 @@ def test_the_network_is_its_numpy_model():
     for parameter in model.parameters():  # so that no term is hidden by a one or a zero
         torch.nn.init.normal_(parameter, 0.1, 0.5)
     features_BF = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
-    hidden = numpy_layer_norm(numpy_linear(features_BF, model.input[0]), model.input[1])
-    for block in model.blocks:
-        first, norm1, _, _, second, norm2, _ = block.layers
+    hidden = numpy_layer_norm(numpy_linear(features_BF, model.input_proj), model.input_norm)
+    for block in model.layers:
+        first, norm1, _, _, second, norm2, _ = block
         inner = numpy_gelu(numpy_layer_norm(numpy_linear(hidden, first), norm1))
         hidden = hidden + numpy_layer_norm(numpy_linear(inner, second), norm2)
-    expected = numpy_linear(hidden, model.output).reshape(5, 2, 3)
+    expected = numpy_linear(hidden, model.output_proj).reshape(5, 2, 3)
     np.testing.assert_allclose(model(torch.from_numpy(features_BF)).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
 
 

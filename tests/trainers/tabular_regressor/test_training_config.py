@@ -44,6 +44,31 @@ def test_the_documents_own_example_works():
     assert config.chosen == {"hidden_size", "num_layers", "batch_size", "use_mixed_precision", "patience"}
 
 
+def test_the_published_programs_names_mean_the_same_in_calls_attributes_and_files(tmp_path):
+    theirs = {
+        "dropout_rate": 0.2, "max_epochs": 7, "gradient_clip_norm": 2.0, "scheduler_t0": 5, "scheduler_t_mult": 3,
+        "scheduler_eta_min": 1e-5, "save_checkpoint_every": 9,
+    }  # fmt: skip
+    ours = TrainingConfig(
+        dropout=0.2, num_epochs=7, clip_norm=2.0, restart_epochs=5, restart_factor=3, min_learning_rate=1e-5,
+        checkpoint_every=9,
+    )  # fmt: skip
+    config = TrainingConfig()
+    config.update(**theirs)
+    assert config == ours
+    assert config.chosen == ours.chosen
+    assert {name: getattr(config, name) for name in theirs} == theirs
+    config.dropout_rate = 0.4
+    assert config.dropout == 0.4
+    (tmp_path / "old.json").write_text(json.dumps(theirs))
+    assert load_training_config(tmp_path / "old.json") == ours
+
+
+def test_a_value_under_both_names_is_refused():
+    with pytest.raises(BadInput, match="dropout is given twice; leave out dropout or dropout_rate"):
+        TrainingConfig(dropout=0.1, dropout_rate=0.2)
+
+
 def test_the_defaults_are_those_of_the_trainers():
     trainers = RegressorConfig().to_dict()
     assert TrainingConfig().to_dict() == {name: trainers[name] for name in TrainingConfig().to_dict()}

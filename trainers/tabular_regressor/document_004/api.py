@@ -2,7 +2,8 @@
 
 Calls written for the functions of `original` work unchanged and give the same numbers: mixed precision and workers are
 for those who ask for them. What is not asked for and happens all the same is what the document lists: a log, a
-configuration file, checkpoints with all that a resume needs, and recovery from running out of memory.
+configuration file, checkpoints with all that a resume needs, and recovery from running out of memory. The published
+program is in `published`.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ from trainers.tabular_regressor.config import RegressorConfig
 from trainers.tabular_regressor.document_004.loaders import GivenLoaders, SplitLoader, plain_number, split_loaders
 from trainers.tabular_regressor.document_004.logs import TrainingMetrics, close_logging, event, setup_logging
 from trainers.tabular_regressor.document_004.memory import clear_gpu_memory, show_gpu_memory_usage
-from trainers.tabular_regressor.document_004.model_files import load_state_dict_safely
+from trainers.tabular_regressor.document_004.model_files import load_best_weights, load_state_dict_safely
 from trainers.tabular_regressor.document_004.model_names import (
     ModelFiles,
     check_existing_model_files,
@@ -127,16 +128,20 @@ def _warn_of_two_choices(config: TrainingConfig, kept: Mapping[str, Any], of: st
             )
 
 
-def train_model(  # noqa: PLR0913, PLR0917 - the document's signature
+def train_model(  # noqa: PLR0913, PLR0917 - the program's signature
     train_loader: DataLoader[Any],
     val_loader: DataLoader[Any],
     test_loader: DataLoader[Any],
     input_dim: int,
     output_dim: int,
-    num_epochs: int = _DefaultInt(300),
+    hidden_size: int = _DefaultInt(512),
+    num_layers: int = _DefaultInt(4),
+    dropout_rate: float = _DefaultFloat(0.1),
     model_name: str = "improved_model",
-    *,
+    enable_early_stop: bool = True,  # noqa: FBT001, FBT002 - the program's signature
+    fixed_epochs: int = 300,
     config: TrainingConfig | None = None,
+    *,
     device: str | torch.device | None = None,
     seed: int | None = None,
     resume_from: bool | str | Path = False,
@@ -144,8 +149,9 @@ def train_model(  # noqa: PLR0913, PLR0917 - the document's signature
 ) -> Result:
     """Train, keep the best weights, stop early, test; write a log, the configuration and checkpoints on the way.
 
-    Interrupted by Ctrl-C it saves everything to `<model_name>_checkpoint_interrupted.pth` and raises
-    `trainers.contract.Interrupted`, a KeyboardInterrupt.
+    Unless it resumes a checkpoint it begins with the weights in `<model_name>_best_model.pth`, if there is such a file,
+    and replaces them by its own. Interrupted by Ctrl-C it saves everything to
+    `<model_name>_checkpoint_interrupted.pth` and raises `trainers.contract.Interrupted`, a KeyboardInterrupt.
 
     Args:
         train_loader: batches of (features_BF, targets_BK) to train on.
@@ -153,8 +159,12 @@ def train_model(  # noqa: PLR0913, PLR0917 - the document's signature
         test_loader: those on which the best weights are tested.
         input_dim: number of features F.
         output_dim: number of targets K.
-        num_epochs: most epochs to train.
+        hidden_size: width of the network.
+        num_layers: residual blocks.
+        dropout_rate: probability of zeroing an activation.
         model_name: what every file's name begins with; it may begin with a folder.
+        enable_early_stop: whether `patience` epochs without a lower validation loss end the training.
+        fixed_epochs: epochs to train without early stopping; means nothing with it.
         config: hyperparameters, and whether mixed precision is used; without one, those of the program before, in
             float32. What it decides about the loaders counts if `setup_training` was not given other values. Else,
             and for loaders from elsewhere, the loaders count, with a warning.
@@ -172,7 +182,11 @@ def train_model(  # noqa: PLR0913, PLR0917 - the document's signature
 
     """
     loaders = {"train": train_loader, "val": val_loader, "test": test_loader}
-    settings = _settings(config, num_epochs)
+    given = {"hidden_size": hidden_size, "num_layers": num_layers, "dropout": dropout_rate}
+    chosen = {name: value for name, value in given.items() if not isinstance(value, _DefaultInt | _DefaultFloat)}
+    if not enable_early_stop:
+        chosen |= {"num_epochs": fixed_epochs, "patience": fixed_epochs}
+    settings = _settings(config, chosen)
     overrides = {} if config is None else _settle(config, loaders)
     if config is None or overrides.get("batch_size") is None:
         settings = settings.replace(batch_size=train_loader.batch_size or settings.batch_size)
@@ -185,23 +199,39 @@ def train_model(  # noqa: PLR0913, PLR0917 - the document's signature
         if skip_completed and (done := _completed(trainer, files)) is not None:
             return done
         metrics = TrainingMetrics()
-        if start is not None:
+        if start is None:
+            load_best_weights(trainer.model, files.best_model)
+        else:
             metrics = resume(trainer, start, read_training(start), files, seed)
-        checkpoint.make_folder(files.folder)
-        with _logging(model_name) as log:
-            test_loss = TrainingRun(trainer, files, _labels(trainer), metrics, log, StopSignals()).run()
-    return trainer.model, metrics.train_losses, metrics.val_losses, test_loss
+        return finish_training(trainer, "optimized", files, metrics)
 
 
-def _labels(trainer: OptimizedTrainer) -> dict[str, Any]:
-    return {
+def finish_training(trainer: OptimizedTrainer, tier: str, files: ModelFiles, metrics: TrainingMetrics) -> Result:
+    """Train to the end with the files that document 004 lists, and return what `train_model` does.
+
+    Args:
+        trainer: set to where the training begins or continues.
+        tier: the trainer's.
+        files: what the files are called.
+        metrics: empty, or those up to where the training continues.
+
+    Raises:
+        Interrupted: as `train_model`.
+        BadInput: a file cannot be written, or memory does not suffice.
+
+    """
+    labels = {
         "family": FAMILY.name,
-        "tier": "optimized",
+        "tier": tier,
         "switches": trainer.switches,
         "config": trainer.config.to_dict(),
         "data_sha256": trainer.data.fingerprint(),
         "scaling": None,  # the data came scaled
     }
+    checkpoint.make_folder(files.folder)
+    with _logging(files.model_name) as log:
+        test_loss = TrainingRun(trainer, files, labels, metrics, log, StopSignals()).run()
+    return trainer.model, metrics.train_losses, metrics.val_losses, test_loss
 
 
 @contextlib.contextmanager
@@ -213,15 +243,15 @@ def _logging(model_name: str) -> Iterator[Any]:
         close_logging(log)
 
 
-def _settings(config: TrainingConfig | None, num_epochs: int) -> RegressorConfig:
+def _settings(config: TrainingConfig | None, chosen: Mapping[str, Any]) -> RegressorConfig:
+    """Return the configuration of a training, in which arguments that a caller chose count for more."""
     if config is None:
-        # What the program before did: float32 throughout.
-        return RegressorConfig().replace(use_mixed_precision=False, num_epochs=plain_number(num_epochs))
-    settings = config.regressor_config()
-    if isinstance(num_epochs, _DefaultInt):
-        return settings
-    _warn_of_two_choices(config, {"num_epochs": num_epochs}, "train_model's argument", depth=3)
-    return settings.replace(num_epochs=plain_number(num_epochs))
+        # The program before trained in float32 throughout.
+        settings = RegressorConfig().replace(use_mixed_precision=False)
+    else:
+        settings = config.regressor_config()
+        _warn_of_two_choices(config, chosen, "train_model's argument", depth=3)
+    return settings.replace(**{name: plain_number(value) for name, value in chosen.items()})
 
 
 def _settle(config: TrainingConfig, loaders: Mapping[str, DataLoader[Any]]) -> dict[str, Any]:

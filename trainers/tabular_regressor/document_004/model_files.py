@@ -8,18 +8,19 @@ its weights can be read all the same.
 
 import hashlib
 import io
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainers.common import checkpoint
 from trainers.contract import BadInput
 
-__all__ = ["load_state_dict_safely", "load_training", "save_training"]
+__all__ = ["load_best_weights", "load_state_dict_safely", "load_training", "renamed_weights", "save_training"]
 
 _MARK = b"trainer1"
 _TRAILER_SIZE = len(_MARK) + hashlib.sha256().digest_size
@@ -28,6 +29,13 @@ _END_OF_ZIP_SIZE = 22
 _RECORD = "training"
 _NESTED = ("model_state_dict", "state_dict")  # under which programs keep the weights among other things
 _MEND = "give a file of weights that train or torch.save wrote"
+_RENAMED = (
+    (re.compile(r"input\.0\."), "input_proj."),
+    (re.compile(r"input\.1\."), "input_norm."),
+    (re.compile(r"blocks\.(\d+)\.layers\."), r"layers.\1."),
+    (re.compile(r"output\."), "output_proj."),
+)
+"""Beginnings of the names that layers had in version 0.1, and what they begin with now, as in the original program."""
 
 
 def save_training(path: Path, content: Mapping[str, Any]) -> None:
@@ -95,7 +103,28 @@ def load_state_dict_safely(file_path: str | Path, device: str | torch.device) ->
         # others speak of unsafe loading.
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise BadInput(f"is no readable file of weights ({reason})", str(path), _MEND) from error
-    return _without_prefix(_weights(loaded, path))
+    return renamed_weights(_without_prefix(_weights(loaded, path)))
+
+
+def load_best_weights(model: nn.Module, path: Path) -> None:
+    """Load the weights that an earlier training of the same model name left behind, if it did.
+
+    Args:
+        model: the network.
+        path: the file.
+
+    Raises:
+        BadInput: as `load_state_dict_safely`, or the weights are of a network of another size.
+
+    """
+    if not path.exists():
+        return
+    weights = load_state_dict_safely(path, next(model.parameters()).device)
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    if {name: tuple(value.shape) for name, value in weights.items()} != expected:
+        mend = "remove the file, choose another model_name, or give the sizes that it was trained with"
+        raise BadInput("holds the weights of a network of another size", str(path), mend)
+    model.load_state_dict(weights)
 
 
 def _read(path: Path) -> bytes:
@@ -142,6 +171,15 @@ def _weights(loaded: Any, path: Path) -> dict[str, Tensor]:
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise BadInput(f"holds no weights: {name!r} is a {type(value).__name__}", str(path), _MEND)
     return dict(loaded)
+
+
+def renamed_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Return weights of any version of this package under the names that the network's layers have now."""
+
+    def new_name(name: str) -> str:
+        return next((old.sub(new, name, count=1) for old, new in _RENAMED if old.match(name)), name)
+
+    return {new_name(name): value for name, value in weights.items()}
 
 
 def _without_prefix(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """The seven functions that document 004 lists, as the program before it had them.
 
-Their signatures are the document's. They train with the reference trainer, print what they do, and save plain weights.
+They have that program's signatures, train with the reference trainer, print their progress, and save plain weights.
 What the two tiers share is imported: reading a file, splitting it, the plots and the prediction were not optimized.
 """
 
@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader
 
 from trainers.pytorch.devices import find_device
 from trainers.tabular_regressor.config import RegressorConfig
-from trainers.tabular_regressor.data import Scaling, read_arrays
+from trainers.tabular_regressor.data import FloatArray, Scaling, read_arrays
 from trainers.tabular_regressor.document_004.loaders import GivenLoaders, SplitLoader, plain_number, split_loaders
-from trainers.tabular_regressor.document_004.model_files import load_state_dict_safely
+from trainers.tabular_regressor.document_004.model_files import load_best_weights, load_state_dict_safely
 from trainers.tabular_regressor.document_004.model_names import ModelFiles
 from trainers.tabular_regressor.document_004.plots import plot_losses, plot_predictions
 from trainers.tabular_regressor.model import TabularRegressor, extract_final_predictions
@@ -34,11 +34,11 @@ __all__ = [
 ]
 
 
-def load_and_preprocess_data(file_path: str | Path = "training_data.h5") -> tuple[Tensor, Tensor]:
+def load_and_preprocess_data(file_path: str | Path = "training_data.h5") -> tuple[FloatArray, FloatArray]:
     """Read X and Y, standardize X, scale Y by its median and quartiles.
 
     Returns:
-        X (N, F) and Y (N, K), float32.
+        X (N, F) and Y (N, K), NumPy arrays of float32.
 
     Raises:
         BadInput: see `trainers.tabular_regressor.data.read_arrays`.
@@ -46,8 +46,7 @@ def load_and_preprocess_data(file_path: str | Path = "training_data.h5") -> tupl
     """
     features_NF, targets_NK = read_arrays(Path(file_path))
     scaling = Scaling.of(features_NF, targets_NK)
-    X, Y = scaling.scale_features(features_NF), scaling.scale_targets(targets_NK)
-    return torch.from_numpy(X), torch.from_numpy(Y)
+    return scaling.scale_features(features_NF), scaling.scale_targets(targets_NK)
 
 
 def setup_training(
@@ -68,36 +67,61 @@ def setup_training(
     return split_loaders(X, Y, config, frozenset())
 
 
-def train_model(  # noqa: PLR0913, PLR0917 - the document's signature
+def train_model(  # noqa: PLR0913, PLR0917 - the program's signature
     train_loader: DataLoader[Any],
     val_loader: DataLoader[Any],
     test_loader: DataLoader[Any],
     input_dim: int,
     output_dim: int,
-    num_epochs: int = 300,
+    hidden_size: int = 512,
+    num_layers: int = 4,
+    dropout_rate: float = 0.1,
     model_name: str = "improved_model",
+    enable_early_stop: bool = True,  # noqa: FBT001, FBT002 - the program's signature
+    fixed_epochs: int = 300,
 ) -> tuple[TabularRegressor, list[float], list[float], float]:
-    """Train in float32, keep the best weights, stop after 30 epochs without better ones, test.
+    """Train in float32, keep the best weights, stop early, test.
+
+    It begins with the weights in `<model_name>_best_model.pth` if there is such a file, and replaces them.
+
+    Args:
+        train_loader: batches of (features_BF, targets_BK) to train on.
+        val_loader: batches that decide which weights are the best.
+        test_loader: batches on which the best weights are tested.
+        input_dim: number of features F.
+        output_dim: number of targets K.
+        hidden_size: width of the network.
+        num_layers: residual blocks.
+        dropout_rate: probability of zeroing an activation.
+        model_name: beginning of every file's name; it may begin with a folder.
+        enable_early_stop: whether 30 epochs without a lower validation loss end the training, and 300 in any case.
+        fixed_epochs: epochs to train without early stopping.
 
     Returns:
         The model with its best weights, the training and validation loss of every epoch, and the test loss.
 
     """
     loaders = {"train": train_loader, "val": val_loader, "test": test_loader}
-    files, config = ModelFiles(model_name), RegressorConfig().replace(num_epochs=plain_number(num_epochs))
+    files = ModelFiles(model_name)
+    chosen = {"hidden_size": hidden_size, "num_layers": num_layers, "dropout": dropout_rate}
+    if not enable_early_stop:
+        chosen["num_epochs"] = fixed_epochs
+    config = RegressorConfig().replace(**{name: plain_number(value) for name, value in chosen.items()})
     # Where torch.manual_seed was called before, the training is the same again.
     seed = int(torch.randint(2**62, ()))
     data = GivenLoaders(loaders, plain_number(input_dim), plain_number(output_dim))
     trainer = ReferenceTrainer(config, data, device=find_device(None), seed=seed)
+    load_best_weights(trainer.model, files.best_model)
     train_losses: list[float] = []
     val_losses: list[float] = []
     best, best_weights = float("inf"), copy.deepcopy(trainer.model.state_dict())
     since_best = 0
-    for epoch in range(1, num_epochs + 1):
+    for epoch in range(1, config.num_epochs + 1):
         trainer.train_epoch()
         train_losses.append(trainer.metrics["train_loss"])
         val_losses.append(trainer.metrics["val_loss"])
-        print(f"epoch {epoch}/{num_epochs}: training loss {train_losses[-1]:.6f}, validation loss {val_losses[-1]:.6f}")  # noqa: T201
+        losses = f"training loss {train_losses[-1]:.6f}, validation loss {val_losses[-1]:.6f}"
+        print(f"epoch {epoch}/{config.num_epochs}: {losses}")  # noqa: T201 - it is what it does
         since_best += 1
         if val_losses[-1] < best:
             best, since_best = val_losses[-1], 0
@@ -105,7 +129,7 @@ def train_model(  # noqa: PLR0913, PLR0917 - the document's signature
             torch.save(best_weights, files.best_model)
         if epoch % config.checkpoint_every == 0:
             torch.save(trainer.model.state_dict(), files.checkpoint(f"epoch_{epoch}"))
-        if since_best >= config.patience:
+        if enable_early_stop and since_best >= config.patience:
             print(f"no better validation loss for {config.patience} epochs")  # noqa: T201 - it is what it did
             break
     trainer.model.load_state_dict(best_weights)

@@ -19,11 +19,24 @@ from trainers.tabular_regressor.config import RegressorConfig
 __all__ = ["TrainingConfig", "load_training_config", "save_training_config"]
 
 _OF_MADE_UP_DATA = frozenset({"num_rows", "num_features", "num_targets", "data_seed"})
+_PUBLISHED_NAMES = {
+    "dropout_rate": "dropout",
+    "max_epochs": "num_epochs",
+    "gradient_clip_norm": "clip_norm",
+    "scheduler_t0": "restart_epochs",
+    "scheduler_t_mult": "restart_factor",
+    "scheduler_eta_min": "min_learning_rate",
+    "save_checkpoint_every": "checkpoint_every",
+}
+"""Values that the published program calls something else, by its names: a program or a file may use either."""
+
 _NAMES = tuple(field.name for field in attrs.fields(RegressorConfig) if field.name not in _OF_MADE_UP_DATA)
 
 
 class TrainingConfig:
     """Hyperparameters of one training; each starts at the default that `RegressorConfig` describes.
+
+    The published program's names of values, `dropout_rate` for `dropout` and so on, mean the same.
 
     Args:
         values: values by name that differ from the defaults.
@@ -44,13 +57,14 @@ class TrainingConfig:
 
     def __getattr__(self, name: str) -> Any:
         """Return one value by its name."""
-        if name not in _NAMES:
+        ours = _PUBLISHED_NAMES.get(name, name)
+        if ours not in _NAMES:
             raise AttributeError(f"a {type(self).__name__} has no {name}")
-        return getattr(self._config, name)
+        return getattr(self._config, ours)
 
     def __dir__(self) -> list[str]:
         """List the values' names too, for whoever completes them by the tab key."""
-        return [*super().__dir__(), *_NAMES]
+        return [*super().__dir__(), *_NAMES, *_PUBLISHED_NAMES]
 
     @property
     def chosen(self) -> frozenset[str]:
@@ -64,10 +78,16 @@ class TrainingConfig:
             BadInput: as the constructor.
 
         """
-        for name in changes:
+        plain: dict[str, Any] = {}
+        for given, value in changes.items():
+            name = _PUBLISHED_NAMES.get(given, given)
             if name not in _NAMES:
-                raise BadInput(f"unknown key {name!r}", "configuration", f"choose from: {', '.join(sorted(_NAMES))}")
-        vars(self).update(_config=self._config.replace(**changes), _chosen=self._chosen | changes.keys())
+                raise BadInput(f"unknown key {given!r}", "configuration", f"choose from: {', '.join(sorted(_NAMES))}")
+            if name in plain:
+                theirs = next(other for other, ours in _PUBLISHED_NAMES.items() if ours == name)
+                raise BadInput(f"{name} is given twice", "configuration", f"leave out {name} or {theirs}")
+            plain[name] = value
+        vars(self).update(_config=self._config.replace(**plain), _chosen=self._chosen | plain.keys())
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Change one value, checked as by `update`."""
