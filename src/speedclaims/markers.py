@@ -42,20 +42,24 @@ def _warn_of_deprecated(item: pytest.Item, name: str) -> None:
             raise pytest.UsageError(f"{item.nodeid}: {error}") from None
 
 
-def claim_names(item: pytest.Item, kind: str = CLAIM) -> list[str]:
-    """Return the claims that a test's markers of a kind name.
+def named_claims(item: pytest.Item, kind: str = CLAIM) -> list[tuple[str, str | None]]:
+    """Return the claims that a test's markers of a kind name, each with its variant, None where none is named.
 
     Raises:
-        pytest.UsageError: a marker without a name.
+        pytest.UsageError: a marker without a name, or with another keyword than the variant that a test judges.
     """
-    names: list[str] = []
+    found: list[tuple[str, str | None]] = []
     for marker in find_markers(item, kind):
-        if not marker.args or marker.kwargs or not all(isinstance(name, str) for name in marker.args):
+        variant: object = marker.kwargs.get("variant")
+        keywords = {"variant"} if kind == CLAIM and isinstance(variant, str) else set()
+        if not marker.args or marker.kwargs.keys() - keywords or not all(isinstance(id_, str) for id_ in marker.args):
+            optional = ', and a variant where the ledger lists any: variant="..."' if kind == CLAIM else ""
             raise pytest.UsageError(
-                f'{item.nodeid}: the {marker.name} marker takes claim ids: @pytest.mark.{marker.name}("family.claim")'
+                f"{item.nodeid}: the {marker.name} marker takes claim ids: "
+                f'@pytest.mark.{marker.name}("family.claim"){optional}'
             )
-        names.extend(marker.args)
-    return names
+        found += [(name, marker.kwargs.get("variant")) for name in marker.args]
+    return found
 
 
 def times_longer(item: pytest.Item) -> float:

@@ -11,8 +11,9 @@ from speedclaims.numbers import count, fraction, positive
 from speedclaims.session import INI_CLAIMS
 
 _CLAIM_HELP = (
-    "speedup_claim(*ids): judge these claims of the ledger by the test's pair or figure. The ledger is claims.toml "
-    f"next to the test, or the file that the ini option {INI_CLAIMS} names."
+    "speedup_claim(*ids, variant=None): judge these claims of the ledger by the test's pair or figure, on one of the "
+    "ledger's variants where one is given. The ledger is claims.toml next to the test, or the file that the ini option "
+    f"{INI_CLAIMS} names."
 )
 
 

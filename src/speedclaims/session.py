@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from time import perf_counter
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from speedclaims.markers import CLAIM, EVIDENCE, claim_names, gate_percent, measures, times_longer
+from speedclaims.markers import CLAIM, EVIDENCE, gate_percent, measures, named_claims, times_longer
 from speedclaims.measure import child_process
 from speedclaims.record.io import NOT_ASKED
+from speedclaims.record.verdicts import counting
 
 if TYPE_CHECKING:
     from speedclaims.claims.ledger import Claim, Ledger
@@ -61,7 +62,7 @@ class SpeedSession:
         self.changed: Callable[[], object] = lambda: None
         self._put_off: list[tuple[str, Callable[[Sequence[str]], object]]] = []
         self._ledgers: dict[Path, Ledger] = {}
-        self._judges: dict[tuple[Path, str], list[str]] = {}
+        self._judges: dict[tuple[Path, str], dict[str | None, list[str]]] = {}
         self._evidence: dict[tuple[Path, str], list[str]] = {}
         self._audits: dict[Path, list[RecordedAudit]] = {}
         self._record: Record | None = None
@@ -131,14 +132,16 @@ class SpeedSession:
         """Find the ledgers of the collected tests, check that markers and claims belong together, and audit them.
 
         Raises:
-            pytest.UsageError: a marker without a claim, a claim without a test, or a ledger that cannot be used.
+            pytest.UsageError: a marker without a claim or with an unknown variant, a claim without a test or with tests
+                both of variants and of none, or a ledger that cannot be used.
         """
         if any(measures(item) for item in items):
             self._load_recorders()
-        for marker, noted in ((CLAIM, self._judges), (EVIDENCE, self._evidence)):
-            marked = [(item, name) for item in items for name in claim_names(item, marker)]
-            for item, name in marked:
-                noted.setdefault((self._ledger_with(item, name).path, name), []).append(item.nodeid)
+        for item in items:
+            for name, variant in named_claims(item):
+                self._note_judge(item, name, variant)
+            for name, _ in named_claims(item, EVIDENCE):
+                self._evidence.setdefault((self._ledger_with(item, name).path, name), []).append(item.nodeid)
         for item in items:
             if measures(item):
                 self._ledger_of(item)
@@ -160,6 +163,29 @@ class SpeedSession:
             recorders()
         except RecorderError as error:
             raise pytest.UsageError(str(error)) from None
+
+    def _note_judge(self, item: pytest.Item, name: str, variant: str | None) -> None:
+        """Note that a test judges a claim, on one of its ledger's variants or for all of them alike.
+
+        Raises:
+            pytest.UsageError: as `_ledger_with`, or the ledger lacks the variant, or of the claim's tests some name a
+                variant and some name none.
+        """
+        ledger = self._ledger_with(item, name)
+        if variant is not None and variant not in ledger.variants:
+            listed = f"its variants are {', '.join(map(repr, ledger.variants))}" if ledger.variants else "it lists none"
+            raise pytest.UsageError(
+                f"{item.nodeid}: no variant {variant!r} for the claim {name!r} in {ledger.path}: {listed}: correct the "
+                "marker, or add the variant there"
+            )
+        judges = self._judges.setdefault((ledger.path, name), {})
+        judges.setdefault(variant, []).append(item.nodeid)
+        if None in judges and len(judges) > 1:
+            (plain, *_), (varied, *_) = judges[None], next(tests for one, tests in judges.items() if one is not None)
+            raise pytest.UsageError(
+                f"{item.nodeid}: the claim {name!r} of {ledger.path} is judged on a variant by {varied} and without "
+                f"one by {plain}: name a variant in all of its markers or in none"
+            )
 
     def _ledger_with(self, item: pytest.Item, name: str) -> "Ledger":
         """Return a test's ledger, which holds the measured claim that a marker of the test names.
@@ -196,15 +222,23 @@ class SpeedSession:
                 raise pytest.UsageError(str(error)) from None
 
     def _refuse_orphans(self) -> None:
-        """Refuse a claim that no test judges, where the run was given all tests that could."""
+        """Refuse a claim that no test judges on what counts, where the run was given all tests that could."""
         named = self._named_ledger
         if named is not None and self._is_whole(named):
             self._load(named)
         for path in filter(self._is_whole, self._ledgers):
-            for name, claim in self._ledgers[path].claims.items():
-                if claim.kind == "measured" and (path, name) not in self._judges:
+            ledger = self._ledgers[path]
+            for name, claim in ledger.claims.items():
+                judges = self._judges.get((path, name), {})
+                if claim.kind == "measured" and not judges:
                     raise pytest.UsageError(
                         f"{path}: no test judges the claim {name!r}: mark one with @pytest.mark.{CLAIM}({name!r})"
+                    )
+                if judges and judges.keys().isdisjoint({None, *ledger.variants[:1]}):
+                    first = ledger.variants[0]
+                    raise pytest.UsageError(
+                        f"{path}: no test judges the claim {name!r} on the variant {first!r}, whose verdict counts: "
+                        f"mark one with @pytest.mark.{CLAIM}({name!r}, variant={first!r})"
                     )
 
     def _is_whole(self, path: Path) -> bool:
@@ -258,7 +292,7 @@ class SpeedSession:
             ValueError: a claim is about other work than the pair measures; they are never mixed in one figure.
         """
         ledger = self._ledger_of(item)
-        claims = [ledger.claims[name] for name in claim_names(item)] if ledger else []
+        claims = [ledger.claims[name] for name, _ in named_claims(item)] if ledger else []
         for claim in claims:
             if claim.work != work:
                 raise ValueError(f"the claim {claim.id!r} is about {claim.work} work, the pair measures {work} work")
@@ -338,8 +372,8 @@ class SpeedSession:
 
     @property
     def refuted(self) -> bool:
-        """Whether a claim is refuted, or inconsistent with its document's own figures."""
-        return any(claim["overall"] in ("refuted", "inconsistent") for claim in self.section()["claims"])
+        """Whether a claim is refuted on what counts, or inconsistent with its document's own figures."""
+        return any(claim["overall"] in ("refuted", "inconsistent") for claim in counting(self.section()["claims"]))
 
     def section(self) -> "Section":
         """Return the record's ``speedclaims`` section, of the tests that have ended."""
@@ -382,7 +416,7 @@ class SpeedSession:
         return section
 
     def claim_rows(self) -> "list[RecordedClaim]":
-        """Return the rows of the ledgers' claims, in their order: one for each test that judges a claim.
+        """Return the rows of the ledgers' claims, in their order: for each variant one for each test that judges it.
 
         An arithmetic claim needs no test: its row holds the verdict of its audit function.
         """
@@ -398,15 +432,29 @@ class SpeedSession:
                 if name in audited:
                     found.append(audited[name])
                     continue
-                nodeids = dict.fromkeys(self._judges.get((ledger.path, name), []))
-                rows = [self._judged_by(nodeid, claim) for nodeid in nodeids] or [not_judged(claim, NOT_ASKED)]
-                word, evidence = overall(claim, rows), self._measured_evidence(ledger.path, name)
-                for row in rows:
-                    row["overall"] = word
-                    if evidence:
-                        row["evidence"] = evidence
-                found += rows
+                evidence = self._measured_evidence(ledger.path, name)
+                for variant, nodeids in self._judges_of(ledger, name):
+                    rows = [self._judged_by(nodeid, claim) for nodeid in nodeids] or [not_judged(claim, NOT_ASKED)]
+                    word = overall(claim, rows)
+                    for row in rows:
+                        row["variant"], row["overall"] = variant, word
+                        if evidence:
+                            row["evidence"] = evidence
+                    found += rows
         return found
+
+    def _judges_of(self, ledger: "Ledger", name: str) -> "Iterator[tuple[str | None, Iterable[str]]]":
+        """Yield the tests that judge a claim, for each variant that any of them names, the one that counts first.
+
+        The variant that counts has its place also where none of its tests was collected.
+        """
+        judges = self._judges.get((ledger.path, name), {})
+        if not judges or None in judges:
+            yield None, dict.fromkeys(judges.get(None, []))
+            return
+        for variant in ledger.variants:
+            if variant in judges or variant == ledger.variants[0]:
+                yield variant, dict.fromkeys(judges.get(variant, []))
 
     def _judged_by(self, nodeid: str, claim: "Claim") -> "RecordedClaim":
         """Return the row of a claim for one of its tests, with the reason where the test measured nothing."""

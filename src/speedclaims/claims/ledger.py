@@ -18,6 +18,8 @@ from speedclaims.record.verdicts import better_side
 Kind = Literal["measured", "arithmetic"]
 Requirement = Literal["device", "preset", "family"]
 
+_MIN_VARIANTS = 2
+
 
 class LedgerError(SpeedclaimsError, ValueError):
     """Signal that a ledger cannot be used, in one line: what is wrong, where, and how to fix it."""
@@ -145,18 +147,22 @@ class Claim:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The claims of one file by their ids."""
+    """The claims of one file by their ids, and the variants that they may be judged on.
+
+    The verdict on the first variant is the one that counts.
+    """
 
     path: Path
     claims: Mapping[str, Claim]
+    variants: tuple[str, ...] = ()
 
 
 def load_ledger(path: Path) -> Ledger:
     """Read and validate a ledger.
 
     Raises:
-        LedgerError: the file is missing or is not TOML, a claim has an unknown key, a value of the wrong type, no
-            bound, low above high, or an id that another claim has.
+        LedgerError: the file is missing or is not TOML, the variants are not at least two different texts, a claim has
+            an unknown key, a value of the wrong type, no bound, low above high, or an id that another claim has.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -166,9 +172,12 @@ def load_ledger(path: Path) -> Ledger:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise LedgerError(f"{path}: not a TOML file ({_one_line(error)}): correct it there") from None
-    if set(document) - {"claim"}:
-        unknown = ", ".join(sorted(set(document) - {"claim"}))
-        raise LedgerError(f"{path}: unknown key {unknown}: a ledger holds [[claim]] tables only")
+    unknown = sorted(set(document) - {"claim", "variants"})
+    if unknown:
+        raise LedgerError(
+            f"{path}: unknown key {', '.join(unknown)}: a ledger holds [[claim]] tables and, above them, variants only"
+        )
+    variants = _variants(path, document)
     tables = document.get("claim", [])
     if not isinstance(tables, list):
         raise LedgerError(f"{path}: [claim] is one table: write [[claim]], with two brackets")
@@ -178,7 +187,22 @@ def load_ledger(path: Path) -> Ledger:
         if claim.id in claims:
             raise LedgerError(f"{path}: claim {number} has the id {claim.id} of an earlier claim: give it another")
         claims[claim.id] = claim
-    return Ledger(path, claims)
+    return Ledger(path, claims, variants)
+
+
+def _variants(path: Path, document: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the variants of a ledger, none where it lacks the key."""
+    given = document.get("variants")
+    if given is None:
+        return ()
+    variants = given if isinstance(given, list) else []
+    texts = [text for text in variants if isinstance(text, str) and text.strip()]
+    if len(texts) < _MIN_VARIANTS or len(set(texts)) < len(variants):
+        raise LedgerError(
+            f"{path}: {_one_line(f'variants: {given!r}')} is not a list of at least two different texts: "
+            'write for example variants = ["published", "fixed"], or remove it'
+        )
+    return tuple(texts)
 
 
 def _parse(path: Path, number: int, table: object) -> Claim:
@@ -200,6 +224,8 @@ def _claim(table: object) -> Claim:
     fields = attrs.fields(Claim)
     known = [field.name for field in fields]
     unknown = next((key for key in table if key not in known), None)
+    if unknown == "variants":
+        raise ValueError("unknown key variants: it belongs to the ledger: move it above the first [[claim]]")
     if unknown is not None:
         raise ValueError(f"unknown key {unknown}: the keys are {', '.join(known)}")
     needed = (field.name for field in fields if field.default is attrs.NOTHING)

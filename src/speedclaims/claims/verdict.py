@@ -89,6 +89,7 @@ def blank(claim: Claim) -> "RecordedClaim":
     """Return the record's row for a claim before anything is known about it."""
     return {
         "id": claim.id,
+        "variant": None,
         "source": claim.source,
         "text": claim.text,
         "kind": claim.kind,

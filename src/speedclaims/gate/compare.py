@@ -390,8 +390,9 @@ def _claims(
     lost: list[str] = []
     warnings: list[str] = []
     now = _by_claim(new)
-    for name, (old, *_) in _by_claim(row for row in base if row["kind"] == "measured").items():
-        rows = now.get(name, [])
+    for key, (old, *_) in _by_claim(row for row in base if row["kind"] == "measured").items():
+        rows = _counterpart(key, now)
+        name = _name_of(rows[0] if key[1] is None and rows else old)
         was, word = old["overall"], rows[0]["overall"] if rows else "not_measured"
         if (
             reasons is not None
@@ -417,12 +418,31 @@ def _claims(
     return lost, warnings
 
 
-def _by_claim(rows: "Iterable[RecordedClaim]") -> "dict[str, list[RecordedClaim]]":
-    """Return the rows of each claim, one for each test that judges it."""
-    found: dict[str, list[RecordedClaim]] = {}
+_ClaimKey = tuple[str, str | None]
+"""A claim's id and its variant."""
+
+
+def _by_claim(rows: "Iterable[RecordedClaim]") -> "dict[_ClaimKey, list[RecordedClaim]]":
+    """Return the rows of each claim on each of its variants, one for each test that judges it."""
+    found: dict[_ClaimKey, list[RecordedClaim]] = {}
     for row in rows:
-        found.setdefault(row["id"], []).append(row)
+        found.setdefault((row["id"], row["variant"]), []).append(row)
     return found
+
+
+def _counterpart(key: _ClaimKey, now: "Mapping[_ClaimKey, list[RecordedClaim]]") -> "list[RecordedClaim]":
+    """Return the rows of the new record that a claim of the base is compared with; none where it has none.
+
+    Where only the base tells variants apart, each of them is compared with the claim itself. Where only the new record
+    does, its first variant counts.
+    """
+    name, variant = key
+    others = (one for one in now if one[0] == name and variant is None)
+    return now.get(key) or now.get((name, None)) or now.get(next(others, key), [])
+
+
+def _name_of(row: "RecordedClaim") -> str:
+    return row["id"] if row["variant"] is None else f"{row['id']} as {row['variant']}"
 
 
 def _pairs_of(rows: "Sequence[RecordedClaim]") -> str:

@@ -326,9 +326,16 @@ class RecordedFigure(TypedDict):
 
 
 class RecordedClaim(TypedDict):
-    """One claim of the ledger and its verdict. A claim has one row for each test that judges it."""
+    """One claim of the ledger and its verdict.
+
+    A claim has one row for each test that judges it. Where it is judged on several variants, the rows of each of them
+    are together, and the first variant's verdict counts.
+    """
 
     id: Annotated[str, "The claim's id in the ledger."]
+    variant: Annotated[
+        str | None, "Which variant of the program the test measured; null where the claim has no variants."
+    ]
     source: Annotated[str, "Source document."]
     text: Annotated[str, "The claim, quoted."]
     kind: Annotated[Literal["measured", "arithmetic"], "How it is judged."]
@@ -350,7 +357,9 @@ class RecordedClaim(TypedDict):
     measured_low: Annotated[float | None, "Low end of its interval."]
     measured_high: Annotated[float | None, "High end of its interval."]
     verdict: Annotated[Verdict, "The verdict of this test."]
-    overall: Annotated[Verdict, "The verdict on the claim over all its tests; those not measured do not judge."]
+    overall: Annotated[
+        Verdict, "The verdict on the claim, or on this variant, over all its tests; those not measured do not judge."
+    ]
     reason: Annotated[str | None, "Why the verdict is ambiguous or not_measured; null otherwise."]
     pair: Annotated[str | None, "nodeid of the test that measured it, or null."]
     device: Annotated[str | None, "Device it was measured on, or null."]

@@ -27,7 +27,7 @@ def from_1(section: JsonObject) -> None:
         better = better_side(claim.get("low"), claim.get("high"), claim.get("metric"))
         outside = {"below": "refuted", "above": "exceeded" if better == "higher" else "refuted"}
         word = claim.get("verdict")
-        claim.update({"better": better, "over": "all", "verdict": outside.get(str(word), word)})
+        claim.update({"variant": None, "better": better, "over": "all", "verdict": outside.get(str(word), word)})
         judged.setdefault(str(claim.get("id")), []).append(claim)
     for rows in judged.values():
         words = [row["verdict"] for row in rows]

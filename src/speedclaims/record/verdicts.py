@@ -1,10 +1,10 @@
 """Order the verdicts on a claim, and derive from its bounds which side is better."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from speedclaims.record.types import Better, Verdict
+    from speedclaims.record.types import Better, RecordedClaim, Verdict
 
 HOLDING: Final = frozenset({"confirmed", "exceeded", "consistent"})
 """Verdicts on claims that hold."""
@@ -14,6 +14,12 @@ WORST_FIRST: Final = ("inconsistent", "refuted", "ambiguous", "confirmed", "exce
 def worst(verdicts: "Iterable[Verdict]") -> "Verdict":
     """Return the verdict that speaks most against a claim; ``not_measured`` only where there is no other."""
     return min(verdicts, key=WORST_FIRST.index, default="not_measured")
+
+
+def counting(claims: "Iterable[RecordedClaim]") -> "Sequence[RecordedClaim]":
+    """Return the rows of claims whose verdicts count: of a claim with variants those of the first."""
+    first: dict[str, str | None] = {}
+    return [row for row in claims if row["variant"] == first.setdefault(row["id"], row["variant"])]
 
 
 def better_side(low: object, high: object, metric: object) -> "Better":

@@ -163,6 +163,7 @@ def test_a_verdict_of_version_1_is_read_by_the_bounds(name):
     upgrade(section)
     (row,) = section["claims"]
     assert (row["better"], row["over"], row["verdict"], row["overall"]) == (better, "all", word, word)
+    assert row["variant"] is None
 
 
 def test_a_claim_of_version_1_that_several_tests_judged_counts_by_its_worst():

@@ -113,6 +113,7 @@ def claim(name: str, text: str, verdict: str, **changes: Any) -> Row:
     """Return a claim of document 004 about a speedup of the same work, with fields changed as asked."""
     row: Row = {
         "id": f"tabular-regressor.{name}",
+        "variant": None,
         "source": SOURCE,
         "text": text,
         "kind": "measured",
@@ -507,6 +508,62 @@ def with_evidence() -> Row:
     ]
     confirmed = next(row for row in run["claims"] if row["verdict"] == "confirmed")
     confirmed["evidence"] = [twin["nodeid"]]
+    return record
+
+
+PUBLISHED, FIXED = "published", "done right"
+
+
+def with_variants() -> Row:
+    """Return a record with claims that were judged on two variants, and others that have none."""
+    record = sample_record()
+    run = record["speedclaims"]
+    fixed = {
+        "loader-workers": pair(
+            "test_loader_workers[done right]",
+            "Four loader workers against none, done right.",
+            before_s=0.1846,
+            after_s=0.1404,
+            speedup=1.315,
+            low=1.29,
+            high=1.34,
+        ),
+        "overall": pair(
+            "test_optimized_trainer[done right]",
+            "The trainer that the document describes, done right.",
+            before_s=0.1528,
+            after_s=0.1261,
+            speedup=1.212,
+            low=1.204,
+            high=1.22,
+        ),
+    }
+    run["pairs"] += fixed.values()
+    rows = {row["id"].partition(".")[2]: row for row in run["claims"]}
+    verdicts = ("verdict", "overall")
+    of_fixed = {
+        "loader-workers": dict.fromkeys(verdicts, "confirmed") | {"reason": None},
+        "overall": dict.fromkeys(verdicts, "confirmed"),
+        "batch-size": {
+            **dict.fromkeys(("measured", "measured_low", "measured_high", "pair", "device", "equivalence")),
+            **dict.fromkeys(verdicts, "not_measured"),
+            "reason": "its test did not run",
+        },
+        "amp-memory": {**dict.fromkeys(verdicts, "refuted"), "reason": None, "requires": {}, "device": "cpu"}
+        | {"measured": 1.02, "measured_low": 1.02, "measured_high": 1.02, "pair": NODE + "test_optimized_trainer"},
+    }
+    for name, changes in of_fixed.items():
+        figures = {}
+        if name in fixed:
+            found = fixed[name]
+            figures = {
+                f"measured{end}": found[key] for end, key in (("", "speedup"), ("_low", "low"), ("_high", "high"))
+            }
+            figures["pair"] = found["nodeid"]
+        rows[name]["variant"] = PUBLISHED
+        place = run["claims"].index(rows[name]) + 1
+        run["claims"].insert(place, {**rows[name], "variant": FIXED, **figures, **changes})
+    rows["amp-memory"] |= {"reason": "the published program ran out of memory", "requires": {}}
     return record
 
 
