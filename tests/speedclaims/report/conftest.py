@@ -13,6 +13,7 @@ from tests.speedclaims.report.sample import (
     ladder_record,
     sample_record,
     with_evidence,
+    with_variants,
     without_claims,
     without_claims_asked,
 )
@@ -38,6 +39,7 @@ def record() -> Row:
         gpu_record,
         ladder_record,
         with_evidence,
+        with_variants,
     ],
     ids=lambda make: make.__name__,
 )
@@ -57,7 +59,7 @@ def poison(record: Row) -> Row:
     """Put hostile text into every free text of a record."""
     run: dict[str, Any] = record["speedclaims"]
     for row in run["claims"]:
-        row |= {key: f"{HOSTILE} {row[key]}" for key in ("id", "source", "text")}
+        row |= {key: f"{HOSTILE} {row[key]}" for key in ("id", "source", "text", "variant") if row[key] is not None}
     for row in run["pairs"]:
         row |= {key: f"{HOSTILE} {row[key]}" for key in ("name", "title", "family", "before", "after")}
         row["equivalence_details"] = [HOSTILE, *row["equivalence_details"]]

@@ -11,7 +11,14 @@ import pytest
 from speedclaims.report.html.page import write_report
 from tests.speedclaims.report.conftest import poison
 from tests.speedclaims.report.history import history, hostile_history
-from tests.speedclaims.report.sample import Row, add_inconsistent, gpu_record, ladder_record, sample_record
+from tests.speedclaims.report.sample import (
+    Row,
+    add_inconsistent,
+    gpu_record,
+    ladder_record,
+    sample_record,
+    with_variants,
+)
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -97,7 +104,16 @@ def test_forty_arithmetic_claims_leave_the_first_screen_to_what_was_measured(bro
 @pytest.mark.parametrize("width", [400, 768, 1280])
 @pytest.mark.parametrize(
     "make",
-    [sample_record, gpu_record, ladder_record, lambda: poison(ladder_record()), history, hostile_history],
+    [
+        sample_record,
+        gpu_record,
+        ladder_record,
+        lambda: poison(ladder_record()),
+        with_variants,
+        lambda: poison(with_variants()),
+        history,
+        hostile_history,
+    ],
 )
 def test_the_page_never_scrolls_sideways(browser: Any, make: Any, width: int, tmp_path: Path) -> None:
     show(browser, make(), tmp_path, width, 800)

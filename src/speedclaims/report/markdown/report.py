@@ -25,7 +25,12 @@ from speedclaims.report.model.view import View
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "@": "&#64;", "\\": "&#92;"}
 _PUNCTUATION: Final = re.compile(r"([*_\[\]~#$])")
 _FIRST: Final = {"quote": "“{}”"}
-_REST: Final = {"under": "<br>{}", "note": "<br>{}", "aside": " ({})", "code": " ({})", "fold": ": {}"}
+_REST: Final = {
+    **dict.fromkeys(("under", "note", "estimate", "verdict"), "<br>{}"),
+    "aside": " ({})",
+    "code": " ({})",
+    "fold": ": {}",
+}
 """How a cell shows its first part, and those behind it, by their roles."""
 _LINK: Final = re.compile(r"(?<=\w):(?=//)|(?<=\bwww)\.", re.IGNORECASE)
 
@@ -124,7 +129,7 @@ def _claims(view: View) -> Iterator[str]:
     yield ""
     asked = [row for row in view.claims if row.is_asked]
     if asked:
-        yield from _rows(columns.CLAIMS, asked, view.confidence)
+        yield from _rows(columns.claims(asked), asked, view.confidence)
     others = {row.id for row in view.claims if not row.is_asked}
     if others:
         yield f"{plural(len(others), 'claim')} whose tests did not run."

@@ -1,7 +1,7 @@
 """The verdicts of a folder of evidence, as a table inside another Markdown file, such as a project's README.md."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -9,7 +9,8 @@ from speedclaims.errors import SpeedclaimsError
 from speedclaims.record import io as record
 from speedclaims.report.markdown.report import escape_markdown as escape
 from speedclaims.report.markdown.report import table
-from speedclaims.report.model.claims import ClaimRow
+from speedclaims.report.model import columns
+from speedclaims.report.model.claims import ClaimRow, counted_as, other_variants
 from speedclaims.report.model.formatting import MISSING
 from speedclaims.report.model.gathering import age_of
 from speedclaims.report.model.view import View, view_record
@@ -48,8 +49,13 @@ def _verdicts(view: View) -> list[str]:
     if not judged:
         return ["No claim could be judged there; the record says why of each."]
     others = {row.id for row in view.claims if row.kind == "measured"} - {row.id for row in judged}
-    header = ("claim", "claimed", f"measured \\[{view.confidence}\\]", "verdict")
-    return [*table(header, [_cells(row) for row in judged]), *([_REST.format(len(others))] if others else [])]
+    counted, variants = counted_as(judged), other_variants(judged)
+    if counted:
+        titles = [f"as {escape(variant)} \\[{view.confidence}\\]" for variant in (counted, *variants)]
+    else:
+        titles = [f"measured \\[{view.confidence}\\]", "verdict"]
+    rows = [(*_cells(row), *(_of_variants(row, variants) if counted else _found(row))) for row in judged]
+    return [*table(("claim", "claimed", *titles), rows), *([_REST.format(len(others))] if others else [])]
 
 
 def _newest(folder: Path) -> Iterator[tuple[Path, View]]:
@@ -64,8 +70,12 @@ def _newest(folder: Path) -> Iterator[tuple[Path, View]]:
 
 
 def _judged(view: View) -> list[ClaimRow]:
-    """Return the rows of the measured claims that have a verdict."""
-    return [row for row in view.claims if row.overall.word != MISSING and row.kind == "measured"]
+    """Return the rows of the measured claims that have a verdict, on whichever variant."""
+    return [
+        row
+        for row in view.claims
+        if row.kind == "measured" and any(one.overall.word != MISSING for one in row.of_variants)
+    ]
 
 
 def _cells(row: ClaimRow) -> tuple[str, ...]:
@@ -73,9 +83,28 @@ def _cells(row: ClaimRow) -> tuple[str, ...]:
     return (
         f"“{escape(row.text)}”<br>{escape(row.id)}",
         f"{escape(row.claimed)}{work}",
+    )
+
+
+def _found(row: ClaimRow) -> tuple[str, str]:
+    """Return the cells of what a test measured, and of its verdict."""
+    return (
         escape(str(row.measured) if row.is_judged else row.result),
         f"{row.verdict.symbol} {row.verdict.word}{f'<br>{escape(row.among)}' if row.among else ''}",
     )
+
+
+def _of_variants(row: ClaimRow, variants: Sequence[str]) -> Iterator[str]:
+    """Yield a cell for the variant that counts and for each of the others: what was measured and the verdict."""
+    yield _result_and_verdict(row)
+    for variant in variants:
+        found = (_result_and_verdict(one) for one in row.others if one.variant == variant)
+        yield "<br>".join(found) if row.variant else columns.SAME
+
+
+def _result_and_verdict(row: ClaimRow) -> str:
+    verdict = f"{row.verdict.symbol} {row.verdict.word}" if row.is_judged else ""
+    return "<br>".join(filter(None, (escape(row.result), verdict, escape(row.among))))
 
 
 def put(text: str, table_text: str, name: str) -> str:

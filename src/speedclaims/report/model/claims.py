@@ -1,6 +1,6 @@
 """Rows of a record's claims, as every rendering shows them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -30,9 +30,13 @@ class ClaimRow:
     empty for every other claim, and for all rows of a claim but its first. A claim is run if the run has a figure for
     it, or evidence. It is asked if one of its tests was among those of the run, whatever became of it, or if it has
     evidence. ``recorded`` is the row of the record.
+
+    ``variant`` is empty unless the claim is judged on several variants. The rows of a claim are then those of the
+    variant that counts, and the first of them that is judged, or else the first, has those of the others as ``others``.
     """
 
     id: str
+    variant: str
     source: str
     text: str
     kind: str
@@ -56,7 +60,18 @@ class ClaimRow:
     device: str
     pair: int | None
     evidence: str
+    others: tuple["ClaimRow", ...]
     recorded: RecordedClaim = field(compare=False, repr=False)
+
+    @property
+    def of_variants(self) -> tuple["ClaimRow", ...]:
+        """Return this row and those of the claim's other variants that it has."""
+        return (self, *self.others)
+
+    @property
+    def is_judged_on_any(self) -> bool:
+        """Whether this row has a verdict, on whichever variant."""
+        return any(row.is_judged for row in self.of_variants)
 
     @property
     def has_strip(self) -> bool:
@@ -71,11 +86,18 @@ class ClaimRow:
         here = f" (here on {self.device}: {self.measured})" if self.measured else ""
         return not_measured(self.reason) + here
 
+    @property
+    def summary(self) -> str:
+        """Return the variant, its result and its verdict in one line."""
+        verdict = f" {self.verdict.symbol} {self.verdict.word}" if self.is_judged else ""
+        why = self.reason if self.is_judged and self.measured else ""
+        return f"{self.variant}: {', '.join(part for part in (self.result + verdict, why, self.among) if part)}"
+
 
 def claim_rows(
     claims: Sequence[RecordedClaim], index_of: Mapping[str, int], evidence_of: Mapping[str, str]
 ) -> tuple[ClaimRow, ...]:
-    """Return the rows of a record's claims, what was judged first.
+    """Return the rows of a record's claims, what was judged first; a claim has rows for what counts.
 
     Args:
         claims: the record's rows.
@@ -87,21 +109,47 @@ def claim_rows(
     for claim in claims:
         by_claim.setdefault(claim["id"], []).append(claim)
     for group in by_claim.values():
-        is_judged = any(claim["verdict"] != "not_measured" for claim in group)
-        found = () if is_judged else group[0].get("evidence", [])
+        made = [row for of_variant in _by_variant(group) for row in _variant_rows(of_variant, index_of)]
+        found = () if any(row.is_judged for row in made) else group[0].get("evidence", [])
         words_of = [evidence_of[nodeid] for nodeid in found if nodeid in evidence_of]
         evidence = f"beside it, no verdict: {'; '.join(words_of)}" if words_of else ""
-        made = [_claim_row(claim, index_of, "" if number else evidence) for number, claim in enumerate(group)]
         is_run, is_asked = any(row.is_run for row in made), any(row.is_asked for row in made)
-        among = _among(group) if len(group) > 1 else [""]
-        rows += [
-            replace(row, is_run=is_run, is_asked=is_asked, among=words) for row, words in zip(made, among, strict=True)
-        ]
+        made = [replace(row, is_run=is_run or bool(evidence), is_asked=is_asked or bool(evidence)) for row in made]
+        made[0] = replace(made[0], evidence=evidence)
+        counted = [row for row in made if row.recorded["variant"] == group[0]["variant"]]
+        host = next((number for number, row in enumerate(counted) if row.is_judged), 0)
+        counted[host] = replace(counted[host], others=tuple(made[len(counted) :]))
+        rows += counted
     # What was judged comes first, measured before arithmetic; inside a group the ledger's order stays.
-    return tuple(sorted(rows, key=lambda row: (not row.is_judged, row.kind != "measured", not row.is_run)))
+    return tuple(sorted(rows, key=lambda row: (not row.is_judged_on_any, row.kind != "measured", not row.is_run)))
 
 
-def _claim_row(claim: RecordedClaim, index_of: Mapping[str, int], evidence: str) -> ClaimRow:
+def counted_as(rows: Sequence[ClaimRow]) -> str:
+    """Return the variant by which claims count, several where their ledgers differ; empty without variants."""
+    return " or ".join(dict.fromkeys(row.variant for row in rows if row.variant))
+
+
+def other_variants(rows: Sequence[ClaimRow]) -> Sequence[str]:
+    """Return the variants on which claims are judged as well."""
+    return list(dict.fromkeys(one.variant for row in rows for one in row.others))
+
+
+def _by_variant(group: Sequence[RecordedClaim]) -> Iterable[list[RecordedClaim]]:
+    """Return the rows of a claim for each of its variants, the one that counts first."""
+    found: dict[str | None, list[RecordedClaim]] = {}
+    for claim in group:
+        found.setdefault(claim["variant"], []).append(claim)
+    return found.values()
+
+
+def _variant_rows(group: Sequence[RecordedClaim], index_of: Mapping[str, int]) -> list[ClaimRow]:
+    """Return the rows of a claim's tests, each of which says how the claim is judged over all of them."""
+    made = [_claim_row(claim, index_of) for claim in group]
+    among = _among(group) if len(group) > 1 else [""]
+    return [replace(row, among=words) for row, words in zip(made, among, strict=True)]
+
+
+def _claim_row(claim: RecordedClaim, index_of: Mapping[str, int]) -> ClaimRow:
     is_judged = claim["verdict"] != "not_measured"
     bounds = [bound for bound in (claim["low"], claim["high"]) if bound is not None]
     ends = (claim["measured_low"], claim["measured_high"])
@@ -114,6 +162,7 @@ def _claim_row(claim: RecordedClaim, index_of: Mapping[str, int], evidence: str)
     claimed = format_range(claim["low"], claim["high"], unit, unicode=True)
     return ClaimRow(
         id=clean(claim["id"]),
+        variant=clean(claim["variant"] or ""),
         source=clean(claim["source"]),
         text=clean(claim["text"]),
         kind=claim["kind"],
@@ -130,13 +179,14 @@ def _claim_row(claim: RecordedClaim, index_of: Mapping[str, int], evidence: str)
         overall=VERDICTS[claim["overall"]],
         among="",
         is_judged=is_judged,
-        is_run=is_judged or claim["measured"] is not None or claim["pair"] in index_of or bool(evidence),
-        is_asked=claim["reason"] != NOT_ASKED or bool(evidence),
+        is_run=is_judged or claim["measured"] is not None or claim["pair"] in index_of,
+        is_asked=claim["reason"] != NOT_ASKED,
         reason=_claim_reason(claim, is_judged=is_judged),
         equivalence=equivalence_words(claim["equivalence"]),
         device=clean(claim["device"] or ""),
         pair=index_of.get(claim["pair"] or ""),
-        evidence=evidence,
+        evidence="",
+        others=(),
         recorded=claim,
     )
 

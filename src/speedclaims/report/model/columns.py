@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Generic, Literal, TypeVar
 
-from speedclaims.report.model.claims import ClaimRow
+from speedclaims.report.model.claims import ClaimRow, counted_as, other_variants
 from speedclaims.report.model.figures import FigureRow
 from speedclaims.report.model.formatting import MISSING, Verdict
 from speedclaims.report.model.ladder import Factor, Rung
@@ -80,7 +80,7 @@ class Column(Generic[Row]):
     @property
     def label(self) -> str:
         """Return the heading without the confidence."""
-        return self.title.partition(" [")[0]
+        return self.title.format(confidence="").partition(" [")[0]
 
 
 def shown(columns: Sequence[Column[Row]], rows: Sequence[Row], place: Place) -> list[Column[Row]]:
@@ -216,6 +216,10 @@ CSV_FIELDS: Final = (
 # --- claims ---
 
 
+SAME: Final = "the same on every variant"
+"""The result, on a variant that does not count, of a claim that is judged without variants."""
+
+
 def _measured(row: ClaimRow) -> Cell:
     result = _estimate(row.measured) if row.is_judged else Part(row.result, "none")
     return _cell(result, Part(row.reason if row.is_judged else "", "note"), Part(row.evidence, "note"))
@@ -224,6 +228,21 @@ def _measured(row: ClaimRow) -> Cell:
 def _strip(row: ClaimRow) -> Cell:
     return (Part("", "strip", value=row),) if row.has_strip else ()
 
+
+def _verdict(row: ClaimRow) -> Cell:
+    others = (Part(one.summary, "note", one.verdict.tone) for one in row.others)
+    return verdict_cell(row.verdict) + _cell(Part(row.among, "note"), *others)
+
+
+def _judged(row: ClaimRow) -> Cell:
+    """Return the result, the verdict and its reasons in one cell; without a result, why there is none."""
+    result, *notes = _measured(row)
+    verdict = verdict_cell(row.verdict) if row.is_judged else ()
+    return _cell(result, *verdict, *notes, Part(row.among, "note"))
+
+
+_MEASURED: Final = Column("Measured [{confidence}]", _measured, style="result")
+_VERDICT: Final = Column("Verdict", _verdict)
 
 CLAIMS: Final[Sequence[Column[ClaimRow]]] = (
     Column(
@@ -234,12 +253,56 @@ CLAIMS: Final[Sequence[Column[ClaimRow]]] = (
     ),
     Column("Claim", lambda row: (Part(row.id, "title"), Part(row.text, "quote")), places=(TERMINAL,)),
     Column("Claimed", lambda row: _cell(Part(row.claimed, "nowrap"), Part(row.metric, "under"))),
-    Column("Measured [{confidence}]", _measured, style="result"),
+    _MEASURED,
     Column("Range and result", _strip, places=(PAGE,)),
-    Column("Verdict", lambda row: verdict_cell(row.verdict) + _cell(Part(row.among, "note"))),
+    _VERDICT,
     Column("Equivalence", _equivalence, places=(PAGE, MARKDOWN)),
     Column("Device", _text(lambda row: row.device)),
 )
+
+
+def claims(rows: Sequence[ClaimRow]) -> Sequence[Column[ClaimRow]]:
+    """Return the columns of a table of claims: `CLAIMS`, and where claims have variants a column for each of them.
+
+    The column of a variant has its results and verdicts. In a terminal, which has no room for these, the column of
+    what was measured names the variant that counts, and each other variant has a line below the row.
+    """
+    counted = counted_as(rows)
+    if not counted:
+        return CLAIMS
+    title = _as_variant(counted)
+    replaced: dict[Column[ClaimRow], Sequence[Column[ClaimRow]]] = {
+        _MEASURED: (
+            replace(_MEASURED, title=title, cell=_judged, places=(PAGE, MARKDOWN)),
+            replace(_MEASURED, title=title, places=(TERMINAL,)),
+        ),
+        _VERDICT: (
+            *(_variant_column(variant) for variant in other_variants(rows)),
+            replace(_VERDICT, places=(TERMINAL,)),
+        ),
+    }
+    return [one for column in CLAIMS for one in replaced.get(column, (column,))]
+
+
+def _as_variant(variant: str) -> str:
+    return f"As {variant.replace('{', '{{').replace('}', '}}')} [{{confidence}}]"
+
+
+def _variant_column(variant: str) -> Column[ClaimRow]:
+    """Return the column of a variant that does not count."""
+
+    def cell(row: ClaimRow) -> Cell:
+        if not row.variant and row.is_judged:
+            return (Part(SAME, "none"),)
+        found = [one for one in row.others if one.variant == variant]
+        return tuple(part for one in found for part in (*_judged(one), *_pair_of(one)))
+
+    return Column(_as_variant(variant), cell, places=(PAGE, MARKDOWN), style="result")
+
+
+def _pair_of(row: ClaimRow) -> Cell:
+    """Return whether the sides of a row's pair compute the same, with a link to the pair."""
+    return _cell(Part(f"equivalence {row.equivalence}" if row.equivalence else "", "under", pair=row.pair))
 
 
 # --- the documents' arithmetic, figures, switches ---

@@ -127,7 +127,7 @@ def _identity(row: ClaimRow) -> tuple[str, ...]:
 
 
 def _claim_cell(run: Run, key: tuple[str, ...]) -> ClaimCell:
-    found = [row for row in run.view.claims if _identity(row) == key]
+    found = [one for row in run.view.claims if _identity(row) == key for one in row.of_variants]
     if found:
         return ClaimCell(tuple(dict.fromkeys(Judgement(row.verdict, _result(row)) for row in found)), "")
     other = any(row.id == key[0] for row in run.view.claims)
@@ -135,6 +135,6 @@ def _claim_cell(run: Run, key: tuple[str, ...]) -> ClaimCell:
 
 
 def _result(row: ClaimRow) -> str:
-    """Return the measured result, or the reason alone: the verdict next to it says that nothing was measured."""
+    """Return the variant, and the measured result or the reason alone: the verdict says that nothing was measured."""
     result = row.result.removeprefix(MISSING).removeprefix(":").strip()
-    return "; ".join(filter(None, (result, row.among)))
+    return "; ".join(filter(None, (": ".join(filter(None, (row.variant, result))), row.among)))

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from speedclaims.gate.compare import Gate
 from speedclaims.record.io import NOT_ASKED
 from speedclaims.record.types import Record, RecordedAudit, RecordedClaim, RecordedFigure
-from speedclaims.record.verdicts import HOLDING
-from speedclaims.report.model.claims import ClaimRow, claim_rows
+from speedclaims.record.verdicts import HOLDING, counting
+from speedclaims.report.model.claims import ClaimRow, claim_rows, counted_as
 from speedclaims.report.model.figures import FigureTable, figure_tables
 from speedclaims.report.model.formatting import (
     MISSING,
@@ -72,7 +72,7 @@ class View:
     """Everything that a rendering of one record shows.
 
     ``claims`` and ``counts`` are of what is measured; arithmetic is apart, in ``audit`` and ``arithmetic``, so
-    that a machine is not credited with a document's sums.
+    that a machine is not credited with a document's sums. ``counts`` has each claim once, by its first variant.
     """
 
     headline: str
@@ -117,10 +117,11 @@ def view_record(record: Record) -> View:
     }
     pairs = tuple(row for row in rows if not row.is_control)
     is_asked = any(claim["reason"] != NOT_ASKED for claim in measured)
-    counts = count_verdicts((claim["id"], claim["overall"]) for claim in measured) if is_asked else ()
+    counts = count_verdicts((claim["id"], claim["overall"]) for claim in counting(measured)) if is_asked else ()
     claimed = {claim["pair"] for claim in run["claims"]}
     values = tuple(_value_row(row, is_claimed=row["nodeid"] in claimed) for row in run["figures"])
-    opening = _opening(counts, pairs, values)
+    claims = claim_rows(measured, index_of, evidence_of)
+    opening = _opening(counts, pairs, values, counted_as(claims))
     sentence = arithmetic_sentence([row.verdict.word for row in audit])
     tables, missing = figure_tables(run["pairs"], [row.name for row in rows])
     phrases = tuple(count.phrase for count in counts) or _pair_phrases(pairs)
@@ -134,7 +135,7 @@ def view_record(record: Record) -> View:
         machine=machine_line(record),
         certainty=certainty(run),
         confidence=confidence_words(run["pairs"]),
-        claims=claim_rows(measured, index_of, evidence_of),
+        claims=claims,
         pairs=pairs,
         controls=tuple(row for row in rows if row.is_control),
         noise=noise_sentence(run["noise_floor"]),
@@ -178,14 +179,16 @@ def _without(claims: Sequence[RecordedClaim], audited: set[str]) -> list[Recorde
     return [claim for claim in claims if claim["kind"] != "arithmetic" or claim["id"] not in audited]
 
 
-def _opening(counts: Sequence[Count], pairs: Sequence[PairRow], values: Sequence[ValueRow]) -> str:
+def _opening(counts: Sequence[Count], pairs: Sequence[PairRow], values: Sequence[ValueRow], counted: str) -> str:
     total = sum(count.number for count in counts)
     holding = sum(count.number for count in counts if count.verdict.word in HOLDING)
     judged = sum(count.number for count in counts if count.verdict.word != MISSING)
+    by_variant = f", counted as {counted}" if counted else ""
     if total and not judged:
-        return f"None of {plural(total, 'claim')} could be judged on this machine"
+        return f"None of {plural(total, 'claim')} could be judged on this machine{by_variant}"
     if total:
-        return f"{holding} of {plural(judged, 'claim')} judged on this machine {'holds' if judged == 1 else 'hold'}"
+        hold = "holds" if judged == 1 else "hold"
+        return f"{holding} of {plural(judged, 'claim')} judged on this machine {hold}{by_variant}"
     if pairs:
         measured = sum(pair.speedup is not None for pair in pairs)
         return f"{measured} of {plural(len(pairs), 'pair')} measured on this machine"

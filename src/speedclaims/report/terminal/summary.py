@@ -59,12 +59,13 @@ def _without_rich(view: View, layout: Layout, why: str) -> Iterator[str]:
 
 
 def _result(row: ClaimRow) -> str:
-    return "; ".join(part for part in (row.result, row.evidence, row.among) if part)
+    result = f"as {row.variant} {row.result}" if row.variant else row.result
+    return "; ".join(filter(None, (result, row.evidence, row.among, *(one.summary for one in row.others))))
 
 
 def _judging(view: View) -> set[int | None]:
     """Return the places of the pairs that judge claims."""
-    return {row.pair for row in view.claims}
+    return {one.pair for row in view.claims for one in row.of_variants}
 
 
 def _lines(view: View, layout: Layout) -> Iterator["Text | Table"]:
@@ -88,7 +89,7 @@ def _lines(view: View, layout: Layout) -> Iterator["Text | Table"]:
 def _claims(view: View, layout: Layout) -> Iterator["Text | Table"]:
     run = [row for row in view.claims if row.is_run]
     if run:
-        yield from table(columns.CLAIMS, run, layout, confidence=view.confidence)
+        yield from table(columns.claims(run), run, layout, confidence=view.confidence)
     not_run = {row.id: row for row in view.claims if not row.is_run}
     yield from _not_run(list(not_run.values()), layout)
 

@@ -84,8 +84,11 @@ def _line(columns: Sequence[Column[Row]], row: Row, layout: Layout) -> _Line:
         as_text(first[:1], layout),
         quote,
         tuple(as_text(cell, layout) for cell in others),
-        layout.text(
-            "; ".join(part.text.removeprefix(_MISSING) for cell in others for part in cell if part.role in _REASONS)
+        layout.text("; ").join(
+            layout.text(part.text.removeprefix(_MISSING), _STYLES.get(part.tone, ""))
+            for cell in others
+            for part in cell
+            if part.role in _REASONS
         ),
         missing(row),
     )
