@@ -209,6 +209,8 @@ def test_every_claim_is_quoted_as_it_stands_in_each_of_its_sources(claim):
         ("text-to-image.combined", (31.5, 44)),
         ("text-to-image.combined-per-epoch", (12.6, 17.6)),
         ("text-to-image.combined-same-work", (1.575, 2.2)),
+        ("tabular-regressor.signatures", (2,)),
+        ("tabular-regressor.compatible", (2,)),
     ],
 )
 def test_a_key_figure_comes_out_as_calculated_by_hand(rows, name, expected):
@@ -229,7 +231,8 @@ CHANGES = {
     "discriminator_interval": ("D_TRAIN_INTERVAL = 1", "D_TRAIN_INTERVAL = 2"),
     "combined_of_all": ("EPOCHS_BEFORE, EPOCHS_AFTER = 250, 100", "EPOCHS_BEFORE, EPOCHS_AFTER = 100, 150"),
     "fewer_pixels": ("= 64 * 64, 32 * 32", "= 64 * 64, 48 * 48"),
-    "backward_compatible": ('    "improved_model_', '    # "improved_model_'),
+    "backward_compatible": ("if name not in FILES_BEFORE", "if name not in FILES_AFTER"),
+    "signatures_preserved": ("GAINED = {", "GAINED, _ = {}, {"),
     "loss_functions_unchanged": ("TEMP_DECAY = 2.0, 0.5, 0.95", "TEMP_DECAY = 1.0, 1.0, 1.0"),
     "verification_of_dead_code": ("clip_by_global_norm(gradients", "identity(gradients"),
     "data_pipeline": ('"num_epochs": ', '"num_workers": '),
