@@ -5,6 +5,7 @@ is of another document than the claim, or of the program that a document is abou
 here, the rule that compares it with the claim is in ``speedclaims.audit``.
 """
 
+import math
 from itertools import combinations
 
 from speedclaims.audit import Range, Recomputed, at_least, counted, from_figures, product, two_statements
@@ -26,11 +27,29 @@ EPOCH_BATCH_MS = Range.rounded(38.7, 1)
 AVG_BATCH_MS, MIN_BATCH_MS, MAX_BATCH_MS = (Range.rounded(value, 1) for value in (31.2, 26.5, 42.3))
 FIRST_TEN_MS = Range.rounded(42.3, 1)
 
+# of the program of 000 to 002, in no document: the discriminator's loss is the sum of the binary cross-entropies of the
+# real and of the fake sequences, of whose probabilities Keras clips the ends
+BATCH_SIZE = 64
+LABEL_SMOOTHING = 0.1  # real sequences are 0.9, fake ones 0.1
+LEAST_PROBABILITY = 1e-7
+
 TEMP_START, TEMP_END, TEMP_DECAY = 2.0, 0.5, 0.95
 TEMP_BEFORE = 1.0  # the step took no temperature: logits / 1, which is the new parameter's default
 D_TRAIN_INTERVAL = 1
 SCALARS = ("d_loss", "d_acc", "g_loss", "g_reward")  # each with one .numpy() where the loop reads it
 PRINT_EVERY = 10
+
+# arguments of the calls in the loop before the change, and the names that take the results (002)
+CALLS_BEFORE = {
+    "train_discriminator_adversarial": ("batch_seqs, fake_seqs", "d_loss, d_loss_real, d_loss_fake, d_acc"),
+    "train_generator_adversarial": ("batch_seqs, batch_char, batch_scene", "g_loss, g_reward"),
+}
+# parameters of the functions after it (002 and 000), and the results (002: of the second, as its loop takes them)
+FUNCTIONS_AFTER = {
+    "train_discriminator_adversarial": ("real_sequences, fake_sequences", "loss, loss_real, loss_fake, acc"),
+    "train_generator_adversarial": ("sequences, char_cond, scene_cond, temperature=1.0", "g_loss, g_reward"),
+}
+CALL_IN_CELL_30 = "d_loss, d_acc = train_discriminator_adversarial(batch_seqs, fake_seqs)"  # 000, before and after
 
 
 def batch_time() -> Recomputed:
@@ -85,6 +104,18 @@ def hundred_batches_after() -> Recomputed:
     """100 batches of 30-50 ms."""
     seconds = 100 * BATCH_MS_AFTER / MS_PER_S
     return from_figures(claimed=Range(3, 5), recomputed=seconds, unit="s", formula="100 x 30-50 ms")
+
+
+def thousand_batches_before() -> Recomputed:
+    """1,000 batches of 150-200 ms."""
+    seconds = 1000 * BATCH_MS_BEFORE / MS_PER_S
+    return from_figures(claimed=Range(150, 200), recomputed=seconds, unit="s", formula="1,000 x 150-200 ms")
+
+
+def thousand_batches_after() -> Recomputed:
+    """1,000 batches of 30-50 ms."""
+    seconds = 1000 * BATCH_MS_AFTER / MS_PER_S
+    return from_figures(claimed=Range(30, 50), recomputed=seconds, unit="s", formula="1,000 x 30-50 ms")
 
 
 def gpu_utilization() -> Recomputed:
@@ -241,6 +272,41 @@ def longest_batch() -> Recomputed:
     )
 
 
+def _cross_entropy(probability: float) -> float:
+    """Return the binary cross-entropy of a smoothed label and the probability that a network gives to its side."""
+    return -(1 - LABEL_SMOOTHING) * math.log(probability) - LABEL_SMOOTHING * math.log(1 - probability)
+
+
+def _discriminator_losses(accuracy: float) -> Range:
+    """Return the losses that a discriminator of this accuracy can have.
+
+    The least is that of one that gives right sequences their label's own probability, and wrong ones a half.
+    """
+    right, undecided = _cross_entropy(1 - LABEL_SMOOTHING), _cross_entropy(0.5)
+    return Range(2 * (accuracy * right + (1 - accuracy) * undecided), 2 * _cross_entropy(LEAST_PROBABILITY))
+
+
+def discriminator_loss_of_batch_20() -> Recomputed:
+    """The least loss of any discriminator: that of labels smoothed by 0.1 on both sides."""
+    formula = "labels smoothed by 0.1 on both sides (the program): no network is below 2 x H(0.1), H = -p ln p - q ln q"
+    return from_figures(claimed=0.62, recomputed=_discriminator_losses(1), digits=2, formula=formula)
+
+
+def discriminator_loss_of_batch_10() -> Recomputed:
+    """The least loss of a discriminator that is wrong as often as the same line says."""
+    formula = "2 x (0.52 H(0.1) + 0.48 ln 2): right for 52% with labels smoothed by 0.1 (the program), else undecided"
+    losses = _discriminator_losses(Range.rounded(0.52, 2).high)
+    return from_figures(claimed=0.67, recomputed=losses, digits=2, formula=formula)
+
+
+def final_accuracy() -> Recomputed:
+    """The nearest mean of the accuracies of an epoch's batches, each a share of its sequences."""
+    num_judged = TOTAL_BATCHES // EPOCHS * 2 * BATCH_SIZE
+    nearest = round(0.8523 * num_judged) / num_judged
+    formula = f"the nearest share of {num_judged:,} sequences: 640 / 20 batches of 64 real and 64 fake (the program)"
+    return from_figures(claimed=0.8523, recomputed=nearest, digits=4, formula=formula)
+
+
 def discriminator_interval() -> Recomputed:
     """The documented condition at its default."""
     skipped = sum(batch_idx % D_TRAIN_INTERVAL != 0 for batch_idx in range(100))
@@ -299,6 +365,37 @@ def output_format_unchanged() -> Recomputed:
         recomputed=len(added),
         what="new in the progress line",
         formula=f"the progress line after: {', '.join(added)}",
+    )
+
+
+def _names(code: str) -> list[str]:
+    return [name.strip() for name in code.split(",")]
+
+
+def run_the_cells() -> Recomputed:
+    """The values that the loop of 000 takes from a step, and those that the step of 002 returns."""
+    taken, returned = CALL_IN_CELL_30.partition(" = ")[0], FUNCTIONS_AFTER["train_discriminator_adversarial"][1]
+    return counted(
+        claimed=len(_names(taken)),
+        recomputed=len(_names(returned)),
+        what="values of the discriminator's step",
+        formula=f"cell 30 unpacks `{taken}` (000), the function returns `{returned}` (002): an error",
+    )
+
+
+def no_breaking_changes() -> Recomputed:
+    """The calls before the change on the functions after it."""
+    broken = []
+    for name, (arguments, taken) in CALLS_BEFORE.items():
+        parameters, returned = (_names(code) for code in FUNCTIONS_AFTER[name])
+        num_needed = sum("=" not in parameter for parameter in parameters)
+        if not num_needed <= len(_names(arguments)) <= len(parameters) or len(_names(taken)) != len(returned):
+            broken.append(name)
+    return counted(
+        claimed=0,
+        recomputed=len(broken),
+        what="of 2 calls broken",
+        formula="the calls of the loop before (002) on the functions after (000, 002): temperature has a default",
     )
 
 

@@ -1,5 +1,6 @@
 """Presets, devices and one fixture per family for the benchmarks."""
 
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib.util import find_spec
@@ -78,6 +79,18 @@ def pair_labels(request: pytest.FixtureRequest, preset: str) -> Mapping[str, str
     """Return the labels of the rows of this project's pairs: family, preset and device."""
     name = next((name for name in families() if name in request.fixturenames), None)
     return {"family": name, "preset": preset, "device": request.getfixturevalue(_device_fixture(name))}
+
+
+@pytest.fixture
+def ctrl_c_is_heard() -> Iterator[None]:
+    """Undo what a shell or a service does to what it runs in the background: Ctrl-C is ignored or blocked there."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ from statistics import mean
 import pytest
 
 from bench.harness.dialogue import PhasesSide, poisoned_steps, weights_are_finite
-from bench.harness.estimates import paired_difference
+from bench.harness.estimates import mean_change, paired_difference
 from speedclaims.recorders.memory import call_memory
 from speedclaims.recorders.nvml.devices import gpu_environment
 from speedclaims.recorders.syncs.tensorflow import counting_syncs
+from trainers.dialogue_gan.phased_trainer import SERIES
 
 PRETRAINING_STEPS = 8
 QUICK = {"tiny": {"sequence_length": 3}, "smoke": {"sequence_length": 8}, "default": {}}
@@ -23,6 +24,13 @@ QUICK = {"tiny": {"sequence_length": 3}, "smoke": {"sequence_length": 8}, "defau
 
 SHORT = {"tiny": {"sequence_length": 3}, "smoke": {"sequence_length": 8, "num_lines": 4}, "default": {}}
 """Fewer lines of dialogue too, for what needs whole epochs."""
+
+LIVELY = {
+    "tiny": {"sequence_length": 3},
+    "smoke": {"sequence_length": 4, "learning_rate_g": 1e-3, "learning_rate_d": 1e-3},
+    "default": {},
+}
+"""Ten times the learning rates of the documents, where few batches of short sequences have to change the networks."""
 
 GRAPHS = {"graph_steps": True}
 
@@ -45,8 +53,9 @@ def short(dialogue_gan, preset):
 @pytest.mark.speedup_long(4)
 @pytest.mark.speedup_passes("syncs", "gpu", "profile")
 @pytest.mark.speedup_claim(
-    "dialogue-gan.batch", "dialogue-gan.overall", "dialogue-gan.utilization-before", "dialogue-gan.utilization"
-)
+    "dialogue-gan.batch", "dialogue-gan.overall", "dialogue-gan.overall-speed", "dialogue-gan.utilization-before",
+    "dialogue-gan.utilization",
+)  # fmt: skip
 def test_adversarial_batch(dialogue_gan):
     """An adversarial batch with all six changes against one as the documents show it before them."""
     dialogue_gan.steps(before=dialogue_gan.reference(), after=dialogue_gan.optimized(), num_steps=1)
@@ -98,7 +107,7 @@ def test_discriminator_pretraining(quick):
 # --- Each change on its own, where its effect is largest: without the sampler, most of an adversarial batch ---
 
 
-@pytest.mark.speedup_claim("dialogue-gan.deferred-metrics")
+@pytest.mark.speedup_claim("dialogue-gan.deferred-metrics", "dialogue-gan.numpy-in-loop")
 def test_deferred_metrics(dialogue_gan):
     """Losses that stay on the device against `.numpy()` after every batch, nothing else changed."""
     bench = dialogue_gan.of_phase("generator_pretraining")
@@ -234,10 +243,20 @@ def test_synchronizations(quick, figure, tier):
 @pytest.mark.speedup_claim("dialogue-gan.gpu-memory")
 def test_peak_memory_as_a_share_of_the_gpus(dialogue_gan, tensorflow_device, figure):
     """The memory at the peak of an adversarial batch with all six changes, as a share of the GPU's."""
+    record_share_of_memory(dialogue_gan.optimized(), tensorflow_device, figure)
+
+
+@pytest.mark.speedup_claim("dialogue-gan.gpu-memory-before")
+def test_peak_memory_before_as_a_share_of_the_gpus(dialogue_gan, tensorflow_device, figure):
+    """The memory at the peak of an adversarial batch before the changes, as a share of the GPU's."""
+    record_share_of_memory(dialogue_gan.reference(), tensorflow_device, figure)
+
+
+def record_share_of_memory(side, tensorflow_device, figure):
+    """Record the memory at the peak of an adversarial batch as a share of the GPU's."""
     if tensorflow_device == "cpu":
         figure(None, unit="% of the GPU's memory", reason="no GPU took part")
         return
-    side = dialogue_gan.optimized()
     side.num_steps = 1
     side()
     gpus = gpu_environment()
@@ -247,6 +266,23 @@ def test_peak_memory_as_a_share_of_the_gpus(dialogue_gan, tensorflow_device, fig
     peak = call_memory(tensorflow_device, side)["peak"]["value"]
     details = ["TensorFlow's own count, without what its allocator keeps in reserve"]
     figure(100 * peak / gpus[0]["memory_bytes"], exact=True, unit="% of the GPU's memory", details=details)
+
+
+@pytest.mark.parametrize(
+    "tier", ["reference", pytest.param("optimized", marks=pytest.mark.speedup_claim("dialogue-gan.memory-transfers"))]
+)
+def test_figures_in_a_copy_from_the_device(quick, figure, tier):
+    """Figures of an adversarial epoch's batches for each copy from the device, printed lines and all else included."""
+    side = getattr(quick, tier)()
+    trainer = side.trainer
+    trainer.train_steps(1, "adversarial")  # tracing asks for values of its own
+    side.reset()
+    with counting_syncs() as syncs:
+        trainer.train_steps(trainer.num_batches, "adversarial")
+        num_values = sum(len(values) for name, values in trainer.metrics.items() if name in SERIES["adversarial"])
+    num_copies = syncs.own.total()
+    details = [f"{num_copies} copies for {num_values} figures, in an epoch of {trainer.num_batches} batches"]
+    figure(num_values / num_copies, exact=True, unit="figures a copy", details=details)
 
 
 @pytest.mark.speedup_claim("dialogue-gan.syncs")
@@ -260,8 +296,18 @@ def test_fewer_synchronizations(quick, figure):
 
 
 @pytest.mark.parametrize(
-    "tier", ["reference", pytest.param("optimized", marks=pytest.mark.speedup_claim("dialogue-gan.nan"))]
-)
+    "tier",
+    [
+        "reference",
+        pytest.param(
+            "optimized",
+            marks=pytest.mark.speedup_claim(
+                "dialogue-gan.nan", "dialogue-gan.nan-crashes", "dialogue-gan.training-failures",
+                "dialogue-gan.stable-training", "dialogue-gan.overall-stability",
+            ),
+        ),
+    ],
+)  # fmt: skip
 def test_gradients_that_are_not_finite(quick, figure, tier):
     """Trainings whose weights are spoilt by a NaN or an infinity in the gradients of one step."""
     spoilt = []
@@ -274,14 +320,12 @@ def test_gradients_that_are_not_finite(quick, figure, tier):
     figure(len(spoilt), exact=True, unit="of 4 faults", details=[f"spoilt by: {', '.join(spoilt) or 'none'}"])
 
 
-@pytest.mark.speedup_claim("dialogue-gan.convergence")
+@pytest.mark.speedup_claim("dialogue-gan.convergence", "dialogue-gan.converges-faster")
 def test_annealing_and_the_validation_loss(short, figure):
     """Validation loss of the generator after an adversarial epoch at temperature 2, against none, over paired seeds."""
 
     def reached(seed: int, *, side) -> float:
-        starting = short.build("reference", None, seed=seed)
-        side.trainer.load_state(starting.state())
-        starting.close()
+        begin_at(seed, short, side)
         side.trainer.train_epoch("generator_pretraining")
         side.trainer.train_epoch("adversarial")
         return side.trainer.metrics["val_loss"]
@@ -290,6 +334,31 @@ def test_annealing_and_the_validation_loss(short, figure):
     found = paired_difference(partial(reached, side=before), partial(reached, side=after))
     found["details"].append("an epoch of the generator's pre-training, then one adversarial epoch")
     figure(**found, work="different")
+
+
+@pytest.mark.speedup_claim("dialogue-gan.stable-accuracy")
+def test_stability_of_the_discriminators_accuracy(dialogue_gan, preset, figure):
+    """Change of the discriminator's accuracy from batch to batch, all six changes against none, over paired seeds."""
+    bench = dialogue_gan.built_with(**LIVELY[preset])
+    before, after = bench.reference(), bench.optimized()
+    num_batches = min(MOST_BATCHES, before.trainer.num_batches)
+
+    def reached(seed: int, *, side) -> float:
+        begin_at(seed, bench, side)
+        for phase in ("discriminator_pretraining", "adversarial"):
+            side.trainer.train_steps(num_batches, phase)
+        return mean_change(side.trainer.metrics["discriminator_accuracies"])
+
+    found = paired_difference(partial(reached, side=before), partial(reached, side=after), num_seeds=5)
+    found["details"].append(f"{num_batches} adversarial batches, after as many of the discriminator's pre-training")
+    figure(**found, work="different")
+
+
+def begin_at(seed, bench, side):
+    """Put a side at the beginning of the training of a seed."""
+    starting = bench.build("reference", None, seed=seed)
+    side.trainer.load_state(starting.state())
+    starting.close()
 
 
 @pytest.mark.speedup_claim("dialogue-gan.same-losses")

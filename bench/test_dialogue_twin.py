@@ -57,8 +57,9 @@ def short(twin, preset):
 
 
 @pytest.mark.speedup_evidence(
-    "dialogue-gan.batch", "dialogue-gan.overall", "dialogue-gan.utilization-before", "dialogue-gan.utilization"
-)
+    "dialogue-gan.batch", "dialogue-gan.overall", "dialogue-gan.overall-speed", "dialogue-gan.utilization-before",
+    "dialogue-gan.utilization",
+)  # fmt: skip
 @pytest.mark.parametrize("face", ["eager", "compiled"])
 def test_adversarial_batch(twin, num_steps, face):
     """Adversarial batches of the PyTorch twin: all six changes against its reference, with eager or compiled steps."""
@@ -81,7 +82,7 @@ def test_whole_training(twin):
     bench.epochs(before=bench.reference(), after=bench.optimized())
 
 
-@pytest.mark.speedup_evidence("dialogue-gan.deferred-metrics")
+@pytest.mark.speedup_evidence("dialogue-gan.deferred-metrics", "dialogue-gan.numpy-in-loop")
 def test_deferred_metrics(twin):
     """Losses of the PyTorch twin that stay on the device against `.item()` after every batch, nothing else changed."""
     bench = twin.of_phase("generator_pretraining")

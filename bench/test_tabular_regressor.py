@@ -1,12 +1,16 @@
 """Document 004: the tabular regressor before and after its "comprehensive optimizations"."""
 
+import signal
 import sys
+from contextlib import suppress
 from functools import partial
 
 import pytest
 
-from bench.harness.estimates import paired_difference, raising_once, relative_growth
+from bench.harness.estimates import called_at, paired_difference, raising_once, relative_growth
+from bench.harness.side import exact_arithmetic
 from speedclaims.recorders.memory import current_bytes
+from trainers.contract import Interrupted
 
 
 @pytest.mark.speedup_passes("syncs", "gpu", "profile")
@@ -22,7 +26,9 @@ def test_fastest(tabular_regressor):
     tabular_regressor.epochs(before=tabular_regressor.reference(), after=tabular_regressor.fastest())
 
 
-@pytest.mark.speedup_claim("tabular-regressor.amp-speed", "tabular-regressor.amp-memory")
+@pytest.mark.speedup_claim(
+    "tabular-regressor.amp-speed", "tabular-regressor.amp-memory", "tabular-regressor.memory-halved"
+)
 def test_mixed_precision(tabular_regressor):
     """An epoch in mixed precision against the same in float32, nothing else changed."""
     tabular_regressor.epochs(
@@ -37,6 +43,15 @@ def test_loader_workers(tabular_regressor):
     """An epoch whose batches four persistent workers assemble against one that assembles its own."""
     tabular_regressor.epochs(
         before=tabular_regressor.restructured(),
+        after=tabular_regressor.restructured(loader_workers=True, persistent_workers=True),
+    )
+
+
+@pytest.mark.speedup_claim("tabular-regressor.persistent-workers")
+def test_persistent_workers(tabular_regressor):
+    """An epoch whose four loader workers outlive it against one that starts its own, nothing else changed."""
+    tabular_regressor.epochs(
+        before=tabular_regressor.restructured(loader_workers=True),
         after=tabular_regressor.restructured(loader_workers=True, persistent_workers=True),
     )
 
@@ -125,6 +140,51 @@ def train_until_applied(trainer):
         if not trainer.metrics["num_skipped_steps"]:
             return
     raise AssertionError(f"the first {MOST_SKIPPED} steps were all skipped")
+
+
+STOPS = {"in the first epoch": 2, "at its end": 9, "in the second epoch": 12, "in the last epoch": 22}
+"""Steps of three epochs of ten in which Ctrl-C comes; the training stops within eight steps, or at the epoch's end."""
+
+
+@pytest.mark.usefixtures("ctrl_c_is_heard")
+@pytest.mark.speedup_claim("tabular-regressor.resumed")
+def test_interrupted_trainings_are_resumed(tabular_regressor, figure, tmp_path, device):
+    """Trainings that Ctrl-C stops at four moments and document 004's functions resume to the same end, to the bit."""
+    del tabular_regressor  # it skips where PyTorch is missing
+    from trainers.common import checkpoint  # noqa: PLC0415
+    from trainers.tabular_regressor.config import RegressorConfig  # noqa: PLC0415
+    from trainers.tabular_regressor.data import offline_data_path  # noqa: PLC0415
+    from trainers.tabular_regressor.document_004 import api as documented  # noqa: PLC0415
+    from trainers.tabular_regressor.document_004.model_names import ModelFiles  # noqa: PLC0415
+    from trainers.tabular_regressor.optimized import OptimizedTrainer  # noqa: PLC0415
+    from trainers.tabular_regressor.training import read_training  # noqa: PLC0415 - likewise
+
+    tiny = RegressorConfig.preset("tiny")
+    X, Y = documented.load_and_preprocess_data(offline_data_path(tiny))  # noqa: N806 - the document's names
+    config = documented.TrainingConfig(
+        hidden_size=tiny.hidden_size, num_layers=tiny.num_layers, num_epochs=tiny.num_epochs, use_mixed_precision=True
+    )
+
+    def train(name: str, **options: object) -> None:
+        loaders = documented.setup_training(X, Y, batch_size=tiny.batch_size)
+        dimensions, path = (X.shape[1], Y.shape[1]), str(tmp_path / name / "improved_model")
+        documented.train_model(*loaders, *dimensions, model_name=path, config=config, device=device, seed=0, **options)
+
+    def final(name: str) -> bytes:
+        path = ModelFiles(str(tmp_path / name / "improved_model")).checkpoint("last")
+        return checkpoint.dumps(read_training(path)["state"])
+
+    same = []
+    with exact_arithmetic(device):
+        train("whole")
+        for moment, step in STOPS.items():
+            stop = called_at(OptimizedTrainer, "train_batch", step, partial(signal.raise_signal, signal.SIGINT))
+            with stop, suppress(Interrupted):
+                train(moment)
+            train(moment, resume_from=True)
+            same += [moment] if final(moment) == final("whole") else []
+    details = [f"preset tiny; went on to the bit after a stop {', '.join(same) or 'never'}"]
+    figure(len(same), exact=True, unit="of 4 stops", details=details)
 
 
 def old_program(module, path, folder, num_epochs=2):

@@ -8,9 +8,12 @@ from functools import partial
 
 import pytest
 
-from bench.harness.estimates import called_at, paired_difference, variance_ratio
+from bench.harness.estimates import called_at, paired_difference, paired_readings, variance_ratio
+from bench.harness.growth import growth_exponent
 from bench.harness.images import IMAGES_IN_BATCHES_ALIKE
 from bench.harness.side import exact_arithmetic
+from speedclaims.recorders.flops.count import flops_per_call
+from speedclaims.recorders.nvml.window import watch
 from trainers import family
 from trainers.contract import Interrupted
 
@@ -211,7 +214,7 @@ def test_mixed_precision_in_memory(text_to_image, num_images, tf32):
     )  # fmt: skip
 
 
-@pytest.mark.speedup_claim("text-to-image.logging")
+@pytest.mark.speedup_claim("text-to-image.logging", "text-to-image.io-overhead")
 def test_sparse_logging(text_to_image, preset, config):
     """As many batches as lie between lines, with one line and with none; small ones, in memory: lines weigh most."""
     small = {} if preset == "default" else {"batch_size": 2}
@@ -274,6 +277,59 @@ def test_mixed_precision_keeps_the_validation_loss(text_to_image, figure, preset
     figure(**paired_difference(partial(reached, mixed_precision=False), partial(reached, mixed_precision=True)))
 
 
+@pytest.mark.speedup_claim("text-to-image.gpu-use")
+def test_larger_batches_use_the_gpu_more(text_to_image, num_common, figure, device):
+    """GPU utilization in batches twice as large, less that in batches of the first size, on images from files."""
+    if device == "cpu":
+        figure(None, unit="percentage points", work="different", reason="no GPU took part")
+        return
+
+    def utilization(side) -> dict:
+        def call() -> None:
+            side()
+            side.trainer.synchronize()
+
+        side.restart()  # not between the calls, where it would make the GPU look idle
+        return watch(call, device=device).figures["utilization"]
+
+    before, after = text_to_image.restructured(), text_to_image.restructured(larger_batches=True)
+    before.num_images = after.num_images = num_common
+    figure(**paired_readings(partial(utilization, before), partial(utilization, after)), work="different")
+
+
+IMAGE_SIDES = {"tiny": (8, 16, 32)}
+ORIGINAL_NETWORKS = {"width": 64, "text_size": 1024, "text_hidden_size": 128, "batch_size": 2}
+
+
+@pytest.mark.speedup_claim("text-to-image.quadratic", "text-to-image.n-squared")
+def test_operations_over_image_sizes(text_to_image, preset, figure):
+    """Exponent of a training step's operations over the pixels on a side of its images, in the original's networks.
+
+    For images twice as wide and high the networks have one stage more, at the image's end.
+    """
+    sizes, fixed = IMAGE_SIDES.get(preset, (16, 32, 64)), {} if preset == "tiny" else ORIGINAL_NETWORKS
+    steps = [operations_of_a_step(text_to_image.built_with(image_size=size, **fixed)) for size in sizes]
+    missing = [step["reason"] for step in steps if step["value"] is None]
+    if missing:
+        figure(None, unit="exponent", reason=missing[0])
+        return
+    counts = [step["value"] for step in steps]
+    found = growth_exponent(sizes, [counts, counts])  # counted, not measured: a second sweep would be the same
+    shown = ", ".join(f"{count:.3g}" for count in counts)
+    details = [f"{', '.join(map(str, sizes))} pixels: {shown} operations a step; each doubling adds a stage"]
+    figure(found["value"], exact=True, unit=found["unit"], details=details)
+
+
+def operations_of_a_step(bench):
+    """Return the floating point operations of one step of the reference, its images in memory, as a figure."""
+    side = bench.reference()
+    side.num_images = side.trainer.config.batch_size
+    side.step_alone()  # it decodes them
+    counted = flops_per_call(side.step_alone)
+    side.close()
+    return counted
+
+
 @pytest.mark.speedup_claim("text-to-image.gradients")
 def test_larger_batches_estimate_gradients_better(text_to_image, figure):
     """Variance of the generator's gradient over batches of the first size, over that of batches twice as large."""
@@ -301,20 +357,8 @@ def test_100_epochs_are_enough(text_to_image, figure):
     figure(None, unit="sd", work="less", reason="needs the original data, and a measure of the pictures' quality")
 
 
-@pytest.fixture
-def ctrl_c_is_heard():
-    """Undo what a shell or a service does to what it runs in the background: Ctrl-C is ignored or blocked there."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("ctrl_c_is_heard")
-@pytest.mark.speedup_claim("text-to-image.saved")
+@pytest.mark.speedup_claim("text-to-image.saved", "text-to-image.resumed")
 def test_interruptions_and_errors_are_saved(text_to_image, figure, tmp_path, device):
     """Trainings stopped by Ctrl-C or by an error at two moments each, and resumed to the same weights, to the bit."""
     del text_to_image  # it skips where PyTorch is missing

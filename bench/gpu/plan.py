@@ -79,6 +79,8 @@ COSTS: Mapping[str, Cost] = {
     f"{_TABULAR}test_an_old_program_computes_the_same": Cost(10),
     f"{_TABULAR}test_memory_over_epochs[optimized]": Cost(20),
     f"{_TABULAR}test_loader_workers": Cost(8, 24),
+    f"{_TABULAR}test_persistent_workers": Cost(8, 24),
+    f"{_TABULAR}test_interrupted_trainings_are_resumed": Cost(10),
     f"{_TABULAR}test_fastest": Cost(15, 10),
     # Documents 000 to 002 on the PyTorch twin: evidence next to claims about a TensorFlow program.
     f"{_TWIN}test_fastest_adversarial_batches_of_the_pytorch_twin": Cost(12, 10),
@@ -92,6 +94,8 @@ COSTS: Mapping[str, Cost] = {
     f"{_IMAGE}test_interruptions_and_errors_are_saved": Cost(12),
     f"{_IMAGE}test_mixed_precision_in_memory[off]": Cost(28, 8),
     f"{_IMAGE}test_larger_batches_estimate_gradients_better": Cost(55),
+    f"{_IMAGE}test_larger_batches_use_the_gpu_more": Cost(40),
+    f"{_IMAGE}test_operations_over_image_sizes": Cost(10),
     f"{_IMAGE}test_fewer_epochs": Cost(6, 46, least_share=_ALL),
     f"{_IMAGE}test_smaller_images": Cost(8, 46, least_share=_ALL),
     f"{_IMAGE}test_sparse_logging": Cost(15, 10),

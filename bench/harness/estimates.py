@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from statistics import mean, median, stdev
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NUM_SEEDS = 8
+NUM_WINDOWS = 3
 CONFIDENCE = 0.95
+_POINTS = "percentage points"
 
 
 def paired_difference(
@@ -49,6 +51,37 @@ def mean_of(values: Sequence[float]) -> dict[str, float]:
     half = float(t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
     value = mean(values)
     return {"value": value, "low": value - half, "high": value + half}
+
+
+def mean_change(series: Sequence[float]) -> float:
+    """Return the mean absolute change of a series from one value to the next; a trend of many steps adds little to it.
+
+    Args:
+        series: at least two values.
+    """
+    return mean(abs(later - earlier) for earlier, later in itertools.pairwise(series))
+
+
+def paired_readings(
+    before: Callable[[], Mapping[str, Any]], after: Callable[[], Mapping[str, Any]], num_windows: int = NUM_WINDOWS
+) -> dict[str, Any]:
+    """Read both sides in turn and return by how many percentage points the after side is higher.
+
+    Args:
+        before: reads a figure of the record, in percent, in a window of one side.
+        after: the same of the other side.
+        num_windows: readings of each side, at least two.
+
+    Returns:
+        What the fixture `figure` takes: the mean difference with Student's interval, or the reason why there is none.
+    """
+    pairs = [(before(), after()) for _ in range(num_windows)]
+    missing = [reading["reason"] for pair in pairs for reading in pair if reading["value"] is None]
+    if missing:
+        return {"value": None, "unit": _POINTS, "reason": missing[0]}
+    levels = [mean(reading["value"] for reading in readings) for readings in zip(*pairs, strict=True)]
+    details = [f"{levels[0]:.1f}% before and {levels[1]:.1f}% after, in the mean of {num_windows} windows each"]
+    return {**mean_of([b["value"] - a["value"] for a, b in pairs]), "unit": _POINTS, "details": details}
 
 
 def variance_ratio(before: "NDArray[Any]", after: "NDArray[Any]") -> dict[str, Any]:

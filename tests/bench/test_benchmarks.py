@@ -18,7 +18,9 @@ from bench.harness.bench import Bench
 from bench.harness.estimates import (
     NUM_SEEDS,
     called_at,
+    mean_change,
     paired_difference,
+    paired_readings,
     raising_once,
     relative_growth,
     variance_ratio,
@@ -159,6 +161,33 @@ def test_a_loss_of_quality_would_be_seen():
     assert -1 < equal["low"] < 0 < equal["high"] < 1
     worse = paired_difference(lambda seed: seed / 10, lambda seed: seed / 10 + NUM_SEEDS)
     assert worse["low"] > 1
+
+
+def test_a_change_from_value_to_value_is_not_a_trend():
+    assert mean_change([0.5, 0.75, 0.5, 0.25]) == 0.25
+    trend, noise = [step / 100 for step in range(101)], [step % 2 for step in range(101)]
+    assert mean_change(trend) == pytest.approx(0.01)
+    assert mean_change(noise) == 1
+
+
+def test_readings_of_both_sides_are_taken_in_turn_and_compared_in_pairs():
+    taken = []
+
+    def reading(name, values):
+        def read():
+            taken.append(name)
+            return {"value": next(values), "reason": None}
+
+        return read
+
+    found = paired_readings(reading("before", iter([40.0, 50.0, 60.0])), reading("after", iter([51.0, 60.0, 69.0])))
+    assert taken == ["before", "after"] * 3
+    assert (found["value"], found["unit"]) == (10, "percentage points")
+    assert 7 < found["low"] < 10 < found["high"] < 13
+    assert found["details"] == ["50.0% before and 60.0% after, in the mean of 3 windows each"]
+    none = {"value": None, "reason": "no such counter"}
+    found = paired_readings(reading("before", iter([40.0, 50.0, 60.0])), lambda: none)
+    assert (found["value"], found["reason"]) == (None, "no such counter")
 
 
 def test_whole_trainings_agree_within_the_spread_of_the_reference():
@@ -360,6 +389,36 @@ def test_every_benchmark_runs_and_its_equivalence_holds(tmp_path):
     assert all(row[side].startswith("PyTorch twin: ") for row in of_twin for side in ("before", "after"))
     source = (ROOT / "bench" / "test_dialogue_gan.py").read_text()
     assert all(f"def {name.partition('[')[0]}(" in source for name in LEFT_TO_THE_BENCH)
+
+
+FIGURES = {
+    "test_interrupted_trainings_are_resumed": {"tabular-regressor.resumed"},
+    "test_operations_over_image_sizes": {"text-to-image.quadratic", "text-to-image.n-squared"},
+    "test_stability_of_the_discriminators_accuracy": {"dialogue-gan.stable-accuracy"},
+    "test_figures_in_a_copy_from_the_device[reference]": set(),
+    "test_figures_in_a_copy_from_the_device[optimized]": {"dialogue-gan.memory-transfers"},
+}
+
+
+def test_figures_are_measured_at_the_smallest_sizes_and_judge_their_claims(tmp_path):
+    names = " or ".join(sorted({name.partition("[")[0] for name in FIGURES}))
+    done, section = run_benchmarks(tmp_path, "bench", f"-k{names}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {row["name"]: row for row in section["figures"]}
+    assert rows.keys() == FIGURES.keys()
+    for name, row in rows.items():
+        assert (row["status"], row["preset"]) == ("measured", "tiny"), name
+        assert {claim["id"] for claim in section["claims"] if claim["pair"] == row["nodeid"]} == FIGURES[name]
+    assert rows["test_interrupted_trainings_are_resumed"]["value"] == 4
+    assert rows["test_figures_in_a_copy_from_the_device[reference]"]["value"] <= 1
+    assert rows["test_figures_in_a_copy_from_the_device[optimized]"]["value"] >= 2
+
+
+def test_figures_of_a_gpu_say_on_a_cpu_that_there_is_none(tmp_path):
+    names = "peak_memory_before or larger_batches_use_the_gpu_more"
+    done, section = run_benchmarks(tmp_path, "bench", f"-k{names}")
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout + done.stderr
+    assert [(row["value"], row["reason"]) for row in section["figures"]] == [(None, "no GPU took part")] * 2
 
 
 WITHOUT_TENSORFLOW = """

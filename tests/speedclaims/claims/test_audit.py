@@ -166,7 +166,7 @@ def test_our_audits_import_nothing_of_the_trainers_and_write_no_verdict_by_hand(
     tree = ast.parse(AUDITS.read_text(encoding="utf-8"))
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    assert imported == {"itertools", "speedclaims.audit"}
+    assert imported == {"itertools", "math", "speedclaims.audit"}
     called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     assert "Recomputed" not in called
 
@@ -203,7 +203,14 @@ def test_every_claim_is_quoted_as_it_stands_in_each_of_its_sources(claim):
         ("dialogue-gan.total-batches", (20 * 12.335 / 0.03875, 20 * 12.345 / 0.03865)),
         ("dialogue-gan.total-of-640-batches", (640 * 0.0312 / 60,)),
         ("dialogue-gan.epoch-of-640-batches", (32 * 0.03115, 32 * 0.03125)),
+        ("dialogue-gan.thousand-batches-before", (150, 200)),
+        ("dialogue-gan.thousand-batches-after", (30, 50)),
         ("dialogue-gan.gpu-utilization-ratio", (80 / 60, 95 / 40)),
+        ("dialogue-gan.discriminator-loss", (0.65017, 29.0127)),
+        ("dialogue-gan.loss-and-accuracy", (0.99983, 29.0127)),
+        ("dialogue-gan.final-accuracy", (3491 / 4096,)),
+        ("dialogue-gan.run-the-cells", (4,)),
+        ("dialogue-gan.no-breaking-changes", (0, 2)),
         ("text-to-image.fewer-epochs", (60,)),
         ("text-to-image.memory-per-image", (75,)),
         ("text-to-image.combined", (31.5, 44)),
@@ -233,6 +240,13 @@ CHANGES = {
     "fewer_pixels": ("= 64 * 64, 32 * 32", "= 64 * 64, 48 * 48"),
     "backward_compatible": ("if name not in FILES_BEFORE", "if name not in FILES_AFTER"),
     "signatures_preserved": ("GAINED = {", "GAINED, _ = {}, {"),
+    "thousand_batches_after": ("= Range(150, 200), Range(30, 50)", "= Range(150, 200), Range(60, 90)"),
+    "thousand_batches_before": ("= Range(150, 200), Range(30, 50)", "= Range(250, 300), Range(30, 50)"),
+    "discriminator_loss_of_batch_20": ("LABEL_SMOOTHING = 0.1", "LABEL_SMOOTHING = 0.05"),
+    "discriminator_loss_of_batch_10": ("Range.rounded(0.52, 2)", "Range.rounded(0.99, 2)"),
+    "final_accuracy": ("TOTAL_BATCHES = 640", "TOTAL_BATCHES = 20"),
+    "run_the_cells": ('"loss, loss_real, loss_fake, acc"', '"loss, acc"'),
+    "no_breaking_changes": ("char_cond, scene_cond, temperature=1.0", "char_cond, scene_cond, temperature"),
     "loss_functions_unchanged": ("TEMP_DECAY = 2.0, 0.5, 0.95", "TEMP_DECAY = 1.0, 1.0, 1.0"),
     "verification_of_dead_code": ("clip_by_global_norm(gradients", "identity(gradients"),
     "data_pipeline": ('"num_epochs": ', '"num_workers": '),
