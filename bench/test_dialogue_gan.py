@@ -34,6 +34,9 @@ LIVELY = {
 
 GRAPHS = {"graph_steps": True}
 
+VARIANTS = {"published": "published", "done right": "optimized"}
+"""The tier of each of the ledger's variants."""
+
 
 @pytest.fixture
 def quick(dialogue_gan, preset):
@@ -50,12 +53,21 @@ def short(dialogue_gan, preset):
 # --- The whole, as the documents have it ---
 
 
+OF_A_BATCH = ("dialogue-gan.batch", "dialogue-gan.overall", "dialogue-gan.overall-speed", "dialogue-gan.utilization")
+
+
+@pytest.mark.speedup_long(2)
+@pytest.mark.speedup_passes("gpu")
+@pytest.mark.speedup_claim(*OF_A_BATCH, variant="published")
+def test_adversarial_batch_as_published(dialogue_gan):
+    """An adversarial batch of the program after the documents as published against one before the changes."""
+    dialogue_gan.steps(before=dialogue_gan.reference(), after=dialogue_gan.published(), num_steps=1)
+
+
 @pytest.mark.speedup_long(4)
 @pytest.mark.speedup_passes("syncs", "gpu", "profile")
-@pytest.mark.speedup_claim(
-    "dialogue-gan.batch", "dialogue-gan.overall", "dialogue-gan.overall-speed", "dialogue-gan.utilization-before",
-    "dialogue-gan.utilization",
-)  # fmt: skip
+@pytest.mark.speedup_claim(*OF_A_BATCH, variant="done right")
+@pytest.mark.speedup_claim("dialogue-gan.utilization-before")
 def test_adversarial_batch(dialogue_gan):
     """An adversarial batch with all six changes against one as the documents show it before them."""
     dialogue_gan.steps(before=dialogue_gan.reference(), after=dialogue_gan.optimized(), num_steps=1)
@@ -76,20 +88,39 @@ def test_adversarial_batch_by_the_clock_of_the_host(dialogue_gan):
     )
 
 
+@pytest.mark.speedup_long(2)
+@pytest.mark.speedup_claim("dialogue-gan.epoch", variant="published")
+def test_adversarial_epoch_as_published(short):
+    """An adversarial epoch of the published program, its figures fetched one by one, against one before the changes."""
+    short.epochs(before=short.reference(), after=short.published())
+
+
 @pytest.mark.speedup_long(4)
-@pytest.mark.speedup_claim("dialogue-gan.epoch")
+@pytest.mark.speedup_claim("dialogue-gan.epoch", variant="done right")
 def test_adversarial_epoch(short):
     """An adversarial epoch with all six changes, validation and summary in it, against one before them."""
     short.epochs(before=short.reference(), after=short.optimized())
 
 
-@pytest.mark.speedup_long(8)
-@pytest.mark.speedup_claim("dialogue-gan.total", "dialogue-gan.total-of-three-to-four")
-def test_whole_training(quick, preset):
-    """Batches of all three phases in the proportion of a whole training, 5 to 3 to 20 epochs (rounded: 1 to 1 to 5)."""
+@pytest.fixture
+def whole_trainings(quick, preset):
+    """Pairs that train batches of all phases in the proportion of their epochs, 5 to 3 to 20 (rounded: 1 to 1 to 5)."""
     proportion = (5, 3, 20) if preset == "default" else (1, 1, 5)
-    bench = replace(quick, kind=partial(PhasesSide, num_batches=proportion))
-    bench.epochs(before=bench.reference(), after=bench.optimized())
+    return replace(quick, kind=partial(PhasesSide, num_batches=proportion))
+
+
+@pytest.mark.speedup_long(4)
+@pytest.mark.speedup_claim("dialogue-gan.total", "dialogue-gan.total-of-three-to-four", variant="published")
+def test_whole_training_as_published(whole_trainings):
+    """Batches of all three phases of the published program against those before the changes."""
+    whole_trainings.epochs(before=whole_trainings.reference(), after=whole_trainings.published())
+
+
+@pytest.mark.speedup_long(8)
+@pytest.mark.speedup_claim("dialogue-gan.total", "dialogue-gan.total-of-three-to-four", variant="done right")
+def test_whole_training(whole_trainings):
+    """Batches of all three phases in the proportion of a whole training."""
+    whole_trainings.epochs(before=whole_trainings.reference(), after=whole_trainings.optimized())
 
 
 def test_generator_pretraining(dialogue_gan):
@@ -224,7 +255,7 @@ def syncs_a_batch(side):
     return count_syncs(side, num_batches=num_batches).own.total() / num_batches, num_batches
 
 
-@pytest.mark.parametrize("tier", ["reference", "optimized", "fastest"])
+@pytest.mark.parametrize("tier", ["reference", "published", "optimized", "fastest"])
 def test_synchronizations(quick, figure, tier):
     """Values that the trainer's own code asks the device for, an adversarial batch."""
     side = getattr(quick, tier)()
@@ -269,7 +300,14 @@ def record_share_of_memory(side, tensorflow_device, figure):
 
 
 @pytest.mark.parametrize(
-    "tier", ["reference", pytest.param("optimized", marks=pytest.mark.speedup_claim("dialogue-gan.memory-transfers"))]
+    "tier",
+    [
+        "reference",
+        *(
+            pytest.param(tier, marks=pytest.mark.speedup_claim("dialogue-gan.memory-transfers", variant=variant))
+            for variant, tier in VARIANTS.items()
+        ),
+    ],
 )
 def test_figures_in_a_copy_from_the_device(quick, figure, tier):
     """Figures of an adversarial epoch's batches for each copy from the device, printed lines and all else included."""
@@ -285,10 +323,21 @@ def test_figures_in_a_copy_from_the_device(quick, figure, tier):
     figure(num_values / num_copies, exact=True, unit="figures a copy", details=details)
 
 
-@pytest.mark.speedup_claim("dialogue-gan.syncs")
+@pytest.mark.speedup_claim("dialogue-gan.syncs", variant="published")
+def test_fewer_synchronizations_as_published(quick, figure):
+    """How many times fewer values the loop of the published program asks the device for."""
+    record_fewer_syncs(quick.reference(), quick.published(), figure)
+
+
+@pytest.mark.speedup_claim("dialogue-gan.syncs", variant="done right")
 def test_fewer_synchronizations(quick, figure):
     """How many times fewer values the loop over the batches asks the device for."""
-    before, after = (syncs_a_batch(side)[0] for side in (quick.reference(), quick.optimized()))
+    record_fewer_syncs(quick.reference(), quick.optimized(), figure)
+
+
+def record_fewer_syncs(reference, side, figure):
+    """Count how many times fewer values a side's loop over the batches asks the device for than the reference's."""
+    before, after = (syncs_a_batch(each)[0] for each in (reference, side))
     if after == 0:
         figure(None, reason=f"nothing is asked for in so few batches ({before:g} a batch before)")
     else:
@@ -299,12 +348,15 @@ def test_fewer_synchronizations(quick, figure):
     "tier",
     [
         "reference",
-        pytest.param(
-            "optimized",
-            marks=pytest.mark.speedup_claim(
-                "dialogue-gan.nan", "dialogue-gan.nan-crashes", "dialogue-gan.training-failures",
-                "dialogue-gan.stable-training", "dialogue-gan.overall-stability",
-            ),
+        *(
+            pytest.param(
+                tier,
+                marks=pytest.mark.speedup_claim(
+                    "dialogue-gan.nan", "dialogue-gan.nan-crashes", "dialogue-gan.training-failures",
+                    "dialogue-gan.stable-training", "dialogue-gan.overall-stability", variant=variant,
+                ),
+            )
+            for variant, tier in VARIANTS.items()
         ),
     ],
 )  # fmt: skip

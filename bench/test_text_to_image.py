@@ -15,7 +15,7 @@ from bench.harness.side import exact_arithmetic
 from speedclaims.recorders.flops.count import flops_per_call
 from speedclaims.recorders.nvml.window import watch
 from trainers import family
-from trainers.contract import Interrupted
+from trainers.contract import BadInput, Interrupted
 
 IMAGES = {"tiny": 16, "smoke": 32, "default": 512}
 """Images of one call where the batch sizes differ: a multiple of both."""
@@ -76,7 +76,27 @@ def epochs(config):
     return config.num_epochs, config.few_epochs
 
 
-@pytest.mark.speedup_claim("text-to-image.whole-training")
+def training_as_published(text_to_image, **chosen: bool):
+    """Return the published program as a side; skip the test with its error where it cannot take a step."""
+    side = text_to_image.published(**chosen)
+    try:
+        side.trainer.train_steps(1)
+    except BadInput as error:
+        pytest.skip(error.what)
+    side.reset()
+    return side
+
+
+@pytest.mark.speedup_claim("text-to-image.whole-training", variant="published")
+def test_document_003_as_a_whole_training_as_published(text_to_image, num_common, epochs):
+    """The program after document 003 as its authors published it against the training before it."""
+    text_to_image.images(
+        before=text_to_image.reference(), after=training_as_published(text_to_image), num_images=num_common,
+        work="less", calls=epochs, rounds="document 003 as published",
+    )  # fmt: skip
+
+
+@pytest.mark.speedup_claim("text-to-image.whole-training", variant="done right")
 def test_document_003_as_a_whole_training(text_to_image, num_common, epochs):
     """All of document 003 against the training before it: larger batches of smaller images, and fewer epochs."""
     text_to_image.images(
@@ -85,7 +105,16 @@ def test_document_003_as_a_whole_training(text_to_image, num_common, epochs):
     )  # fmt: skip
 
 
-@pytest.mark.speedup_claim("text-to-image.whole-epoch")
+@pytest.mark.speedup_claim("text-to-image.whole-epoch", variant="published")
+def test_document_003_by_the_epoch_as_published(text_to_image, num_common):
+    """An epoch of the program after document 003 as its authors published it against one before it."""
+    text_to_image.images(
+        before=text_to_image.reference(), after=training_as_published(text_to_image), num_images=num_common,
+        work="less", rounds="document 003 as published",
+    )  # fmt: skip
+
+
+@pytest.mark.speedup_claim("text-to-image.whole-epoch", variant="done right")
 def test_document_003_by_the_epoch(text_to_image, num_common):
     """An epoch of document 003's against one before it: as many images, but smaller ones in larger batches."""
     text_to_image.images(
@@ -103,8 +132,20 @@ def test_document_003_by_the_epoch_in_memory(text_to_image, num_common):
     )  # fmt: skip
 
 
+SAME_WORK = {"fewer_epochs": False, "larger_batches": False, "smaller_images": False}
+
+
+@pytest.mark.speedup_claim("text-to-image.whole-same-work", variant="published")
+def test_document_003_on_the_same_work_as_published(text_to_image, num_images):
+    """The published program's mixed precision and fewer log lines, which leave the work as it is."""
+    text_to_image.images(
+        before=text_to_image.reference(), after=training_as_published(text_to_image, **SAME_WORK),
+        num_images=num_images,
+    )  # fmt: skip
+
+
 @pytest.mark.speedup_passes("syncs", "gpu", "profile")
-@pytest.mark.speedup_claim("text-to-image.whole-same-work")
+@pytest.mark.speedup_claim("text-to-image.whole-same-work", variant="done right")
 def test_document_003_on_the_same_work(text_to_image, num_images):
     """The changes of document 003 that leave the work as it is: mixed precision and fewer log lines."""
     text_to_image.images(
@@ -175,7 +216,18 @@ def test_larger_batches_in_memory(text_to_image, num_common):
     )  # fmt: skip
 
 
-@pytest.mark.speedup_claim("text-to-image.resolution-epoch")
+@pytest.mark.speedup_claim("text-to-image.resolution", "text-to-image.resolution-epoch", variant="published")
+def test_smaller_images_as_published(text_to_image, num_images):
+    """As many images at half the width and height in the published program, nothing else changed."""
+    others = {**SAME_WORK, "sparse_logging": False, "mixed_precision": False}
+    text_to_image.images(
+        before=text_to_image.published(**others),
+        after=training_as_published(text_to_image, **others | {"smaller_images": True}),
+        num_images=num_images, work="less",
+    )  # fmt: skip
+
+
+@pytest.mark.speedup_claim("text-to-image.resolution-epoch", variant="done right")
 def test_smaller_images(text_to_image, num_images):
     """As many images at half the width and height, from the same JPEG files."""
     text_to_image.images(
@@ -184,7 +236,7 @@ def test_smaller_images(text_to_image, num_images):
     )  # fmt: skip
 
 
-@pytest.mark.speedup_claim("text-to-image.resolution")
+@pytest.mark.speedup_claim("text-to-image.resolution", variant="done right")
 def test_smaller_images_in_memory(text_to_image, num_images):
     """As many images at half the width and height, in memory already: the networks alone."""
     text_to_image.images(
@@ -193,8 +245,20 @@ def test_smaller_images_in_memory(text_to_image, num_images):
     )  # fmt: skip
 
 
+@pytest.mark.speedup_claim("text-to-image.amp-speed", "text-to-image.amp-memory", variant="published")
+def test_mixed_precision_as_published(text_to_image, num_images, device):
+    """Training in the published program's mixed precision against float32, nothing else changed."""
+    if device == "cpu":
+        pytest.skip("without a GPU the published program's mixed precision does nothing")
+    others = {**SAME_WORK, "sparse_logging": False}
+    text_to_image.images(
+        before=text_to_image.published(**others, mixed_precision=False), after=text_to_image.published(**others),
+        num_images=num_images, passes=["time", "memory"],
+    )  # fmt: skip
+
+
 @pytest.mark.speedup_passes("gpu")
-@pytest.mark.speedup_claim("text-to-image.amp-speed", "text-to-image.amp-memory")
+@pytest.mark.speedup_claim("text-to-image.amp-speed", "text-to-image.amp-memory", variant="done right")
 def test_mixed_precision(text_to_image, num_images):
     """Training in mixed precision against float32, nothing else changed."""
     text_to_image.images(
@@ -204,7 +268,8 @@ def test_mixed_precision(text_to_image, num_images):
 
 
 @pytest.mark.speedup_passes("gpu")
-@pytest.mark.speedup_claim("text-to-image.amp-speed", "text-to-image.tensor-cores")
+@pytest.mark.speedup_claim("text-to-image.amp-speed", variant="done right")
+@pytest.mark.speedup_claim("text-to-image.tensor-cores")
 def test_mixed_precision_in_memory(text_to_image, num_images, tf32):
     """Mixed precision against float32 with images in memory: the networks alone, with TF32 and without."""
     del tf32  # it holds for the whole test

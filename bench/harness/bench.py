@@ -110,6 +110,11 @@ class Bench:
         names = [name for name, value in chosen.items() if value]
         return self._side(" + ".join(["restructured", *names]), "optimized", chosen)
 
+    def published(self, **chosen: bool) -> Side:
+        """Return the trainer as the document's authors published it, defects included, but for the switches given."""
+        label = ", ".join(["published", *(f"{name} {'on' if value else 'off'}" for name, value in chosen.items())])
+        return self._side(label, "published", chosen or None)
+
     def optimized(self) -> Side:
         """Return the optimized trainer as its document has it: every switch at its default."""
         return self._side("optimized", "optimized", None)

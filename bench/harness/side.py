@@ -70,7 +70,7 @@ class Side:
 
     Attributes:
         label: what the report calls it.
-        tier: reference, optimized or fastest; peer for a trainer that is none of ours.
+        tier: reference, published, optimized or fastest; peer for a trainer that is none of ours.
         switches: settings of the tier's switches; those not named are as the tier has them, as all are for None.
         phase: the training phase.
         build: builds the trainer.

@@ -85,6 +85,10 @@ PUBLISHED_SWITCHES = (
         "sampler_asks_for_length",
         "the sampler asks the device for the length of its sequences at every batch, as in the program before",
     ),
+    Switch(
+        "fetches_one_by_one",
+        "figures that stayed on the device are fetched at the end of the epoch by a transfer each",
+    ),
 )
 """The documents' changes as the published program has them, then its defects."""
 

@@ -7,7 +7,7 @@ run.
 Shape suffixes: B sequences of a batch, T tokens, 2 the two words of a seed.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,6 +50,7 @@ class PublishedTrainer(OptimizedTrainer):
         # --- The switches of the defects, bound here and read nowhere else ---
         self._guards_pretraining = not on["guards_adversarial_phase_only"]
         self._asks_for_length = on["sampler_asks_for_length"]
+        self._fetches_apart = on["fetches_one_by_one"]
         # --- End of the switches ---
 
         documented = {switch.name: on[switch.name] for switch in SWITCHES}
@@ -97,6 +98,12 @@ class PublishedTrainer(OptimizedTrainer):
             super().pretrain_discriminator_batch(batch)
         finally:
             self._discriminator_step = adversarial
+
+    def _fetched_together(self, scalars: Sequence[tf.Tensor]) -> list[Any]:
+        # Whether an update was applied is what these trainers count, not the published program.
+        if self._fetches_apart and scalars[0].dtype != tf.bool:
+            return [scalar.numpy() for scalar in scalars]
+        return super()._fetched_together(scalars)
 
     def _num_tokens(self) -> Any:
         length = super()._num_tokens()

@@ -86,6 +86,18 @@ def test_the_tests_of_the_other_variants_are_with_the_first_judged_test_of_what_
     assert text.count("1.212x") == 2
 
 
+def test_a_further_test_of_a_variant_without_a_result_is_shown_on_a_line_below() -> None:
+    record = with_variants()
+    rows = record["speedclaims"]["claims"]
+    first = row_of("overall", record)
+    fixed = next(row for row in rows if row["id"] == OVERALL and row["variant"] == FIXED)
+    skipped = {**fixed, "verdict": "not_measured", "measured": None, "reason": "no GPU", "pair": NODE + "test_gpu"}
+    record["speedclaims"]["claims"] = [first, fixed, skipped]
+    assert "no GPU" in page_row_text(record)
+    row = markdown_row(render_markdown([record]), OVERALL)
+    assert row.index("1.212x") < row.index("<br>not measured: no GPU")
+
+
 def page_row_text(record: Row) -> str:
     """Return the text of the page's table of claims."""
     html = render_html([record])

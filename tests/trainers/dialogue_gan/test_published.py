@@ -24,8 +24,8 @@ def make(tier="published", **switches):
     return FAMILY.build(tier, switches=switches or None, **SMALL)
 
 
-def test_it_has_the_documents_changes_and_two_defects_all_on():
-    assert DEFECTS == ["guards_adversarial_phase_only", "sampler_asks_for_length"]
+def test_it_has_the_documents_changes_and_three_defects_all_on():
+    assert DEFECTS == ["guards_adversarial_phase_only", "sampler_asks_for_length", "fetches_one_by_one"]
     assert make().switches == {switch.name: True for switch in PUBLISHED_SWITCHES}
 
 
@@ -81,6 +81,18 @@ def test_the_sampler_asks_for_its_length_once_a_batch(tier, off, extra):
     of_the_sampler = {place: count for place, count in syncs.own.items() if "model.py" in place}
     assert sum(of_the_sampler.values()) == 2 * extra
     assert syncs.own.total() - 2 * extra == (8 if tier == "reference" else 0)
+
+
+@pytest.mark.parametrize(("apart", "transfers"), [(True, 4 * 3), (False, 4)])
+def test_it_fetches_every_figure_by_itself_at_the_end(apart, transfers):
+    """Four series of three batches; whether updates were applied is one transfer more, and not the program's."""
+    trainer, others = make(fetches_one_by_one=apart), make("optimized")
+    for each in (trainer, others):
+        each.train_steps(3, "adversarial")
+    with counting_syncs() as syncs:
+        metrics = trainer.metrics
+    assert syncs.own.total() == transfers + 1
+    assert metrics["train_losses"] == pytest.approx(others.metrics["train_losses"], rel=1e-5)
 
 
 def test_a_temperature_that_is_a_python_number_is_traced_again_in_every_epoch():

@@ -52,7 +52,7 @@ def test_on_a_cpu_its_mixed_precision_does_nothing():
 
 
 def test_its_networks_fail_at_smaller_images():
-    with pytest.raises(BadInput, match="the published networks, made for 16 pixels, fail at 8 .*Kernel size"):
+    with pytest.raises(BadInput, match=r"the published networks, made for 16 pixels, fail at 8 .*Kernel size"):
         losses(make("published", smaller_images=True, fixed_network_depth=True))
 
 

@@ -295,7 +295,13 @@ def _variant_column(variant: str) -> Column[ClaimRow]:
         if not row.variant and row.is_judged:
             return (Part(SAME, "none"),)
         found = [one for one in row.others if one.variant == variant]
-        return tuple(part for one in found for part in (*_judged(one), *_pair_of(one)))
+        parts: list[Part] = []
+        for one in found:
+            first, *rest = _judged(one)
+            if parts and first.role in {"", "none"}:
+                first = replace(first, role="under")  # of another test: on a line below the one before
+            parts += [first, *rest, *_pair_of(one)]
+        return tuple(parts)
 
     return Column(_as_variant(variant), cell, places=(PAGE, MARKDOWN), style="result")
 
