@@ -32,6 +32,7 @@ from speedclaims.recorders.phases import recorder as phases_record
 from speedclaims.recorders.phases import stopwatch as profile
 from speedclaims.recorders.syncs import torch as syncs_torch
 from trainers.common import checkpoint
+from trainers.contract import BadInput
 
 Figures = dict[str, Any]
 
@@ -379,6 +380,24 @@ def _tabular_out_of_memory(look: Look) -> Figures:
     return {"survived": len(skipped), **{f"skipped_{name}": number for name, number in skipped.items()}}
 
 
+@check("tabular published")
+def _tabular_published(look: Look) -> Figures:
+    """Train and validate as published, in float16, and leave out a batch for which memory runs out."""
+    trainer = look.new("tabular_regressor", "published", {"workers_by_default": False})
+    try:
+        _steps(trainer, _FIRST_STEPS, "train")
+        figures = _tabular_epochs(trainer)
+        before = [weight.detach().clone() for weight in trainer.model.parameters()]
+        with raising_once(trainer.model, "forward", torch.OutOfMemoryError("injected in forward")):
+            _steps(trainer, 1, "train")
+        if any(not torch.equal(one, other) for one, other in zip(before, trainer.model.parameters(), strict=True)):
+            raise FailedCheckError("a batch for which memory ran out changed the weights")
+        _steps(trainer, _FIRST_STEPS, "train")
+        return figures
+    finally:
+        trainer.close()
+
+
 @check("tabular workers")
 def _tabular_workers(look: Look) -> Figures:
     """Train as document 004 has it, with worker processes that are forked after CUDA has begun."""
@@ -410,6 +429,21 @@ def _image_data(look: Look) -> Figures:
 def _image_reference(look: Look) -> Figures:
     trainer = look.held("reference")
     return _cost(lambda: _steps(trainer, _NUM_HELD, "train"), _NUM_HELD)
+
+
+@check("image published")
+def _image_published(look: Look) -> Figures:
+    """Take the published program's steps on the original's image size; the smaller one must end it."""
+    trainer = look.held("published", **dict.fromkeys(("fewer_epochs", "larger_batches", "smaller_images"), False))
+    figures = _cost(lambda: _steps(trainer, _NUM_HELD, "train"), _NUM_HELD)
+    smaller = look.new("text_to_image", "published", {"larger_batches": False})
+    try:
+        smaller.train_steps(1, "train")
+    except BadInput:
+        return figures
+    finally:
+        smaller.close()
+    raise FailedCheckError("the published networks took a step on smaller images")
 
 
 @check("image restructured")
