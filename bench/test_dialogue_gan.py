@@ -59,18 +59,18 @@ OF_A_BATCH = ("dialogue-gan.batch", "dialogue-gan.overall", "dialogue-gan.overal
 @pytest.mark.speedup_long(2)
 @pytest.mark.speedup_passes("gpu")
 @pytest.mark.speedup_claim(*OF_A_BATCH, variant="published")
-def test_adversarial_batch_as_published(dialogue_gan):
+def test_adversarial_batch_as_published(quick):
     """An adversarial batch of the program after the documents as published against one before the changes."""
-    dialogue_gan.steps(before=dialogue_gan.reference(), after=dialogue_gan.published(), num_steps=1)
+    quick.steps(before=quick.reference(), after=quick.published(), num_steps=1)
 
 
-@pytest.mark.speedup_long(4)
+@pytest.mark.speedup_long(2)
 @pytest.mark.speedup_passes("syncs", "gpu", "profile")
 @pytest.mark.speedup_claim(*OF_A_BATCH, variant="done right")
 @pytest.mark.speedup_claim("dialogue-gan.utilization-before")
-def test_adversarial_batch(dialogue_gan):
+def test_adversarial_batch(quick):
     """An adversarial batch with all six changes against one as the documents show it before them."""
-    dialogue_gan.steps(before=dialogue_gan.reference(), after=dialogue_gan.optimized(), num_steps=1)
+    quick.steps(before=quick.reference(), after=quick.optimized(), num_steps=1)
 
 
 @pytest.mark.speedup_long(3)
@@ -88,7 +88,7 @@ def test_adversarial_batch_by_the_clock_of_the_host(dialogue_gan):
     )
 
 
-@pytest.mark.speedup_long(2)
+@pytest.mark.speedup_long(3)
 @pytest.mark.speedup_claim("dialogue-gan.epoch", variant="published")
 def test_adversarial_epoch_as_published(short):
     """An adversarial epoch of the published program, its figures fetched one by one, against one before the changes."""
@@ -109,14 +109,14 @@ def whole_trainings(quick, preset):
     return replace(quick, kind=partial(PhasesSide, num_batches=proportion))
 
 
-@pytest.mark.speedup_long(4)
+@pytest.mark.speedup_long(5)
 @pytest.mark.speedup_claim("dialogue-gan.total", "dialogue-gan.total-of-three-to-four", variant="published")
 def test_whole_training_as_published(whole_trainings):
     """Batches of all three phases of the published program against those before the changes."""
     whole_trainings.epochs(before=whole_trainings.reference(), after=whole_trainings.published())
 
 
-@pytest.mark.speedup_long(8)
+@pytest.mark.speedup_long(6)
 @pytest.mark.speedup_claim("dialogue-gan.total", "dialogue-gan.total-of-three-to-four", variant="done right")
 def test_whole_training(whole_trainings):
     """Batches of all three phases in the proportion of a whole training."""

@@ -66,6 +66,7 @@ def test_loader_workers(tabular_regressor):
     )
 
 
+@pytest.mark.speedup_long(2)
 @pytest.mark.speedup_claim("tabular-regressor.persistent-workers")
 def test_persistent_workers(tabular_regressor):
     """An epoch whose four loader workers outlive it against one that starts its own, nothing else changed."""
@@ -197,7 +198,7 @@ def test_interrupted_trainings_are_resumed(tabular_regressor, figure, tmp_path, 
 
 
 def record_resumed(train_model, figure, tmp_path, device, resuming):
-    """Count the moments at which a training may be stopped and goes on to the same end, to the bit.
+    """Count the moments at which a training may be stopped and still ends the same, to the bit.
 
     Args:
         train_model: trains as document 004's function of this name.

@@ -279,6 +279,7 @@ def test_mixed_precision_in_memory(text_to_image, num_images, tf32):
     )  # fmt: skip
 
 
+@pytest.mark.speedup_long(2)
 @pytest.mark.speedup_claim("text-to-image.logging", "text-to-image.io-overhead")
 def test_sparse_logging(text_to_image, preset, config):
     """As many batches as lie between lines, with one line and with none; small ones, in memory: lines weigh most."""

@@ -191,24 +191,24 @@ class LightPixels(OptimizedTrainer):
     """Weighs the pixels' distance 2% too low."""
 
     def _generator_loss(self, *batch):
-        config = self.config
-        self.config = config.replace(l1_weight=0.98 * config.l1_weight)
+        weights = self.loss_weights
+        self.loss_weights = weights | {"l1_weight": 0.98 * weights["l1_weight"]}
         try:
             return super()._generator_loss(*batch)
         finally:
-            self.config = config
+            self.loss_weights = weights
 
 
 class ConstantPixels(OptimizedTrainer):
     """Has the right loss for the generator, and no gradient of its pixels' distance."""
 
     def _generator_loss(self, *batch):
-        config, loss = self.config, super()._generator_loss(*batch)
-        self.config = config.replace(l1_weight=0.0)
+        weights, loss = self.loss_weights, super()._generator_loss(*batch)
+        self.loss_weights = weights | {"l1_weight": 0.0}
         try:
             without = super()._generator_loss(*batch)
         finally:
-            self.config = config
+            self.loss_weights = weights
         return without + (loss - without).detach()
 
 

@@ -102,7 +102,7 @@ class PublishedTrainer(OptimizedTrainer):
     def _fetched_together(self, scalars: Sequence[tf.Tensor]) -> list[Any]:
         # Whether an update was applied is what these trainers count, not the published program.
         if self._fetches_apart and scalars[0].dtype != tf.bool:
-            return [scalar.numpy() for scalar in scalars]
+            return [float(scalar.numpy()) for scalar in scalars]
         return super()._fetched_together(scalars)
 
     def _num_tokens(self) -> Any:

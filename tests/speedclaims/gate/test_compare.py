@@ -404,7 +404,7 @@ def test_processes_are_added_until_a_pair_is_decided(project):
     project.write(test_p_py=NOISY)
     assert project.run("--speedup-processes=5", "--benchmark-json=base.json").ret == 0
     project.write(test_p_py=NOISY.replace("0.005", "0.0056"))
-    result = project.run(*GATE, "--speedup-until-decided=14", "--speedup-report=out")
+    result = project.run(*GATE, "--speedup-until-decided=14", "--speedup-processes=5", "--speedup-report=out")
     section = project.record()["speedclaims"]
     rows = {row["name"]: row for row in section["pairs"]}
     changes = {change["name"]: change for change in section["gate"]["changes"]}

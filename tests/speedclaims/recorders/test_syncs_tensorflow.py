@@ -140,11 +140,13 @@ def reference(private_cache):
 
 
 @pytest.mark.parametrize("num_batches", [1, 9, 10, 13])
-def test_the_reference_dialogue_gan_asks_4_times_a_batch_and_4_times_every_tenth(reference, num_batches):
+def test_the_reference_dialogue_gan_asks_5_times_a_batch_and_4_times_every_tenth(reference, num_batches):
     trainer, start = reference
     trainer.load_state(start)
     assert trainer.num_batches >= num_batches, "all in one epoch"
     with counting_syncs() as syncs:
         trainer.train_steps(num_batches, "adversarial")
-    assert syncs.own.total() == 4 * num_batches + 4 * (num_batches // 10)
-    assert all("dialogue_gan/reference.py" in place for place in syncs.own)
+    # Four figures, and the length of the fake sequences, which the sampler asks for.
+    assert syncs.own.total() == 5 * num_batches + 4 * (num_batches // 10)
+    assert sum(count for place, count in syncs.own.items() if "dialogue_gan/model.py" in place) == num_batches
+    assert all("dialogue_gan/" in place for place in syncs.own)

@@ -20,7 +20,7 @@ from trainers.text_to_image.data.text_encoder import words_of
 
 __all__ = ["Scene", "draw_scene", "make_data", "offline_data"]
 
-_GENERATOR_VERSION = 1  # part of the cached folder's name: raise it whenever make_data's output changes
+_GENERATOR_VERSION = 2  # part of the cached folder's name: raise it whenever make_data's output changes
 
 _COLOURS = {
     "red": (220, 40, 40),
@@ -70,13 +70,13 @@ _SHAPES = ("circle", "ring", *_POLYGONS)
 
 _TEMPLATES = (
     "a {size} {colour} {shape} {place} on {ground}",
-    "A {colour} {shape} lies {place}; it is {size}.",
+    "A {colour} {shape} lies {place} ; it is {size} .",
     "{ground} with a {size} {colour} {shape} {place}",
-    "There is a {size} {shape} {place}, and it is {colour}.",
+    "There is a {size} {shape} {place} , and it is {colour} .",
     "one {colour} {shape} on {ground}",
-    "A picture of {ground}, with something {size} and {colour} {place}.",
+    "A picture of {ground} , with something {size} and {colour} {place} .",
     "the {shape} {place} is {colour}",
-    "A {size} {shape}, {colour}, seen from above on {ground}.",
+    "A {size} {shape} , {colour} , seen from above on {ground} .",
 )
 
 _JPEG_QUALITY = 85
