@@ -114,3 +114,14 @@ def build_faulty(build, kind, plant=lambda trainer: None):
         return trainer
 
     return faulty
+
+
+def forgetting(base, *parts):
+    """Return a kind of trainer that loads everything but some parts of a state."""
+
+    class Forgetting(base):
+        def load_state(self, state):
+            own = self.state()
+            super().load_state({**state, **{part: own[part] for part in parts if part in own}})
+
+    return Forgetting

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests import strategies
-from tests.properties.controls import fails, holds
+from tests.properties.controls import fails, forgetting, holds
 from tests.states import assert_same_tree, leaves, same
 from trainers import family
 from trainers.common import checkpoint
@@ -270,17 +270,6 @@ def taking_over(base):
             return {**state, **{name: getattr(self, name).state_dict() for name in OPTIMIZERS if name in state}}
 
     return TakingOver
-
-
-def forgetting(base, *names):
-    class Forgetting(base):
-        """Loads everything but some parts of a state."""
-
-        def load_state(self, state):
-            own = self.state()
-            super().load_state({**state, **{name: own[name] for name in names if name in own}})
-
-    return Forgetting
 
 
 @both_families

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests import strategies
-from tests.properties.controls import error_at, fails, holds
+from tests.properties.controls import error_at, fails, forgetting, holds
 from tests.states import same
 from trainers.common import checkpoint
 from trainers.text_to_image import FAMILY
@@ -39,17 +39,6 @@ def make(tier="optimized", kind=OptimizedTrainer, **arguments):
 
 def losses(trainer):
     return [trainer.metrics[f"{name}_losses"] for name in NETWORKS]
-
-
-def forgetting(*parts):
-    """A trainer that loads everything but one part of a state."""
-
-    class Forgetting(OptimizedTrainer):
-        def load_state(self, state):
-            own = self.state()
-            super().load_state({**state, **{part: own[part] for part in parts}})
-
-    return Forgetting
 
 
 # --- 33 ---
@@ -160,7 +149,10 @@ def test_33_after_an_error_at_any_point_the_next_step_works_and_the_state_before
         KeepingScaler,
         CountingFailures,
         AddingGradients,
-        *(forgetting(part) for part in ("discriminator", "generator", "discriminator_optimizer", "progress")),
+        *(
+            forgetting(OptimizedTrainer, part)
+            for part in ("discriminator", "generator", "discriminator_optimizer", "progress")
+        ),
     ],
 )
 def test_33_notices_a_fault(kind):
@@ -321,7 +313,9 @@ def test_37_the_state_of_any_tier_loads_into_any_other_key_for_key():
     state_travels(OptimizedTrainer)
 
 
-@pytest.mark.parametrize("kind", [RenamingTrainer, *(forgetting(f"{name}_optimizer") for name in NETWORKS)])
+@pytest.mark.parametrize(
+    "kind", [RenamingTrainer, *(forgetting(OptimizedTrainer, f"{name}_optimizer") for name in NETWORKS)]
+)
 def test_37_notices_a_fault(kind):
     assert fails(state_travels, kind)
 
@@ -402,7 +396,7 @@ resumes_all = holds(
     [*NETWORKS, *(f"{name}_optimizer" for name in NETWORKS), "schedulers", "stopping", "progress"],
 )
 def test_38_notices_a_part_that_is_forgotten(part):
-    assert fails(resumes_all, forgetting(part))
+    assert fails(resumes_all, forgetting(OptimizedTrainer, part))
 
 
 @pytest.mark.parametrize("kind", [FreshScale, NoMarkOfAppliedSteps])

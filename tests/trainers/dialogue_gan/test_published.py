@@ -58,13 +58,22 @@ def test_only_updates_of_the_adversarial_phase_are_guarded(phase, value):
 
 
 def test_a_guard_of_one_phase_is_back_in_the_next():
-    """In any order of the phases, and in a trainer whose steps were traced in another."""
+    """A phase's graphs are traced in its first step, after those of other phases."""
+    guarded, unguarded = make(), make()
+    for phase in PHASES[:2]:
+        guarded.train_steps(1, phase)
+    poisoned_steps(guarded, "adversarial", math.nan)
+    assert weights_are_finite(guarded)
+    unguarded.train_steps(1, "adversarial")
+    poisoned_steps(unguarded, "generator_pretraining", math.nan)
+    assert not weights_are_finite(unguarded)
+
+
+def test_a_state_with_weights_that_are_no_numbers_is_replaced_by_any_other():
     trainer = make()
-    for phase in (*PHASES, *PHASES):
-        trainer.train_steps(1, phase)
     state = trainer.state()
-    poisoned_steps(trainer, "adversarial", math.nan)
-    assert weights_are_finite(trainer)
+    poisoned_steps(trainer, "generator_pretraining", math.nan)
+    assert not weights_are_finite(trainer)
     trainer.load_state(state)
     assert_same_tree(state, trainer.state())
 

@@ -220,8 +220,8 @@ def test_without_a_cache_the_offline_data_goes_to_the_temporary_folder(tmp_path,
     assert files.offline_data_path(TINY).is_relative_to(tmp_path / "trainers")
 
 
-def loaded_tiny():
-    return load_data(files.offline_data_path(TINY), TINY)
+def loaded_tiny(**changes):
+    return load_data(files.offline_data_path(TINY), TINY.replace(**changes))
 
 
 def batches_of(num_workers, persistent, epochs):
@@ -296,3 +296,9 @@ def test_the_fingerprint_tells_data_apart(tmp_path, raw):
     turned = load_data(write(tmp_path / "b.h5", X=raw[0].T, Y=raw[1].T), TINY)
     assert upright.fingerprint() == turned.fingerprint()
     assert upright.fingerprint() != loaded_tiny().fingerprint()
+
+
+@pytest.mark.parametrize("changes", [{"split_seed": 5}, {"val_split": 0.2}, {"val_split": 0.05, "test_split": 0.15}])
+def test_the_fingerprint_tells_splits_apart(changes):
+    assert loaded_tiny().fingerprint() == loaded_tiny().fingerprint()
+    assert loaded_tiny(**changes).fingerprint() != loaded_tiny().fingerprint()

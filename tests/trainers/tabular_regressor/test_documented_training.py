@@ -36,7 +36,7 @@ from trainers.tabular_regressor.data import load_data, offline_data_path
 from trainers.tabular_regressor.document_004 import api as documented
 from trainers.tabular_regressor.document_004 import logs
 from trainers.tabular_regressor.document_004.loaders import GivenLoaders
-from trainers.tabular_regressor.document_004.model_files import load_training
+from trainers.tabular_regressor.document_004.model_files import load_training, save_training
 from trainers.tabular_regressor.document_004.model_names import ModelFiles
 from trainers.tabular_regressor.optimized import OptimizedTrainer
 
@@ -430,6 +430,21 @@ def test_better_weights_of_later_epochs_are_not_overwritten_by_a_resume_from_an_
     assert load_training(files.best_model)["history"]["best_epoch"] == 3
     fit(tables, name, resume_from=files.checkpoint("epoch_1"), config={"num_epochs": 2})
     assert files.best_model.read_bytes() == before
+
+
+def test_a_checkpoint_of_version_0_1_is_resumed(tables, name):
+    """Its layers have other names: `input.0` for `input_proj` and so on."""
+    whole = fit(tables, name, config={"checkpoint_every": 1})
+    path = ModelFiles(name).checkpoint("epoch_1")
+    content = load_training(path)
+    weights = content["state"]["model"]
+    names = {"input_proj": "input.0", "input_norm": "input.1", "layers.0": "blocks.0.layers", "output_proj": "output"}
+    for ours, theirs in names.items():
+        weights = {key.replace(ours, theirs): value for key, value in weights.items()}
+    assert not weights.keys() & content["state"]["model"].keys()
+    save_training(path, {**content, "state": {**content["state"], "model": weights}})
+    assert training.read_training(path)["state"]["model"].keys() == content["state"]["model"].keys()
+    assert fit(tables, f"{name}more", resume_from=path)[1:] == whole[1:]
 
 
 def test_true_resumes_the_newest_checkpoint_or_starts_anew(tables, name):

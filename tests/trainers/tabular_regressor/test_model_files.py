@@ -11,12 +11,18 @@ import torch
 
 from trainers.common import checkpoint
 from trainers.contract import BadInput
-from trainers.tabular_regressor.document_004.model_files import load_state_dict_safely, load_training, save_training
+from trainers.tabular_regressor.document_004.model_files import (
+    load_best_weights,
+    load_state_dict_safely,
+    load_training,
+    save_training,
+)
 from trainers.tabular_regressor.document_004.model_names import (
     ModelFiles,
     check_existing_model_files,
     check_existing_plots,
 )
+from trainers.tabular_regressor.model import TabularRegressor
 
 
 def weights(seed=0):
@@ -127,6 +133,55 @@ def test_a_prefix_of_all_names_is_taken_off_and_one_of_some_is_not(tmp_path):
     mixed = {"module.a": torch.ones(1), "b": torch.ones(1)}
     torch.save(mixed, tmp_path / "some.pth")
     assert same(load_state_dict_safely(tmp_path / "some.pth", "cpu"), mixed)
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return TabularRegressor(3, 2, 4, 12, 0.1)
+
+
+def old_name(name):
+    """Name that version 0.1 gave a weight: `blocks.10.layers.4.bias` for `layers.10.4.bias`."""
+    first, _, rest = name.partition(".")
+    place, _, last = rest.partition(".")
+    return {
+        "input_proj": f"input.0.{rest}",
+        "input_norm": f"input.1.{rest}",
+        "layers": f"blocks.{place}.layers.{last}",
+        "output_proj": f"output.{rest}",
+    }[first]
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_of_version_0_1_have_the_names_of_today(tmp_path, prefix):
+    kept = network().state_dict()
+    assert old_name("layers.10.4.bias") == "blocks.10.layers.4.bias"
+    torch.save({f"{prefix}{old_name(name)}": value for name, value in kept.items()}, tmp_path / "old.pth")
+    assert same(load_state_dict_safely(tmp_path / "old.pth", "cpu"), kept)
+
+
+def test_names_that_only_contain_an_old_one_are_kept(tmp_path):
+    other = {name: torch.ones(1) for name in ("my_output.bias", "layers.0.input.0.bias", "a.blocks.1.layers.0.bias")}
+    torch.save(other, tmp_path / "other.pth")
+    assert same(load_state_dict_safely(tmp_path / "other.pth", "cpu"), other)
+
+
+def test_a_network_begins_with_the_best_weights_or_is_left_as_it_is(tmp_path):
+    path, model = tmp_path / "m_best_model.pth", network(1)
+    load_best_weights(model, path)
+    assert same(model.state_dict(), network(1).state_dict())
+    torch.save({old_name(name): value for name, value in network().state_dict().items()}, path)
+    load_best_weights(model, path)
+    assert same(model.state_dict(), network().state_dict())
+
+
+@pytest.mark.parametrize("sizes", [(3, 2, 5, 12), (3, 2, 4, 11), (3, 2, 4, 13), (3, 1, 4, 12)])
+def test_best_weights_of_a_network_of_another_size_change_nothing(tmp_path, sizes):
+    path, model = tmp_path / "m_best_model.pth", network(1)
+    torch.save(TabularRegressor(*sizes, 0.1).state_dict(), path)
+    with pytest.raises(BadInput, match=r"m_best_model\.pth: holds the weights of a network of another size"):
+        load_best_weights(model, path)
+    assert same(model.state_dict(), network(1).state_dict())
 
 
 class Trap:

@@ -164,7 +164,7 @@ def test_with_that_defect_off_the_batch_is_taken_in_parts(make):
 
 def losses_of(module, folder, **options):
     """Train as code written before document 004 does, from one seed."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     torch.manual_seed(0)
     X, Y = module.load_and_preprocess_data(offline_data_path(RegressorConfig.preset("tiny")))
     loaders = module.setup_training(X, Y)
@@ -193,3 +193,10 @@ def test_a_configuration_overrules_the_arguments_without_a_word(tmp_path, recwar
 def test_its_loaders_have_four_workers_that_persist():
     loaders = published.setup_training(torch.randn(50, 3), torch.randn(50, 2))
     assert [(loader.num_workers, loader.persistent_workers) for loader in loaders] == [(4, True)] * 3
+
+
+def test_it_begins_with_the_best_weights_that_are_there(tmp_path):
+    first = losses_of(published, tmp_path / "one")
+    again, *_ = losses_of(published, tmp_path / "one")
+    assert again[0] < first[0][0]
+    assert losses_of(published, tmp_path / "other") == first
