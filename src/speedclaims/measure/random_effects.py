@@ -187,12 +187,14 @@ def t_quantile(df: int, probability: float) -> float:
     """Return the quantile of Student's t distribution for a whole number of degrees of freedom.
 
     Formula: the distribution's finite sums (Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and
-    26.7.4), inverted by bisection.
+    26.7.4), inverted by bisection; above a thousand degrees of freedom its expansion (26.7.5).
 
     Args:
         df: degrees of freedom, at least 1.
         probability: at least 0.5.
     """
+    if df > _MANY_DF:
+        return _expanded(df, NormalDist().inv_cdf(probability))
     low, high = 0.0, math.pi / 2
     for _ in range(80):
         middle = (low + high) / 2
@@ -201,6 +203,19 @@ def t_quantile(df: int, probability: float) -> float:
         else:
             high = middle
     return math.sqrt(df) * math.tan(low)
+
+
+_MANY_DF = 1000
+
+
+def _expanded(df: int, x: float) -> float:
+    """Return Student's t of many degrees of freedom where the normal distribution has x."""
+    terms = (
+        (x**3 + x) / 4,
+        (5 * x**5 + 16 * x**3 + 3 * x) / 96,
+        (3 * x**7 + 19 * x**5 + 17 * x**3 - 15 * x) / 384,
+    )
+    return x + sum(term / df**power for power, term in enumerate(terms, start=1))
 
 
 def _two_sided(df: int, angle: float) -> float:

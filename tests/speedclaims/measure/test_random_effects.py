@@ -86,7 +86,7 @@ def test_one_process_without_an_error_is_no_division_by_zero(value):
     assert found.low < found.speedup < found.high
 
 
-@pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 6, 7, 12, 33, 100])
+@pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 6, 7, 12, 33, 100, 1000, 1001, 10**7])
 @pytest.mark.parametrize("probability", [0.5, 0.75, 0.975, 0.995, 0.9999])
 def test_the_quantiles_are_those_of_scipy(df, probability):
     from scipy.special import stdtrit
