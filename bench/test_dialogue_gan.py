@@ -22,8 +22,8 @@ PRETRAINING_STEPS = 8
 QUICK = {"tiny": {"sequence_length": 3}, "smoke": {"sequence_length": 8}, "default": {}}
 """Shorter sequences, of which a sampler that runs operation by operation makes enough for an interval."""
 
-SHORT = {"tiny": {"sequence_length": 3}, "smoke": {"sequence_length": 8, "num_lines": 4}, "default": {}}
-"""Fewer lines of dialogue too, for what needs whole epochs."""
+SHORT = {"tiny": {"sequence_length": 3}, "smoke": {"sequence_length": 4, "num_lines": 4}, "default": {}}
+"""Sequences half as long and fewer lines of dialogue, for what needs whole epochs."""
 
 LIVELY = {
     "tiny": {"sequence_length": 3},
@@ -88,14 +88,14 @@ def test_adversarial_batch_by_the_clock_of_the_host(dialogue_gan):
     )
 
 
-@pytest.mark.speedup_long(3)
+@pytest.mark.speedup_long(2)
 @pytest.mark.speedup_claim("dialogue-gan.epoch", variant="published")
 def test_adversarial_epoch_as_published(short):
     """An adversarial epoch of the published program, its figures fetched one by one, against one before the changes."""
     short.epochs(before=short.reference(), after=short.published())
 
 
-@pytest.mark.speedup_long(4)
+@pytest.mark.speedup_long(2)
 @pytest.mark.speedup_claim("dialogue-gan.epoch", variant="done right")
 def test_adversarial_epoch(short):
     """An adversarial epoch with all six changes, validation and summary in it, against one before them."""
@@ -103,20 +103,20 @@ def test_adversarial_epoch(short):
 
 
 @pytest.fixture
-def whole_trainings(quick, preset):
+def whole_trainings(short, preset):
     """Pairs that train batches of all phases in the proportion of their epochs, 5 to 3 to 20 (rounded: 1 to 1 to 5)."""
     proportion = (5, 3, 20) if preset == "default" else (1, 1, 5)
-    return replace(quick, kind=partial(PhasesSide, num_batches=proportion))
+    return replace(short, kind=partial(PhasesSide, num_batches=proportion))
 
 
-@pytest.mark.speedup_long(5)
+@pytest.mark.speedup_long(4)
 @pytest.mark.speedup_claim("dialogue-gan.total", "dialogue-gan.total-of-three-to-four", variant="published")
 def test_whole_training_as_published(whole_trainings):
     """Batches of all three phases of the published program against those before the changes."""
     whole_trainings.epochs(before=whole_trainings.reference(), after=whole_trainings.published())
 
 
-@pytest.mark.speedup_long(6)
+@pytest.mark.speedup_long(4)
 @pytest.mark.speedup_claim("dialogue-gan.total", "dialogue-gan.total-of-three-to-four", variant="done right")
 def test_whole_training(whole_trainings):
     """Batches of all three phases in the proportion of a whole training."""

@@ -189,6 +189,7 @@ def test_fastest_on_the_same_work_at_64x64(text_to_image, preset):
     bench.images(before=bench.reference(), after=bench.fastest(), num_images=8)
 
 
+@pytest.mark.speedup_long(3)
 @pytest.mark.speedup_claim("text-to-image.epochs")
 def test_fewer_epochs(text_to_image, num_images, epochs):
     """100 epochs against 250, nothing else changed: what is left out is saved, to the epoch."""
@@ -279,7 +280,7 @@ def test_mixed_precision_in_memory(text_to_image, num_images, tf32):
     )  # fmt: skip
 
 
-@pytest.mark.speedup_long(2)
+@pytest.mark.speedup_long(4)
 @pytest.mark.speedup_claim("text-to-image.logging", "text-to-image.io-overhead")
 def test_sparse_logging(text_to_image, preset, config):
     """As many batches as lie between lines, with one line and with none; small ones, in memory: lines weigh most."""
