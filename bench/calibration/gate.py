@@ -330,7 +330,7 @@ def judge(base: Session, new: Session, *, is_slowed: bool, is_decided: bool) -> 
 
 def _of_session(session: Session, name: str, *, is_decided: bool = False) -> list[Process]:
     rows = [*session["pairs"][name], *(session["further"].get(name, []) if is_decided else [])]
-    return [Process(row["log_speedup"], row["error"], row["seed"]) for row in rows]
+    return [Process(row["log_speedup"], row["error"], row["seed"], row["before_s"]) for row in rows]
 
 
 def _mean(session: Session, name: str, side: str) -> float:

@@ -141,19 +141,20 @@ def _in_process(name: str, seed: int, *, slower: bool) -> Process:
         raise CalibrationError(
             f"{name}: its process ended with {done.returncode}: {' '.join(done.stderr.split())[-300:]}"
         )
-    value, error = json.loads(done.stdout)
-    return Process(value, error, seed)
+    value, error, before_s = json.loads(done.stdout)
+    return Process(value, error, seed, before_s)
 
 
-def _measure(name: str, share: float) -> tuple[float, float]:
-    """Return a pair's log speedup in this process, and its standard error."""
+def _measure(name: str, share: float) -> tuple[float, float, float]:
+    """Return a pair's log speedup in this process, its standard error, and the mean seconds of its before side."""
     before, after = _SIDES[name]
     work = work_of(before, lambda: after(share), None, None, None)
-    found = measure(work, Settings(max_time=_EACH_S, num_processes=NUM_PROCESSES)).interval(0.95)
+    measurement = measure(work, Settings(max_time=_EACH_S, num_processes=NUM_PROCESSES))
+    found = measurement.interval(0.95)
     error = standard_error(found)
     if error is None:
         raise CalibrationError(f"{name}: too few rounds in {_EACH_S:g} s: this machine is too slow or too busy")
-    return math.log(found.speedup), error
+    return math.log(found.speedup), error, fmean(measurement.before_s)
 
 
 def lines(found: Calibration) -> list[str]:

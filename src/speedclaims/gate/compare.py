@@ -346,7 +346,7 @@ def _judge(rows: "Mapping[str, tuple[RecordedPair, RecordedPair]]", rules: Rules
 
 
 def _processes(row: "RecordedPair") -> list[Process] | None:
-    """Return log speedup, standard error and hash seed of each process of a pair, None where one had too few rounds.
+    """Return what each process of a pair found, None where one had too few rounds.
 
     Records that do not say which values came from which process count as one process.
     """
@@ -360,13 +360,18 @@ def _processes(row: "RecordedPair") -> list[Process] | None:
     seeds = row["hash_seeds"] or [None] * len(numbers)
     if len(seeds) != len(numbers):
         raise RecordError(f"{row['nodeid']}: {len(seeds)} hash_seeds for {len(numbers)} processes: measure again")
+    seconds: Sequence[float | None] = row.get("process_before_s") or [None] * len(numbers)
+    if len(seconds) != len(numbers):
+        raise RecordError(
+            f"{row['nodeid']}: {len(seconds)} process_before_s for {len(numbers)} processes: measure again"
+        )
     found = []
-    for number, seed in zip(numbers, seeds, strict=True):
+    for number, seed, before_s in zip(numbers, seeds, seconds, strict=True):
         one, values = interval(values[:number], CONFIDENCE), values[number:]
         error = standard_error(one)
         if error is None and len(numbers) < MIN_WITHOUT_INTERVALS:
             return None
-        found.append(Process(math.log(one.speedup), error or 0.0, seed))
+        found.append(Process(math.log(one.speedup), error or 0.0, seed, before_s))
     return found
 
 

@@ -25,6 +25,11 @@ reports/statistics/between.md hold the consensus as often as they say, those of 
 SAME_SEED_SD = 0.0075
 """The same between processes whose hashes have one order."""
 
+SPEED_SD = 0.07
+"""Expected size of what a log speedup changes by where the before side takes longer by one in its logarithm: other load
+slows the sides of a pair by different factors. Under load it was -0.05 to -0.07 within sessions, and as much between
+them."""
+
 PRIOR_DF = 3
 """How many further processes the expectation counts for; chosen with `BETWEEN_SD`."""
 
@@ -39,11 +44,14 @@ class Process(NamedTuple):
         value: log speedup.
         error: its standard error, from the process's own double rounds; 0 where it is unknown.
         seed: the seed of its hashes (``PYTHONHASHSEED``), None where it is not known.
+        before_s: mean seconds of a call of its before side, by which the machine's speed is known; None where it is
+            not known.
     """
 
     value: float
     error: float
     seed: int | None = None
+    before_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,9 @@ def pool_change(
 
     Where all processes have known seeds, those of one seed are compared with each other, for a pair's speedup depends
     on the order of hashes: each seed has an effect, the same in both records (a block of a randomized block
-    design; Montgomery, Design and Analysis of Experiments, chapter 4).
+    design; Montgomery, Design and Analysis of Experiments, chapter 4). Where all know the seconds of their before side,
+    what the machine's speed does to the speedup is taken out: its logarithm is a covariate (chapter 15), whose slope is
+    expected to be about as large as `SPEED_SD`.
 
     Args:
         base: the processes of one record.
@@ -95,21 +105,68 @@ def pool_change(
     """
     paired = share_seeds(base, new)
     sd = between_sd if between_sd is not None else SAME_SEED_SD if paired else BETWEEN_SD
-    groups: dict[int | None, tuple[list[Process], list[Process]]] = defaultdict(lambda: ([], []))
-    for number, processes in enumerate((base, new)):
-        for one in processes:
-            groups[one.seed if paired else None][number].append(one)
-    contrasts: list[Process] = []  # base less new of a seed, with its standard error
-    squares, df = 0.0, -1
-    for ours, theirs in groups.values():
-        sides = [_weighted(side, sd) for side in (ours, theirs) if side]
-        squares += sum(side_squares for *_, side_squares in sides)
-        df += len(ours) + len(theirs) - 1
-        if len(sides) == 2:
-            (weight, mean, _), (other_weight, other_mean, _) = sides
-            contrasts.append(Process(mean - other_mean, math.sqrt(1 / weight + 1 / other_weight)))
-    total, value, between = _weighted(contrasts, 0.0)
-    return _moderated(value, total, squares + between, df, prior_df)
+    processes = [*base, *new]
+    blocks = _Blocks(
+        [one.seed if paired else None for one in processes],
+        [number >= len(base) for number in range(len(processes))],
+        [1 / (one.error**2 + sd**2) for one in processes],
+    )
+    value, left = blocks.change([one.value for one in processes])
+    variance, df = 1 / blocks.total, blocks.df
+    speeds = [math.log(one.before_s) for one in processes if one.before_s]
+    if len(speeds) == len(processes) and df > 0:
+        slowdown, speeds_left = blocks.change(speeds)
+        precision = blocks.product(speeds_left, speeds_left) + 1 / SPEED_SD**2
+        slope = blocks.product(speeds_left, left) / precision
+        value -= slope * slowdown
+        left = [one - slope * speed for one, speed in zip(left, speeds_left, strict=True)]
+        variance, df = variance + slowdown**2 / precision, df - 1
+    return _moderated(value, 1 / variance, blocks.product(left, left), df, prior_df)
+
+
+class _Blocks:
+    """Fit what changed from one record to another to processes in blocks, by weighted least squares.
+
+    Attributes:
+        total: the sum of the weights of the blocks that have processes of both records.
+        df: degrees of freedom that the fit leaves.
+    """
+
+    def __init__(self, blocks: Sequence[int | None], is_new: Sequence[bool], weights: Sequence[float]) -> None:
+        """Sort the processes by block and record; each sequence has a value for each process."""
+        self._weights = weights
+        self._blocks: dict[int | None, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+        for place, (block, is_later) in enumerate(zip(blocks, is_new, strict=True)):
+            self._blocks[block][is_later].append(place)
+        self.total = sum(self._weight(*sides) for sides in self._blocks.values())
+        self.df = len(weights) - len(self._blocks) - 1
+
+    def change(self, values: Sequence[float]) -> tuple[float, list[float]]:
+        """Return the base's value less the new one's, and what the fit leaves of each process's."""
+        change = 0.0
+        for base, new in self._blocks.values():
+            if base and new:
+                change += self._weight(base, new) / self.total * (self._mean(values, base) - self._mean(values, new))
+        left = list(values)
+        for base, new in self._blocks.values():
+            for place in new:
+                left[place] += change
+            level = self._mean(left, [*base, *new])
+            for place in (*base, *new):
+                left[place] -= level
+        return change, left
+
+    def product(self, one: Sequence[float], other: Sequence[float]) -> float:
+        """Return the weighted sum of the products of two sequences."""
+        return math.fsum(w * a * b for w, a, b in zip(self._weights, one, other, strict=True))
+
+    def _weight(self, base: Sequence[int], new: Sequence[int]) -> float:
+        sums = [sum(self._weights[place] for place in places) for places in (base, new)]
+        return 1 / (1 / sums[0] + 1 / sums[1]) if all(sums) else 0.0
+
+    def _mean(self, values: Sequence[float], places: Sequence[int]) -> float:
+        total = sum(self._weights[place] for place in places)
+        return sum(self._weights[place] * values[place] for place in places) / total
 
 
 def share_seeds(base: Iterable[Process], new: Iterable[Process]) -> bool:
@@ -215,7 +272,7 @@ def _expanded(df: int, x: float) -> float:
         (5 * x**5 + 16 * x**3 + 3 * x) / 96,
         (3 * x**7 + 19 * x**5 + 17 * x**3 - 15 * x) / 384,
     )
-    return x + sum(term / df**power for power, term in enumerate(terms, start=1))
+    return x + sum(term / float(df) ** power for power, term in enumerate(terms, start=1))
 
 
 def _two_sided(df: int, angle: float) -> float:

@@ -248,6 +248,13 @@ class RecordedPair(PassFields):
         list[int | None],
         "Seed of each process's hashes (PYTHONHASHSEED), null where it is not known. Empty before schema version 2.",
     ]
+    process_before_s: NotRequired[
+        Annotated[
+            list[_NonNegative],
+            "Mean seconds of a call of the before side in each process, interrupted rounds too: how fast the machine "
+            "was.",
+        ]
+    ]
     fail_percent: Annotated[
         float | None,
         "Slowdown in percent at which the gate fails this pair, from the marker speedup_fail; null: --speedup-fail's.",

@@ -462,7 +462,7 @@ def test_a_pair_that_noise_hides_fails_where_that_is_asked_for(saved):
     change(
         saved,
         lambda section: section["pairs"][0].update(
-            log_ratios=[0.0, 1.4] * 20, process_num_values=[20, 20], hash_seeds=[]
+            log_ratios=[0.0, 1.4] * 20, process_num_values=[20, 20], hash_seeds=[], process_before_s=[]
         ),
     )
     assert saved.run(*GATE).ret == 0

@@ -9,7 +9,7 @@ from scipy import stats
 
 from speedclaims.gate.compare import Gate, Rules, compare
 from speedclaims.gate.slowdown import FAMILY_ERROR, Loss, holm_tails, losses, verdict
-from speedclaims.measure.random_effects import PRIOR_DF, Process, pool, pool_change, share_seeds, t_tail
+from speedclaims.measure.random_effects import PRIOR_DF, SPEED_SD, Process, pool, pool_change, share_seeds, t_tail
 from speedclaims.record.io import RecordError, validate
 from speedclaims.record.upgrade import upgrade
 from tests.speedclaims.comparing import gone, judged, measured, record, slowed
@@ -181,6 +181,12 @@ def test_exchanging_the_records_turns_the_loss_round(values):
     assert (there.value, there.error, there.df) == pytest.approx((-back.value, back.error, back.df))
 
 
+def test_exchanging_the_records_of_a_machine_that_became_slower_turns_the_loss_round():
+    base, new = sessions(np.random.default_rng(8), slope=-0.2, slower=1.3)
+    there, back = pool_change(base, new), pool_change(new, base)
+    assert (there.value, there.error, there.df) == pytest.approx((-back.value, back.error, back.df))
+
+
 def test_processes_of_one_hash_seed_are_compared_with_each_other():
     of_seeds = {1: 0.10, 2: -0.15, 3: 0.02, 4: 0.2, 5: -0.1}  # what the order of hashes does to this pair
     base = [Process(1 + of_seeds[seed], 0.003, seed) for seed in of_seeds]
@@ -226,6 +232,52 @@ def test_the_interval_of_a_change_covers_the_true_one_as_often_as_it_says(is_see
         found = pool_change(base, new)
         missed += abs(found.value) > found.half_width(0.95)
     assert missed <= stats.binom.isf(1e-6, runs, 0.05)
+
+
+def sessions(rng, *, slope, slower, is_known=True, num=5):
+    """Two records of one pair whose speedup depends on how fast the machine is, which differs between them."""
+    records = []
+    for speed in (0.0, math.log(slower)):
+        speeds = speed + rng.normal(0, 0.1, num)
+        values = 0.7 + slope * speeds + rng.normal(0, 0.0075, num)
+        records.append(
+            [
+                Process(value, 0.003, seed, math.exp(one) if is_known else None)
+                for seed, (value, one) in enumerate(zip(values, speeds, strict=True))
+            ]
+        )
+    return records
+
+
+def test_what_a_slower_machine_does_to_a_speedup_is_no_loss():
+    rng = np.random.default_rng(7)
+    known, unknown = (
+        [pool_change(*sessions(rng, slope=-0.2, slower=1.4, is_known=is_known, num=20)).value for _ in range(50)]
+        for is_known in (True, False)
+    )
+    assert abs(np.mean(unknown)) == pytest.approx(0.2 * math.log(1.4), rel=0.2)
+    assert abs(np.mean(known)) < 0.02
+
+
+@pytest.mark.parametrize("slower", [1.0, 1.1, 1.4])
+def test_the_interval_covers_no_change_though_the_machine_became_slower(slower):
+    rng = np.random.default_rng(12)
+    runs = 600
+    missed = 0
+    for _ in range(runs):
+        found = pool_change(*sessions(rng, slope=rng.normal(0, SPEED_SD), slower=slower))
+        missed += abs(found.value) > found.half_width(0.95)
+    assert missed <= stats.binom.isf(1e-6, runs, 0.05)
+
+
+def test_a_machine_of_one_speed_costs_a_degree_of_freedom_and_no_more():
+    base, new = sessions(np.random.default_rng(3), slope=0.0, slower=1.0)
+    plain = pool_change(*([one._replace(before_s=None) for one in record] for record in (base, new)))
+    equal = pool_change(*([one._replace(before_s=0.25) for one in record] for record in (base, new)))
+    assert (equal.value, equal.df) == pytest.approx((plain.value, plain.df - 1))
+    assert equal.error == pytest.approx(plain.error, rel=0.2)
+    partly = pool_change([base[0]._replace(before_s=None), *base[1:]], new)
+    assert partly == plain, "one process of unknown speed"
 
 
 def test_the_whole_interval_lies_above_zero_exactly_where_holm_rejects():
