@@ -116,11 +116,13 @@ def pool_change(
     speeds = [math.log(one.before_s) for one in processes if one.before_s]
     if len(speeds) == len(processes) and df > 0:
         slowdown, speeds_left = blocks.change(speeds)
-        precision = blocks.product(speeds_left, speeds_left) + 1 / SPEED_SD**2
+        known = blocks.product(speeds_left, speeds_left)
+        precision = known + 1 / SPEED_SD**2
         slope = blocks.product(speeds_left, left) / precision
         value -= slope * slowdown
         left = [one - slope * speed for one, speed in zip(left, speeds_left, strict=True)]
-        variance, df = variance + slowdown**2 / precision, df - 1
+        variance += slowdown**2 / precision
+        df -= round(known / precision)  # where the processes say nothing of the slope, the expectation alone counts
     return _moderated(value, 1 / variance, blocks.product(left, left), df, prior_df)
 
 
