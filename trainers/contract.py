@@ -4,7 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["BadInput", "Interrupted", "Trainer"]
+__all__ = ["BadInput", "Interrupted", "Trainer", "printable"]
+
+
+def printable(text: str) -> str:
+    """Show halves of characters, which names of files may have in them, by their numbers: no stream takes them."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class BadInput(Exception):  # noqa: N818 - it is the user's input that is bad; the name is what the message says
@@ -19,7 +24,7 @@ class BadInput(Exception):  # noqa: N818 - it is the user's input that is bad; t
 
     def __init__(self, what: str, where: str, mend: str) -> None:
         """Keep the three parts apart, for tests, and joined in one line, for people."""
-        self.what, self.where, self.mend = (" ".join(part.split()) for part in (what, where, mend))
+        self.what, self.where, self.mend = (printable(" ".join(part.split())) for part in (what, where, mend))
         super().__init__(f"{self.where}: {self.what}; {self.mend}")
 
     def __reduce__(self) -> tuple[type["BadInput"], tuple[str, str, str]]:

@@ -1,6 +1,5 @@
 """Define the base of the families' configurations: checked values, presets, plain data. Imports no framework."""
 
-import json
 import math
 import operator
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 import attrs
 
+from trainers.common.reading import read_json
 from trainers.contract import BadInput
 
 __all__ = ["INFINITE", "Configuration", "from_file", "read_settings", "setting"]
@@ -161,6 +161,8 @@ def from_file(path: Path, make: Callable[..., _Made]) -> _Made:
         return make(**values)
     except BadInput as error:
         raise BadInput(error.what, f"{path} [{error.where}]", error.mend) from error
+    except RecursionError as error:  # a value that could just be read, but not shown
+        raise BadInput("is nested too deeply", str(path), "fix or remove it") from error
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -171,23 +173,15 @@ def read_settings(path: Path) -> dict[str, Any]:
 
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once, parse_constant=_refuse_constant)
+        values = read_json(path, parse_constant=_refuse_constant)
     except OSError as error:
         what = f"cannot be read ({error.strerror or error})"
         raise BadInput(what, str(path), "give a JSON file of training settings") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BadInput(f"is no JSON of training settings ({error})", str(path), "fix or remove it") from error
     if not isinstance(values, dict):
         raise BadInput("holds no JSON object", str(path), 'write {"name": value, ...}')
     return {name: math.inf if value == INFINITE else value for name, value in values.items()}
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is given twice")
-    return values
 
 
 def _refuse_constant(text: str) -> Any:

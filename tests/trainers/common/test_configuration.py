@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 import pytest
 
-from trainers.common.configuration import Configuration, setting
+from trainers.common.configuration import Configuration, read_settings, setting
 from trainers.contract import BadInput
 from trainers.dialogue_gan.config import DialogueConfig
 from trainers.tabular_regressor.config import RegressorConfig
@@ -98,3 +98,18 @@ def test_a_bound_that_does_not_exist_is_an_error_where_the_field_is_declared():
 def test_every_field_is_described_in_one_line(kind):
     descriptions = [field.metadata["description"] for field in attrs.fields(kind)]
     assert all(text and "\n" not in text for text in descriptions)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_file_of_settings_is_read_with_and_without_a_byte_order_mark(tmp_path, encoding):
+    path = tmp_path / "config.json"
+    path.write_text('{"count": 4, "kind": "größe"}', encoding=encoding)
+    assert read_settings(path) == {"count": 4, "kind": "größe"}
+
+
+def test_settings_that_are_nested_deeply_are_refused(tmp_path):
+    path = tmp_path / "config.json"
+    for depth in range(700, 1000, 3):
+        path.write_text('{"count": ' + "[" * depth + "]" * depth + "}")
+        with pytest.raises(BadInput, match=r"config\.json"):
+            Example().changed_by(path)
