@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import logging
 import signal
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,13 +115,17 @@ def sample(chosen: argparse.Namespace) -> None:
 
 
 def _find(kind: str, wanted: str | None, known: Sequence[str]) -> int:
-    """Id of a character or scene by name, whatever its case; the first without a name."""
+    """Find the id of a character or scene by name, whatever its case or normalization; the first without a name."""
     if wanted is None:
         return 0
-    folded = [name.casefold() for name in known]
-    if wanted.casefold() not in folded:
+    folded = [_folded(name) for name in known]
+    if _folded(wanted) not in folded:
         raise BadInput(f"unknown {kind} {wanted!r}", f"--{kind}", f"choose one of: {', '.join(known)}")
-    return folded.index(wanted.casefold())
+    return folded.index(_folded(wanted))
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _names_only(content: Mapping[str, Any], config: DialogueConfig) -> DialogueData:

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from trainers.common import checkpoint
 from trainers.common.cache_dir import get_or_create
+from trainers.common.reading import LeftOut, is_too_much, read_text
 from trainers.common.seeds import derived_seed
 from trainers.contract import BadInput
 from trainers.dialogue_gan.config import DialogueConfig
@@ -42,12 +44,30 @@ UNKNOWN = 1
 _GENERATOR_VERSION = 1  # part of the cached file's name: raise it whenever make_data's output changes
 _NO_SCENE = "unknown"
 _UNKNOWN_WORD = "<UNK>"
-_SCENE_LINE = re.compile(r"\[SCENE:\s*(?P<scene>.*?)\s*\]", re.IGNORECASE)
-_SPOKEN_LINE = re.compile(r"(?P<name>[^\W\d_][\w.'\u2019-]*(?:\s+[\w.'\u2019-]+){0,2})\s*:\s*(?P<words>.*\S)")
 _NO_NAMES = frozenset({"note", "context", "scene", "time", "location"})
 _LEAST_CHARACTERS = 5
-_WORD = re.compile(r"[^\W_]+")
-_INNER_APOSTROPHES = re.compile(r"(?<=\w)['\u2019](?=\w)")
+_FEW_WORDS, _MOST_WORDS = 3, 8
+"""Words of a name: up to how many anything goes, and up to how many at all."""
+
+_COLON = re.compile("[:\uff1a]")  # the fullwidth one of Chinese and Japanese texts too
+_NO_SPEECH = ("//", "\\")  # how a link and a path go on after their colon
+_LOST = "\ufffd"  # what programs write for a character that they could not decode
+_LOST_CHARACTERS = "hold U+FFFD, where an earlier program lost characters"
+_INVISIBLE = str.maketrans(
+    {
+        "\u200b": " ",  # a space of no width, between the words of scripts without spaces
+        # Byte-order marks, which joined files have inside too; soft hyphens; marks of the direction of writing, which
+        # exported chats have in front of each line; and signs that choose between two pictures of a character.
+        **dict.fromkeys("\ufeff\u00ad\u061c\u200e\u200f\u2060"),
+        **dict.fromkeys(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)])),
+        **dict.fromkeys(map(chr, [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)])),
+    }
+)
+_JOINERS = frozenset("\u200c\u200d")  # they shape the letters of Persian and of India's scripts
+_INNER_MARKS = re.compile("(?<=\\w)['\u2019](?=\\w)|(?<=[^\\W\\d_])[\u00b7\u05f3\u05f4](?=[^\\W\\d_])")
+"""Apostrophes, and what Catalan and Hebrew have between the letters of a word."""
+
+_MARKS_OF_NAMES = frozenset("_.'\u2019-\u2010\u2011\u00b7\u30fb\u05f3\u05f4")
 
 
 class Line(NamedTuple):
@@ -59,29 +79,111 @@ class Line(NamedTuple):
 
 
 def parse_dialogue(text: str) -> tuple[Line, ...]:
-    """Find the dialogue in a text; what is neither a scene nor a line of dialogue is left out.
+    """Find the dialogue in a text, without what is neither a scene nor a line of dialogue.
 
-    `[SCENE: description]` sets the scene of what follows. `Name: words` is dialogue: the name has one to three words
-    and begins with a capital, the words have five characters or more, and `Note`, `Context`, `Scene`, `Time` and
-    `Location` are not names.
+    `[SCENE: description]` sets the scene of what follows. `Name: words` is dialogue, in any script:
+
+    - A name has one to eight words and begins with a letter, in scripts that have capitals with a capital. In a name of
+      more than three words, those of four letters or more do not begin with a small letter. `Note`, `Context`, `Scene`,
+      `Time` and `Location` are not names.
+    - The words have five characters or more, and a letter or digit among them.
+    - The colon is none of a link or a time.
+
+    Texts are read in Unicode's normalization form C, without invisible characters.
     """
-    scene, lines = _NO_SCENE, []
-    for row in text.splitlines():
-        set_scene, spoken = _SCENE_LINE.fullmatch(row.strip()), _SPOKEN_LINE.fullmatch(row.strip())
-        if set_scene:
-            scene = " ".join(set_scene["scene"].split()) or _NO_SCENE
-        elif spoken and _is_dialogue(spoken["name"], spoken["words"]):
-            lines.append(Line(" ".join(spoken["name"].split()), scene, spoken["words"]))
-    return tuple(lines)
+    return _parse(text)[0]
 
 
-def _is_dialogue(name: str, words: str) -> bool:
-    return name[0].isupper() and name.lower() not in _NO_NAMES and len(words) >= _LEAST_CHARACTERS
+def _parse(text: str) -> tuple[tuple[Line, ...], LeftOut, int]:
+    """Find the dialogue, the lines that are left out, and how many lines there are that are not blank."""
+    scene, lines, left_out, num_lines = _NO_SCENE, list[Line](), LeftOut("lines"), 0
+    for number, row in enumerate(_cleaned(text).splitlines(), start=1):
+        if not (stripped := row.strip()):
+            continue
+        num_lines += 1
+        read = _LOST_CHARACTERS if _LOST in stripped else _read_row(stripped, scene)
+        if isinstance(read, Line):
+            lines.append(read)
+        elif isinstance(read, _Scene):
+            scene = read.description
+        else:
+            left_out.add(f"line {number}", read)
+    return tuple(lines), left_out, num_lines
+
+
+def _cleaned(text: str) -> str:
+    return unicodedata.normalize("NFC", text.translate(_INVISIBLE))
+
+
+class _Scene(NamedTuple):
+    """One line that sets the scene."""
+
+    description: str
+
+
+def _read_row(row: str, scene: str) -> Line | _Scene | str:
+    """Take one line apart, without spaces around it; a text says why it is left out."""
+    # Not by one regular expression: with spaces inside a line, such tend to take the square of its length.
+    front, colon, back = _parts_of(row)
+    if colon and front.startswith("[") and row.endswith("]") and front[1:].strip().lower() == "scene":
+        return _Scene(" ".join(back.removesuffix("]").split()) or _NO_SCENE)
+    name, words = _name_of(front) if colon else None, back.strip()
+    if name is None or words.startswith(_NO_SPEECH):
+        return "are not of the form Name: words"
+    if name.lower() in _NO_NAMES:
+        return "are notes and not speech"
+    if len(words) < _LEAST_CHARACTERS:
+        return f"have fewer than {_LEAST_CHARACTERS} characters after the name"
+    if not any(map(str.isalnum, words)):
+        return "have no word after the name"
+    return Line(name, scene, words)
+
+
+def _parts_of(row: str) -> tuple[str, str, str]:
+    """Divide a line at its first colon; one between two digits, as in a time, divides nothing."""
+    found = _COLON.search(row)
+    if found is None or (row[: found.start()][-1:].isdigit() and row[found.end() :][:1].isdigit()):
+        return row, "", ""
+    return row[: found.start()], found[0], row[found.end() :]
+
+
+def _name_of(text: str) -> str | None:
+    """Return a speaker's name with single spaces; None where a text is no name."""
+    words = text.split()
+    if not 0 < len(words) <= _MOST_WORDS or not all(map(_is_of_name, "".join(words))):
+        return None
+    if not words[0][0].isalpha() or words[0][0].islower():
+        return None
+    if len(words) > _FEW_WORDS and any(len(word) > _FEW_WORDS and word[0].islower() for word in words):
+        return None  # the clause before a colon: "The old house was empty: ..."
+    return " ".join(words)
+
+
+def _is_of_word(character: str) -> bool:
+    """Whether a character is a letter, a digit, or a mark on one, such as the vowels of Hindi."""
+    return character.isalnum() or character in _JOINERS or unicodedata.category(character).startswith("M")
+
+
+def _is_of_name(character: str) -> bool:
+    return _is_of_word(character) or character in _MARKS_OF_NAMES
+
+
+class _OnlyWords(dict[int, str]):
+    """Map what belongs to no word to a space, for `str.translate`."""
+
+    def __missing__(self, code: int) -> str:
+        """Look a character up once."""
+        character = self[code] = chr(code) if _is_of_word(chr(code)) else " "
+        return character
+
+
+_ONLY_WORDS = _OnlyWords()
 
 
 def _words_of(text: str) -> list[str]:
     """Lower case, without punctuation; `don't` stays one word."""
-    return _WORD.findall(_INNER_APOSTROPHES.sub("", text.lower()))
+    words = _INNER_MARKS.sub("", text.lower()).translate(_ONLY_WORDS).split()
+    return [word for word in words if any(map(str.isalnum, word))]
 
 
 @dataclass(frozen=True)
@@ -225,24 +327,21 @@ def load_dialogue(path: Path, config: DialogueConfig) -> DialogueData:
 
 
 def _read_lines(path: Path) -> tuple[Line, ...]:
-    mend = "give a text file with lines of the form Name: words"
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"cannot be read ({error.strerror or error})", str(path), mend) from error
-    if not content.strip():
-        raise BadInput("is empty", str(path), mend)
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise BadInput("is UTF-16 text", str(path), "save it as UTF-8")
-    if b"\0" in content:
-        raise BadInput("is no text, it holds zero bytes", str(path), mend)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadInput(f"is no UTF-8 text (byte {error.start})", str(path), "save it as UTF-8") from error
-    lines = parse_dialogue(text)
+    """Read the lines of dialogue in a file, and warn of those that are left out.
+
+    A play or a novel may have any number of lines that nobody speaks, so these alone stop nothing. Lines in which
+    characters were lost are damage, and more than 1% of them are too many.
+    """
+    lines, left_out, num_lines = _parse(read_text(path, "give a text file with lines of the form Name: words"))
+    num_damaged = left_out.count(_LOST_CHARACTERS)
+    if is_too_much(num_damaged, num_lines):
+        what = f"{num_damaged} of {num_lines} lines {_LOST_CHARACTERS}"
+        raise BadInput(what, str(path), "convert the original text to UTF-8 again")
     if not lines:
-        raise BadInput("holds no line of dialogue", str(path), "write lines of the form Name: words")
+        reasons = f" ({left_out.out_of(num_lines)})" if left_out else ""
+        raise BadInput(f"holds no line of dialogue{reasons}", str(path), "write lines of the form Name: words")
+    if left_out:
+        logger.warning("%s: %s", path, left_out.out_of(num_lines))
     return lines
 
 

@@ -1,6 +1,7 @@
 """The dialogue GAN's command line: what it does, and one line for bad input."""
 
 import signal
+import unicodedata
 
 import pytest
 
@@ -82,6 +83,12 @@ def trained(tmp_path_factory, private_cache, settings, assembled_once):
         patch.setattr(Family, "assemble", assembled_once)
         assert run(FAMILY, "train", "--preset", "tiny", "--config", settings, "--out", out) == 0
     return out
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_character_is_found_whatever_normalization_form_its_name_is_typed_in(form):
+    known = ["Ada", unicodedata.normalize("NFC", "José")]
+    assert commands._find("character", unicodedata.normalize(form, "JOSÉ"), known) == 1
 
 
 def test_from_data_through_training_to_samples(tmp_path, capsys):

@@ -3,6 +3,8 @@
 import logging
 import subprocess
 import sys
+import time
+import unicodedata
 from pathlib import Path
 from zlib import crc32
 
@@ -49,17 +51,42 @@ def test_a_scene_line_sets_the_scene_of_what_follows():
     )
 
 
-@pytest.mark.parametrize("name", ["Mara", "Old Tom", "Captain van Brandt", "Éloïse", "Mr. O'Hara", "Anna-Lena", "R2"])
-def test_names_have_one_to_three_words_and_begin_with_a_capital(name):
-    assert parse_dialogue(f"{name}: well then") == ((name, "unknown", "well then"),)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Mara", "Old Tom", "Captain van Brandt", "Éloïse", "Mr. O'Hara", "Anna-Lena", "R2", "The Old Man Tom",
+        "The Ghost of Christmas Past", "The Ghost of Christmas Yet To Come",
+        "سارة", "عبد الله بن محمد", "小明", "哈利·波特", "ハリー・ポッター", "सीता", "Δημήτρης", "Аня", "שרה",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_have_one_to_eight_words_and_begin_with_a_capital_where_there_are_any(name, form):
+    written = unicodedata.normalize(form, f"{name}: well then")
+    assert parse_dialogue(written) == ((unicodedata.normalize("NFC", name), "unknown", "well then"),)
+
+
+def test_a_fullwidth_colon_divides_too():
+    lines = parse_dialogue("[SCENE\uff1a厨房]\n小明\uff1a 你今天去哪里了\n")
+    assert lines == (("小明", "厨房", "你今天去哪里了"),)
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", "\u200e", "\u200f", "\u202b", "\u2060"])
+def test_invisible_marks_hide_no_speaker(mark):
+    text = f"{mark}Mara: well then\n{mark}[SCENE: inn]\n{mark}Tom{mark}: {mark}off we go\n"
+    assert parse_dialogue(text) == (("Mara", "unknown", "well then"), ("Tom", "inn", "off we go"))
 
 
 @pytest.mark.parametrize(
     "row",
     [
-        "mara: well then", "The Old Man Tom: well then", ": well then", "Mara well then", "Mara: well", "Mara:     ",
+        "mara: well then", "The old house was empty: well then", ": well then", "éloïse: well then",
+        "Mara well then", "Mara: well", "Mara:     ",
         "Note: well then", "CONTEXT: well then", "Scene: well then", "Time: well then", "Location: well then",
         "(Mara: well then)", "42: well then", "[SCENE harbour]", "",
+        "One Two Three Four Five Six Seven Eight Nine: well then",
+        "See http://example.org/page for more", "At 10:30 we left the house", r"C:\Users\mara\dialogue.txt",
+        "[21:05] Mara: well then", "Mara: ?!?!?!", "Mara: \U0001f600\U0001f600\U0001f600\U0001f600\U0001f600",
+        "Mara: well \ufffd then",
     ],
 )  # fmt: skip
 def test_what_is_no_dialogue_is_left_out(row):
@@ -76,6 +103,53 @@ def test_windows_line_ends_and_a_byte_order_mark_are_fine(tmp_path):
     assert load_dialogue(path, TINY).characters == ("Mara", "Tom")
 
 
+def test_a_long_line_takes_linear_time():
+    """A regular expression with spaces on both sides of a description took ten seconds for 3 kB."""
+    start = time.process_time()
+    for row in ("[SCENE:" + " " * 300_000 + "kitchen", "Mara" + " " * 300_000 + "!", "Mara: a" + " " * 300_000 + "b"):
+        parse_dialogue(row)
+    assert time.process_time() - start < 5
+
+
+def load_text(folder, text):
+    path = folder / "d.txt"
+    path.write_text(text, encoding="utf-8")
+    return load_dialogue(path, TINY)
+
+
+KITCHEN = "[SCENE: kitchen]\nAda: the kettle is boiling over\n\nBo: then take it off the stove\n"
+
+
+def test_lines_that_are_left_out_are_counted_named_and_explained_in_one_line(tmp_path, caplog):
+    text = KITCHEN + "Ada: no\nNote: he leaves by the door\n" + "[21:07] Ada: this is an export\n" * 5
+    load_text(tmp_path, text)
+    (said,) = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    assert said.removeprefix(f"{tmp_path / 'd.txt'}: ") == (
+        "7 of 10 lines are left out: 5 are not of the form Name: words (line 7, line 8, line 9 and 2 more); "
+        "1 are notes and not speech (line 6); 1 have fewer than 5 characters after the name (line 5)"
+    )
+
+
+def test_nothing_is_said_where_nothing_is_left_out(tmp_path, caplog):
+    load_text(tmp_path, KITCHEN)
+    assert "left out" not in caplog.text
+
+
+def test_a_file_without_dialogue_is_refused_with_the_lines_that_it_has(tmp_path):
+    with pytest.raises(BadInput, match=r"holds no line of dialogue \(2 of 2 lines are left out: 2 are not of the form"):
+        load_text(tmp_path, "[21:07] Ada: this is an export\n\n[21:08] Bo: and this is too\n")
+
+
+def test_more_than_one_line_in_a_hundred_with_lost_characters_is_too_much(tmp_path, caplog):
+    whole = "Ada: the kettle is boiling over\nBo: then take it off the stove\n" * 99
+    load_text(tmp_path, whole + "Bo: caf\ufffd au lait\n")
+    assert (
+        "1 of 199 lines are left out: 1 hold U+FFFD, where an earlier program lost characters (line 199)" in caplog.text
+    )
+    with pytest.raises(BadInput, match=r"3 of 201 lines hold U\+FFFD"):
+        load_text(tmp_path, whole + "Bo: caf\ufffd au lait\n" * 3)
+
+
 # --- tokens ---
 
 
@@ -84,6 +158,26 @@ def test_ids_go_by_frequency_after_padding_and_unknown():
     assert tokenizer.words == ("", "<UNK>", "b", "a", "c")
     assert tokenizer.encode("A b, nowhere. Don't") == [3, 2, UNKNOWN, UNKNOWN]
     assert tokenizer.decode([PADDING, 3, UNKNOWN, 2, 99]) == "a <UNK> b <UNK>"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("नमस्ते, आप कैसे हैं", ["नमस्ते", "आप", "कैसे", "हैं"]),
+        ("مَرْحَبًا بك", ["مَرْحَبًا", "بك"]),
+        ("می\u200cخواهم", ["می\u200cخواهم"]),  # noqa: RUF001 - Persian
+        ("صورة، جميلة", ["صورة", "جميلة"]),
+        ("สวัสดี ครับ", ["สวัสดี", "ครับ"]),
+        ("col·lecció צה״ל", ["collecció", "צהל"]),
+        ("I\u2764\ufe0flove \U0001f469\u200d\U0001f467 it_all", ["i", "love", "it", "all"]),
+        ("Don't 3.5", ["dont", "3", "5"]),
+    ],
+)
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_words_of_any_script_stay_whole(text, words, form):
+    (line,) = parse_dialogue(unicodedata.normalize(form, f"Ada: {text}"))
+    tokenizer = Tokenizer.of([line.words], 40)
+    assert tokenizer.words[2:] == tuple(unicodedata.normalize("NFC", word) for word in words)
 
 
 def test_words_beyond_the_vocabulary_are_unknown_and_the_log_says_so(caplog):
@@ -222,7 +316,10 @@ def test_a_fingerprint_tells_data_apart():
         (b"Mara: one\0two three", "zero bytes"),
         (b"\x89PNG\r\n\x1a\n\xff\x80", "no UTF-8 text"),
         ("Mara: größer als".encode("latin-1"), "no UTF-8 text"),
+        (b"\xef\xbb\xbf\n", "is empty"),
         ("Mara: one two three".encode("utf-16"), "UTF-16"),
+        ("Mara: one two three".encode("utf-32"), "UTF-32"),
+        (b"\0\0\xfe\xff" + "Mara: one two three".encode("utf-32-be"), "UTF-32"),
         (b"just prose, and nobody speaks\n", "no line of dialogue"),
         (b"Mara: hello\n", "0 sequence(s), too few"),
     ],
