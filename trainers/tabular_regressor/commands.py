@@ -138,7 +138,9 @@ def predict(path: Path, data: Path | None, out: Path | None) -> None:
     trainer = ReferenceTrainer(config, loaded, device=torch.device(best_device()), seed=0)
     trainer.load_state(content["state"])
     scaled_NK = trainer.predict(loaded.features_NF)
-    files.write_arrays(target, {"predictions": scaling.unscale_targets(scaled_NK)})
+    predictions_NK = scaling.unscale_targets(scaled_NK)
+    with np.errstate(over="ignore"):  # what overflows becomes infinite
+        files.write_arrays(target, {"predictions": predictions_NK.astype(loaded.precision)})
     same_data = loaded.fingerprint() == content["data_sha256"]
     rows = loaded.splits.test if same_data else np.arange(len(scaled_NK))
     _say(f"{_errors(scaled_NK, loaded, rows)} on {len(rows)} {'test rows' if same_data else 'rows'}; wrote {target}")

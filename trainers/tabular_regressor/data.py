@@ -3,9 +3,11 @@
 Shape suffixes: N rows, F features, K targets, B rows of one batch, R latent series.
 """
 
+import errno
 import hashlib
 import itertools
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from trainers.common.cache_dir import get_or_create
+from trainers.common.reading import some_of
 from trainers.contract import BadInput
 from trainers.pytorch.loading import EpochSampler, make_loader
 from trainers.tabular_regressor.config import RegressorConfig
@@ -43,10 +46,16 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float32]
+Table = NDArray[np.float32] | NDArray[np.float64]
 Rows = NDArray[np.int64]
 Batch = tuple[Tensor, Tensor]
 
 _LEAST_ROWS = 10
+_NO_SPREAD = 2.0**-49  # of a column's size: eight units in the last place of float64, and far below one of float32
+_MOST_EXACT = 2**53  # float64 holds every whole number up to it
+_SOURCES_PREFIX = os.environ.get("HDF5_VDS_PREFIX")  # HDF5 too looks once, when it is loaded
+_DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
+"""What h5py raises for damaged files; which of them depends on where in the file the damage is."""
 _GENERATOR_VERSION = 1  # part of the cached file's name: raise it whenever make_data's output changes
 
 
@@ -68,7 +77,7 @@ class Scaling:
     iqr_K: NDArray[np.float64]
 
     @classmethod
-    def of(cls, features_NF: FloatArray, targets_NK: FloatArray) -> "Scaling":
+    def of(cls, features_NF: Table, targets_NK: Table) -> "Scaling":
         """Measure the scaling of raw data, in double precision.
 
         All rows count, those of the validation and test split too: so did the original program.
@@ -76,8 +85,10 @@ class Scaling:
         quartiles_3K = np.percentile(targets_NK.astype(np.float64), [25, 50, 75], axis=0)
         deviation_F = features_NF.std(axis=0, dtype=np.float64)
         # A constant column's deviation is rounding noise, not exactly zero; dividing by it would make up a signal.
-        constant_F = features_NF.min(axis=0) == features_NF.max(axis=0)
+        least_F, most_F = (end(axis=0).astype(np.float64) for end in (features_NF.min, features_NF.max))
+        constant_F = most_F - least_F <= _NO_SPREAD * np.maximum(np.abs(least_F), np.abs(most_F))
         iqr_K = quartiles_3K[2] - quartiles_3K[0]
+        iqr_K[iqr_K <= _NO_SPREAD * np.abs(quartiles_3K[1])] = 0
         return cls(
             mean_F=features_NF.mean(axis=0, dtype=np.float64),
             deviation_F=np.where(constant_F | (deviation_F == 0), 1.0, deviation_F),
@@ -85,17 +96,17 @@ class Scaling:
             iqr_K=np.where(iqr_K == 0, 1.0, iqr_K),
         )
 
-    def scale_features(self, features_NF: FloatArray) -> FloatArray:
+    def scale_features(self, features_NF: Table) -> FloatArray:
         """(X - mean) / deviation, rounded to float32 at the end."""
         return _to_float32((features_NF.astype(np.float64) - self.mean_F) / self.deviation_F)
 
-    def scale_targets(self, targets_NK: FloatArray) -> FloatArray:
+    def scale_targets(self, targets_NK: Table) -> FloatArray:
         """(Y - median) / IQR, rounded to float32 at the end."""
         return _to_float32((targets_NK.astype(np.float64) - self.median_K) / self.iqr_K)
 
-    def unscale_targets(self, scaled_NK: FloatArray) -> FloatArray:
-        """Inverse of `scale_targets`."""
-        return _to_float32(scaled_NK.astype(np.float64) * self.iqr_K + self.median_K)
+    def unscale_targets(self, scaled_NK: FloatArray) -> NDArray[np.float64]:
+        """Undo `scale_targets`, in double precision: float32 would lose what is small next to the median."""
+        return scaled_NK.astype(np.float64) * self.iqr_K + self.median_K
 
     def to_dict(self) -> dict[str, NDArray[np.float64]]:
         """Give the four arrays by name, as a checkpoint holds them."""
@@ -143,6 +154,7 @@ class RegressionData:
         targets_NK: Y over its quartiles' distance, float32, on the CPU.
         splits: which rows are for training, validation and test.
         scaling: how to get back to the original scale.
+        precision: of the file's Y, float32 or float64, which predictions on the original scale have too.
 
     """
 
@@ -150,6 +162,7 @@ class RegressionData:
     targets_NK: Tensor
     splits: Splits
     scaling: Scaling
+    precision: type[np.floating[Any]] = np.float32
 
     @property
     def num_features(self) -> int:
@@ -192,56 +205,213 @@ def _to_float32(array: NDArray[Any]) -> FloatArray:
         return array.astype(np.float32)
 
 
-def _read_table(file: h5py.File, name: str, path: Path) -> FloatArray:
-    """One data set of the file as a float32 table of finite numbers, or BadInput."""
+def _in_own_precision(array: NDArray[Any]) -> Table:
+    """Convert numbers to float32, or to float64 where their type has values that float32 lacks."""
+    with np.errstate(over="ignore"):  # numbers beyond float64 become infinite, which is refused
+        if np.promote_types(array.dtype, np.float32) == np.float32:
+            return array.astype(np.float32)
+        return array.astype(np.float64)
+
+
+def _read_table(file: h5py.File, name: str, path: Path) -> tuple[Table, bool]:
+    """Read one data set of the file as a table of finite numbers, and whether it is in MATLAB's order, or BadInput."""
     where = f"{path} [{name}]"
-    table = file.get(name)
-    if not isinstance(table, h5py.Dataset):
-        found = ", ".join(sorted(file)) or "nothing"
-        raise BadInput(f"no data set {name} (found: {found})", str(path), "store X (rows, features), Y (rows, targets)")
-    if table.dtype.kind not in "fiu":
-        raise BadInput(f"holds {table.dtype}, not numbers", where, "encode text and categories as numbers first")
+    table = _find_table(file, name, path)
+    try:
+        kind = table.dtype
+    except TypeError as error:
+        raise BadInput(f"holds a type that NumPy lacks ({error})", where, "store numbers") from error
+    matlab_class = _text_of(table.attrs.get("MATLAB_class"))
+    if kind.kind not in "fiu" or matlab_class == "char":
+        what = f"holds {'text' if matlab_class == 'char' else kind}, not numbers"
+        raise BadInput(what, where, "encode text and categories as numbers first")
+    if table.attrs.get("MATLAB_empty"):
+        raise BadInput("is empty", where, "store at least one row and one column")
     if table.ndim != 2:
         raise BadInput(f"has {table.ndim} dimension(s)", where, "store a table of two: (rows, columns)")
     if 0 in table.shape:
         raise BadInput(f"is empty, shape {table.shape}", where, "store at least one row and one column")
-    array = _to_float32(table[()])
-    if not np.isfinite(array).all():
-        row, column = np.argwhere(~np.isfinite(array))[0]
-        what = f"NaN, infinite or beyond float32 at [{row}, {column}] ({(~np.isfinite(array)).sum()} in all)"
+    _refuse_unwritten(table, where, ())
+    raw = _read_values(table, where)
+    is_long = raw.dtype.kind in "iu" and raw.dtype.itemsize == 8
+    if is_long and (num_rounded := int(((raw > _MOST_EXACT) | (raw < -_MOST_EXACT)).sum())):
+        logger.warning("%s: %d whole numbers are beyond 2**53 and lose digits in float64", where, num_rounded)
+    array = _in_own_precision(raw)
+    bad_NF = ~np.isfinite(_to_float32(array))
+    if bad_NF.any():
+        row, column = np.argwhere(bad_NF)[0]
+        what = f"NaN, infinite or beyond float32 at [{row}, {column}] ({bad_NF.sum()} in all)"
         raise BadInput(what, where, "remove or fill in such values")
-    return array
+    return array, matlab_class is not None
 
 
-def read_arrays(path: Path) -> tuple[FloatArray, FloatArray]:
-    """Read X and Y of an HDF5 file; when their first dimensions differ both are transposed, and a warning says so.
+def _text_of(attribute: object) -> str | None:
+    """Return an attribute as a text, as which MATLAB stores bytes."""
+    if attribute is None:
+        return None
+    return attribute.decode("ascii", "replace") if isinstance(attribute, bytes) else str(attribute)
 
-    Returns:
-        X (N, F) and Y (N, K), float32, finite.
+
+def _find_table(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
+    """Find a data set in the file; BadInput says what is in its place."""
+    found, link = file.get(name), file.get(name, getlink=True)
+    if isinstance(found, h5py.Dataset):
+        return found
+    what, mend = f"no data set {name}", "store X (rows, features), Y (rows, targets)"
+    if isinstance(found, h5py.Group):
+        what += f", but a group {name} (in it: {some_of(sorted(found)) or 'nothing'})"
+        mend = f"store its numbers as a data set {name}; of a frame of pandas, those of to_numpy()"
+    elif found is not None:
+        what += f", but a named type {name}"
+    elif isinstance(link, h5py.ExternalLink):
+        what += f", but a link to {link.path} in {link.filename}, which cannot be opened"
+        mend = "copy that file too, to the place that the link names"
+    elif isinstance(link, h5py.SoftLink):
+        what += f", but a link to {link.path}, which the file lacks"
+    else:
+        what += f" (found: {some_of(sorted(file)) or 'nothing'})"
+    raise BadInput(what, str(path), mend)
+
+
+def _refuse_unwritten(table: h5py.Dataset, where: str, parents: tuple[tuple[Path, str], ...]) -> None:
+    """Refuse a data set of which a part was never written: HDF5 reads zeros there and says nothing.
+
+    Args:
+        table: the data set.
+        where: it is, for messages.
+        parents: virtual data sets that it is a source of, each by its file and name.
 
     Raises:
-        BadInput: the file is missing, damaged or no HDF5, lacks X or Y, holds text, NaN, infinity, fewer than ten
-            rows or tables whose shapes fit neither way round.
+        BadInput: a part was never written, or sources of a virtual data set are missing.
 
     """
-    if not path.is_file():
-        raise BadInput("no such file", str(path), "give an HDF5 file with X and Y, or run make-data")
+    path = Path(table.file.filename)
+    itself = (path.resolve(), table.name)
+    if itself in parents:
+        raise BadInput("is a virtual data set made of itself", where, "store the numbers themselves")
+    if not table.is_virtual:
+        if table.external is None and table.chunks is None and table.nbytes > path.stat().st_size:
+            raise OSError(f"it has {path.stat().st_size} bytes and should have {table.nbytes} for {table.name} alone")
+        if table.id.get_space_status() != h5py.h5d.SPACE_STATUS_ALLOCATED:
+            what = f"was not written completely, and {table.name} in {path.name} reads as zeros where nobody wrote"
+            raise BadInput(what, where, "write all of it, or make it as small as what was written")
+        return
+    missing, num_mapped = list[str](), 0
+    for source in table.virtual_sources():
+        num_mapped += source.vspace.get_select_npoints()
+        if "%b" in source.file_name + source.dset_name:
+            logger.warning("%s: its sources %s are a series, and not checked", where, source.file_name)
+            num_mapped = table.size
+        elif not _has_source(source, path, where, (*parents, itself)):
+            missing.append(f"{source.dset_name} in {source.file_name}")
+    if missing:
+        what = f"is a virtual data set without {len(missing)} of its sources, which read as zeros: {some_of(missing)}"
+        raise BadInput(what, where, "copy the sources into the folder of the file")
+    if num_mapped < table.size:
+        what = f"is a virtual data set whose sources are {num_mapped} of its {table.size} numbers"
+        raise BadInput(what, where, "make it of sources for all its rows")
+
+
+def _has_source(source: Any, path: Path, where: str, parents: tuple[tuple[Path, str], ...]) -> bool:
+    """Whether a source of a virtual data set in a file is there, and as large as what is taken from it."""
+    for place in _places_of(source.file_name.replace("%%", "%"), path):
+        if not place.is_file():
+            continue
+        with h5py.File(place, "r") as file:
+            table = file.get(source.dset_name.replace("%%", "%"))
+            if not isinstance(table, h5py.Dataset):
+                return False
+            _refuse_unwritten(table, where, parents)
+            try:
+                _, ends = source.src_space.get_select_bounds()
+            except ValueError:  # all of it is taken, and the virtual data set does not know how much that is
+                return bool(table.size >= source.vspace.get_select_npoints())
+            return len(ends) == table.ndim and all(end < size for end, size in zip(ends, table.shape, strict=True))
+    return False
+
+
+def _places_of(name: str, path: Path) -> list[Path]:
+    """List where a source that a file names may be: in the file itself, in its folder, or where it says absolutely.
+
+    HDF5 looks in the working folder last, but what a file holds must not depend on where a program is started.
+    """
+    if name == ".":
+        return [path]
+    folders = [path.parent, path.resolve().parent]
+    if _SOURCES_PREFIX:
+        folders.insert(0, Path(_SOURCES_PREFIX.replace("${ORIGIN}", str(path.parent))))
+    moved = [folder / Path(name).name for folder in folders] if Path(name).is_absolute() else []
+    return [*(folder / name for folder in folders), *moved]
+
+
+def _read_values(table: h5py.Dataset, where: str) -> NDArray[Any]:
+    """Read all numbers of a data set."""
     try:
-        with h5py.File(path, "r") as file:
-            features, targets = _read_table(file, "X", path), _read_table(file, "Y", path)
-    except (OSError, RuntimeError, KeyError, MemoryError) as error:
-        # Which of them h5py raises depends on where in the file the damage is.
-        what = f"not a readable HDF5 file ({error})"
-        raise BadInput(what, str(path), "check that it was copied completely") from error
+        return np.asarray(table[()])
+    except OSError as error:
+        created = table.id.get_create_plist()
+        codes = [created.get_filter(number)[0] for number in range(created.get_nfilters())]
+        missing = [str(code) for code in codes if not h5py.h5z.filter_avail(code)]
+        if missing:
+            what = f"is compressed by a filter that is not installed, number {some_of(missing)}"
+            raise BadInput(what, where, "write it with gzip or without compression") from error
+        raise
+
+
+def _reading_error(error: Exception, path: Path) -> BadInput:
+    """Say what keeps a file from being read, by the error that h5py raised."""
+    text = str(error)
+    if isinstance(error, PermissionError):
+        return BadInput(f"cannot be read ({error.strerror or error})", str(path), "check its permissions")
+    if "already open for" in text or ("unable to lock" in text and getattr(error, "errno", None) == errno.EAGAIN):
+        mend = "close it there; if that program was killed, run h5clear -s on the file"
+        return BadInput("is open in another program, which writes to it", str(path), mend)
+    if "unable to lock" in text:
+        return BadInput(f"cannot be locked ({text})", str(path), "set HDF5_USE_FILE_LOCKING=FALSE")
+    return BadInput(f"not a readable HDF5 file ({text})", str(path), "check that it was copied completely")
+
+
+def read_arrays(path: Path) -> tuple[Table, Table]:
+    """Read X and Y of an HDF5 file; both are transposed, with a warning, where their first dimensions differ.
+
+    MATLAB stores a table with its dimensions the other way round and marks it, so a table of MATLAB's is turned first.
+
+    Returns:
+        X (N, F) and Y (N, K), finite; float64 where the file holds numbers that float32 lacks, else float32.
+
+    Raises:
+        BadInput: the file is missing, damaged, locked or no HDF5, lacks X or Y, or holds text, NaN, infinity, parts
+            that were never written, fewer than ten rows, or tables whose shapes fit neither way round.
+
+    """
+    try:
+        tables = _read_tables(path)
+    except _DAMAGE as error:
+        raise _reading_error(error, path) from error
+    features, targets = (_turned(array) if is_matlab else array for array, is_matlab in tables.values())
+    if any(is_matlab for _, is_matlab in tables.values()):
+        logger.warning("%s: is in MATLAB's order; X is %s, Y is %s", path, features.shape, targets.shape)
     if features.shape[0] != targets.shape[0]:
         if features.shape[1] != targets.shape[1]:
             what = f"X {features.shape} and Y {targets.shape} agree in neither dimension"
             raise BadInput(what, str(path), "give both one row a sample")
         logger.warning("%s: X %s and Y %s are stored transposed; turned round", path, features.shape, targets.shape)
-        features, targets = np.ascontiguousarray(features.T), np.ascontiguousarray(targets.T)
+        features, targets = _turned(features), _turned(targets)
     if len(features) < _LEAST_ROWS:
         raise BadInput(f"only {len(features)} row(s)", str(path), f"give at least {_LEAST_ROWS}, to be split")
     return features, targets
+
+
+def _read_tables(path: Path) -> dict[str, tuple[Table, bool]]:
+    """Read X and Y by name, each as `_read_table` gives it."""
+    if not path.is_file():
+        raise BadInput("no such file", str(path), "give an HDF5 file with X and Y, or run make-data")
+    with h5py.File(path, "r") as file:
+        return {name: _read_table(file, name, path) for name in "XY"}
+
+
+def _turned(table: Table) -> Table:
+    return cast("Table", np.ascontiguousarray(table.T))
 
 
 def split_rows(num_rows: int, config: RegressorConfig) -> Splits:
@@ -289,7 +459,9 @@ def load_data(path: Path, config: RegressorConfig, scaling: Scaling | None = Non
             column = int(np.argwhere(~np.isfinite(array))[0][1])
             raise BadInput(f"column {column} overflows when scaled", f"{path} [{name}]", "remove its extreme values")
     splits = split_rows(len(features_NF), config)
-    return RegressionData(torch.from_numpy(scaled["X"]), torch.from_numpy(scaled["Y"]), splits, scaling)
+    return RegressionData(
+        torch.from_numpy(scaled["X"]), torch.from_numpy(scaled["Y"]), splits, scaling, targets_NK.dtype.type
+    )
 
 
 def data_fingerprint(features_NF: Tensor, targets_NK: Tensor) -> str:

@@ -3,13 +3,19 @@
 Shape suffixes: N rows, F features, K targets.
 """
 
+import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
 
+import trainers
 from trainers.contract import BadInput
 from trainers.pytorch.loading import EpochSampler, make_loader, stop_workers
 from trainers.tabular_regressor import data as files
@@ -18,6 +24,7 @@ from trainers.tabular_regressor.data import Scaling, load_data, make_data, read_
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 
+ROOT = Path(trainers.__file__).parents[1]
 TINY = RegressorConfig.preset("tiny")
 
 
@@ -75,12 +82,53 @@ def test_a_transposed_file_is_turned_round_and_it_says_so(tmp_path, raw, caplog)
     assert all(np.array_equal(one, other) for one, other in zip(upright, turned, strict=True))
 
 
-@pytest.mark.parametrize("dtype", ["float64", "int32", "uint8", "float16"])
-def test_any_type_of_number_is_read(tmp_path, dtype):
+@pytest.mark.parametrize(
+    ("dtype", "read_as"),
+    [
+        ("float64", "float64"), (">f8", "float64"), ("int32", "float64"), ("uint64", "float64"),
+        ("float32", "float32"), ("uint8", "float32"), ("int16", "float32"), ("float16", "float32"),
+    ],
+)  # fmt: skip
+def test_any_type_of_number_is_read_in_a_type_that_loses_none(tmp_path, dtype, read_as):
     table = np.arange(40).reshape(20, 2).astype(dtype)
+    if read_as == "float64":
+        table[:, 1] += np.array(2**30 + 1, dtype)
     features_NF, _ = read_arrays(write(tmp_path / "a.h5", X=table, Y=table))
-    assert features_NF.dtype == np.float32
+    assert features_NF.dtype == read_as
     assert np.array_equal(features_NF, table)
+
+
+def test_an_offset_that_float64_holds_makes_no_difference(tmp_path, raw):
+    """Times, prices and ids are counted from a far zero; float32 has one value in 64 there."""
+    features_NF, targets_NK = (array.astype(np.float64) for array in raw)
+    plain = load_data(write(tmp_path / "a.h5", X=features_NF, Y=targets_NK), TINY)
+    moved = load_data(write(tmp_path / "b.h5", X=features_NF + 1.75e9, Y=targets_NK - 1e9), TINY)
+    np.testing.assert_allclose(moved.features_NF, plain.features_NF, atol=1e-5)
+    np.testing.assert_allclose(moved.targets_NK, plain.targets_NK, rtol=1e-6, atol=1e-5)
+
+
+def test_predictions_keep_an_offset_that_the_targets_have(tmp_path, raw):
+    targets_NK = raw[1].astype(np.float64) + 1e9
+    data = load_data(write(tmp_path / "a.h5", X=raw[0], Y=targets_NK), TINY)
+    assert data.precision == np.float64
+    again = data.scaling.unscale_targets(data.targets_NK.numpy())
+    np.testing.assert_allclose(again[:, :2], targets_NK[:, :2], rtol=0, atol=1e-4)
+    assert load_data(write(tmp_path / "b.h5", X=raw[0], Y=raw[1]), TINY).precision == np.float32
+
+
+def test_rounding_of_float64_is_no_signal(tmp_path, raw):
+    noisy_NF = raw[0].astype(np.float64)
+    noisy_NF[:, 1] = np.where(np.arange(60) % 2, 0.1 + 0.2, 0.3)
+    data = load_data(write(tmp_path / "a.h5", X=noisy_NF, Y=noisy_NF), TINY)
+    assert data.features_NF[:, 1].abs().max() < 1e-6
+    assert data.targets_NK[:, 1].abs().max() < 1e-6
+
+
+def test_whole_numbers_that_float64_rounds_are_counted(tmp_path, caplog):
+    table = 2**60 + np.arange(40, dtype=np.int64).reshape(20, 2)
+    table[0] = 0
+    read_arrays(write(tmp_path / "a.h5", X=table, Y=GOOD))
+    assert "[X]: 38 whole numbers are beyond 2**53 and lose digits" in caplog.text
 
 
 def test_the_split_is_a_partition_that_depends_on_the_split_seed_alone():
@@ -136,6 +184,148 @@ def test_a_group_named_x_is_no_table(tmp_path):
         file["Y"] = GOOD
     with pytest.raises(BadInput, match="no data set X"):
         read_arrays(tmp_path / "a.h5")
+
+
+def refused(path, named):
+    with pytest.raises(BadInput, match=named) as caught:
+        read_arrays(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_is_in_the_place_of_a_table_is_named(tmp_path):
+    with h5py.File(tmp_path / "group.h5", "w") as file:
+        file.create_group("X")["values"] = GOOD
+        file["Y"] = GOOD
+    assert "found: X" not in refused(tmp_path / "group.h5", r"no data set X, but a group X \(in it: values\); store")
+    with h5py.File(tmp_path / "type.h5", "w") as file:
+        file["X"], file["Y"] = np.dtype("f4"), GOOD
+    refused(tmp_path / "type.h5", "but a named type X")
+    for name, link, named in (
+        ("soft", h5py.SoftLink("/nowhere"), "but a link to /nowhere, which the file lacks"),
+        ("external", h5py.ExternalLink("gone.h5", "/data"), r"but a link to /data in gone\.h5, which cannot be opened"),
+    ):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["X"], file["Y"] = link, GOOD
+        refused(tmp_path / f"{name}.h5", named)
+
+
+def virtual(path, *, sources=("0.h5", "1.h5"), rows=20, name="x"):
+    """Write a file whose X is made of ten rows of each source."""
+    layout = h5py.VirtualLayout((rows, 2), "f4")
+    for number, source in enumerate(sources):
+        layout[10 * number : 10 * number + 10] = h5py.VirtualSource(source, name, (10, 2))
+    with h5py.File(path, "w", libver="latest") as file:
+        file.create_virtual_dataset("X", layout, fillvalue=0)
+        file["Y"] = GOOD
+    return path
+
+
+def test_a_virtual_data_set_reads_as_its_sources_or_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    path = virtual(tmp_path / "data" / "v.h5")
+    refused(path, r"\[X\]: .*without 2 of its sources, which read as zeros: x in 0\.h5, x in 1\.h5; copy the sources")
+    monkeypatch.chdir(tmp_path)
+    for name in ("0.h5", "1.h5"):
+        write(tmp_path / name, x=GOOD[:10])
+    refused(path, "without 2 of its sources")  # those in the working folder are not meant
+    write(path.with_name("0.h5"), x=GOOD[:10])
+    refused(path, r"without 1 of its sources, which read as zeros: x in 1\.h5")
+    write(path.with_name("1.h5"), y=GOOD[10:])
+    refused(path, r"without 1 of its sources")
+    write(path.with_name("1.h5"), x=GOOD[10:15])
+    refused(path, r"without 1 of its sources")
+    write(path.with_name("1.h5"), x=GOOD[10:])
+    assert np.array_equal(read_arrays(path)[0], GOOD)
+    monkeypatch.chdir(path.parent)
+    assert np.array_equal(read_arrays(path.relative_to(path.parent))[0], GOOD)
+    for name in ("0.h5", "1.h5"):
+        path.with_name(name).rename(tmp_path / name)
+    refused(path, "without 2 of its sources")
+    code = f"from trainers.tabular_regressor.data import *; print(read_arrays(Path({str(path)!r}))[0].tolist())"
+    environment = {**os.environ, "HDF5_VDS_PREFIX": "${ORIGIN}/..", "PYTHONPATH": str(ROOT)}
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", f"from pathlib import Path; {code}"], env=environment, stdout=subprocess.PIPE, check=True
+    )
+    assert json.loads(elsewhere.stdout) == GOOD.tolist()
+
+
+def test_a_virtual_data_set_that_its_sources_do_not_fill_is_refused(tmp_path):
+    write(tmp_path / "0.h5", x=GOOD[:10])
+    refused(virtual(tmp_path / "v.h5", sources=["0.h5"]), "whose sources are 20 of its 40 numbers")
+    refused(virtual(tmp_path / "own.h5", sources=[".", "."], name="X"), "made of itself")
+
+
+def test_what_nobody_wrote_is_refused_and_not_read_as_zeros(tmp_path):
+    for name, settings, rows in (
+        ("half.h5", {"chunks": (5, 2)}, 10),
+        ("none.h5", {"chunks": (5, 2)}, 0),
+        ("plain.h5", {}, 0),
+    ):
+        with h5py.File(tmp_path / name, "w") as file:
+            file.create_dataset("X", (20, 2), "f4", **settings)
+            file["Y"] = GOOD
+            if rows:
+                file["X"][:rows] = GOOD[:rows]
+        refused(tmp_path / name, r"\[X\]: was not written completely")
+    with h5py.File(tmp_path / "whole.h5", "w") as file:
+        file.create_dataset("X", data=np.zeros_like(GOOD), chunks=(3, 1), compression="gzip", fletcher32=True)
+        file.create_dataset("Y", data=GOOD, maxshape=(None, 2))
+    assert np.array_equal(read_arrays(tmp_path / "whole.h5")[1], GOOD)
+
+
+def matlab(path, kind=b"double", **arrays):
+    """Write tables as `save -v7.3` does: with the dimensions the other way round, and MATLAB's class."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array.T).attrs["MATLAB_class"] = np.bytes_(kind)
+    return path
+
+
+def test_tables_of_matlab_have_the_shape_that_they_have_there(tmp_path, caplog):
+    random = np.random.default_rng(0)
+    X, Y = random.standard_normal((300, 20)), random.standard_normal((300, 20))
+    features_NF, targets_NK = read_arrays(matlab(tmp_path / "square.mat", X=X, Y=Y))
+    assert np.array_equal(features_NF, X)
+    assert np.array_equal(targets_NK, Y)
+    assert "is in MATLAB's order; X is (300, 20), Y is (300, 20)" in caplog.text
+    samples_last = read_arrays(matlab(tmp_path / "last.mat", X=X.T, Y=Y[:, :3].T))
+    assert np.array_equal(samples_last[0], X)
+    refused(matlab(tmp_path / "text.mat", b"char", X=X.astype(np.uint16), Y=Y), "holds text, not numbers")
+
+
+def test_a_missing_filter_is_named_by_its_number(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        created = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        created.set_chunk((20, 2))
+        created.set_filter(32_001, h5py.h5z.FLAG_OPTIONAL, ())
+        space = h5py.h5s.create_simple((20, 2))
+        table = h5py.h5d.create(file.id, b"X", h5py.h5t.NATIVE_FLOAT, space, created)
+        table.write_direct_chunk((0, 0), b"compressed", 0)
+        file["Y"] = GOOD
+    refused(
+        tmp_path / "a.h5", r"\[X\]: is compressed by a filter that is not installed, number 32001; write it with gzip"
+    )
+
+
+HOLD = """
+import sys, h5py
+with h5py.File(sys.argv[1], "a") as file:
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_file_that_another_program_writes_is_named_as_that(tmp_path):
+    path = write(tmp_path / "busy.h5", X=GOOD, Y=GOOD)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    environment = {name: value for name, value in os.environ.items() if name != "HDF5_USE_FILE_LOCKING"}
+    with subprocess.Popen([sys.executable, "-c", HOLD, path], env=environment, **pipes) as writer:
+        assert writer.stdout.readline() == b"open\n"
+        refused(path, "is open in another program, which writes to it; close it there")
+        writer.stdin.close()
+    assert np.array_equal(read_arrays(path)[0], GOOD)
 
 
 def test_files_that_are_no_hdf5_are_refused_by_name(tmp_path):
