@@ -6,8 +6,10 @@ Shape suffixes: B items of a batch, C channels, H rows, W columns, V numbers of 
 import io
 import json
 import logging
+import os
 import pickle
 import struct
+import unicodedata
 import warnings
 import zlib
 
@@ -20,7 +22,7 @@ from trainers.common import checkpoint
 from trainers.contract import BadInput
 from trainers.pytorch.loading import stop_workers
 from trainers.text_to_image.config import TextToImageConfig
-from trainers.text_to_image.data.images import decode_image
+from trainers.text_to_image.data.images import IMAGE_ERRORS, decode_image, decode_pixels
 from trainers.text_to_image.data.items import Batch, Item, join_items, load_data, split_images
 from trainers.text_to_image.data.synthetic import offline_data
 from trainers.text_to_image.data.text_encoder import TextEncoder, words_of
@@ -475,17 +477,54 @@ def test_truncated_captions_are_refused_wherever_they_were_cut(tmp_path):
             load_data(tmp_path, TINY)
 
 
-def test_annotations_of_no_image_are_left_out_and_counted(tmp_path, caplog):
-    captions = [(10, "a"), (10, "red"), (20, "a"), (20, "red"), (77, "a"), (78, "a")]
-    data = load_data(write_coco(tmp_path, good(2), captions), TINY)
-    assert len(data.captions_N) == 4
-    assert "2 of 6 annotations are left out" in caplog.text
+def test_annotations_of_no_image_are_left_out_named_and_counted_up_to_1_percent(tmp_path, caplog):
+    captions = [*[(10, "a"), (20, "red")] * 99, (77, "a"), (78, "a")]
+    data = load_data(write_coco(tmp_path / "few", good(2), captions), TINY)
+    assert len(data.captions_N) == 198
+    (said,) = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    assert said.endswith(
+        "captions_train.json: 2 of 200 annotations are left out: 2 belong to no image "
+        "(annotations[198] of image 77, annotations[199] of image 78)"
+    )
+    many = write_coco(tmp_path / "many", good(2), [*captions, (79, "a")])
+    with pytest.raises(
+        BadInput, match=r"3 of 201 annotations are left out: .* of image 77, .*more than 1%; list their"
+    ):
+        load_data(many, TINY)
+
+
+def test_images_without_a_caption_are_named_and_counted(tmp_path, caplog):
+    load_data(write_coco(tmp_path, good(4), [(10, "a"), (20, "red"), (30, "a")]), TINY)
+    assert "1 of 4 images are left out, they have no caption: 4.jpg" in caplog.text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-le"])
+def test_captions_are_read_in_any_encoding_of_unicode(tmp_path, encoding):
+    path = write_coco(tmp_path, good(2), 2 * [(10, "a größe"), (20, "red")]) / "annotations" / "captions_train.json"
+    path.write_text(json.dumps(json.loads(path.read_text()), ensure_ascii=False), encoding=encoding)
+    assert load_data(tmp_path, TINY).captions_N == 2 * ["a größe", "red"]
+
+
+def test_a_list_that_is_given_twice_hides_no_other(tmp_path):
+    path = write_coco(tmp_path, good(2)) / "annotations" / "captions_train.json"
+    path.write_text(path.read_text().removesuffix("}") + ', "annotations": []}')
+    with pytest.raises(BadInput, match="'annotations' is given twice"):
+        load_data(tmp_path, TINY)
+
+
+def test_a_value_that_is_nested_deeply_is_refused_by_its_place(tmp_path):
+    write_coco(tmp_path, good(2))
+    path = tmp_path / "annotations" / "captions_train.json"
+    for depth in range(700, 1000, 3):
+        path.write_text('{"images": [{"id": ' + "[" * depth + "]" * depth + '}], "annotations": []}')
+        with pytest.raises(BadInput, match=r"nested too deeply|images\[0\].*id is \[\[\["):
+            load_data(tmp_path, TINY)
 
 
 def test_captions_without_a_known_word_are_counted_and_get_the_mean_zero(tmp_path, caplog):
     captions = [(10, ""), (10, "?!"), (10, "zzz"), (20, "a"), (20, "a zzz"), (30, "red")]
     data = load_data(write_coco(tmp_path, good(3), captions), TINY)
-    assert "3 of 6 captions have no word" in caplog.text
+    assert "3 of 6 captions have no word with a vector; their mean vector is zero: '', '?!', 'zzz'" in caplog.text
     assert torch.equal(data.encoder.encode("zzz"), torch.from_numpy(data.encoder.projection[1]))
     assert torch.equal(data.encoder.encode("a zzz"), data.encoder.encode("a"))
     assert data.encoder.encode("a").any()
@@ -502,6 +541,9 @@ BAD_VECTORS = {
     "too long": (f"{LINES}circle 1 2 3 4\n", r"\.txt:3: has 4 numbers, not 3"),
     "short and unused": (f"unused 1 2\n{LINES}", r"\.txt:1: has 2 numbers"),
     "word alone": (f"{LINES}circle\n", r"\.txt:3: has 0 numbers"),
+    "utf-16": (LINES.encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
+    "cut off": (f"3 3\n{LINES}", "has 2 of the 3 vectors that its first line announces"),
+    "endless header": (f"2 {'9' * 5000}\n{LINES}", r"\.txt:1: has 1 numbers, not 3"),
     "other header": (f"2 4\n{LINES}", r"\.txt:1: its vectors have 4 numbers, not 3"),
     "no number": (f"{LINES}circle 1 x 3\n", r"\.txt:3: 'x' is no number"),
     "nan": (f"{LINES}circle 1 nan 3\n", r"\.txt:3: .*NaN"),
@@ -546,6 +588,31 @@ def test_word_vectors_are_read_as_various_programs_write_them(tmp_path, content)
     assert encoder.vectors_KV.tolist() == [[1, 0, 0], [0, 1, 0]]
 
 
+def test_a_second_vector_of_a_word_is_named(tmp_path, caplog):
+    write_coco(tmp_path, good(2))
+    (tmp_path / "word_vectors.txt").write_text(f"{LINES}unused 1 1 1\nunused 2 2 2\na 9 9 9\n")
+    load_data(tmp_path, TINY)
+    assert "1 vectors of words of the captions are left out, the words have one already: 'a' in line 5" in caplog.text
+
+
+def test_vectors_that_lack_less_than_1_percent_are_counted(tmp_path, caplog):
+    write_coco(tmp_path, good(2))
+    lines = "".join(f"word{number} 1 2 3\n" for number in range(198))
+    (tmp_path / "word_vectors.txt").write_text(f"202 3\n{lines}{LINES}")
+    load_data(tmp_path, TINY)
+    assert "has 200 of the 202 vectors that its first line announces" in caplog.text
+
+
+@pytest.mark.parametrize("of_caption", ["NFC", "NFD"])
+@pytest.mark.parametrize("of_vectors", ["NFC", "NFD"])
+def test_letters_with_accents_are_the_same_in_any_normalization_form(tmp_path, of_caption, of_vectors):
+    captions = [(number, unicodedata.normalize(of_caption, "Été à la plage")) for number in (10, 20, 10, 20)]
+    write_coco(tmp_path, good(2), captions)
+    text = unicodedata.normalize(of_vectors, "été 1 0 0\nà 0 1 0\n")
+    (tmp_path / "word_vectors.txt").write_text(text, encoding="utf-8")
+    assert load_data(tmp_path, TINY).encoder.words == ("été", "à")
+
+
 def test_only_vectors_of_words_that_occur_are_kept(tmp_path):
     assert load_data(write_coco(tmp_path, good(2)), TINY).encoder.words == ("a", "red", "circle")
 
@@ -575,6 +642,55 @@ def test_more_than_one_in_a_hundred_is_too_many(tmp_path, one_hundred):
     (one_hundred / "train" / "8.jpg").write_bytes(b"")
     with pytest.raises(BadInput, match=r"2 of 100 images are missing or damaged, the first: .*7\.jpg: No such file"):
         load_data(one_hundred, TINY)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "long name", "surrogate", "zero byte"])
+def test_what_is_no_file_is_a_bad_image_and_waits_for_nobody(one_hundred, kind, caplog):
+    path, name = one_hundred / "train" / "9.jpg", "9.jpg"
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        name = {"long name": 300 * "9", "surrogate": "9\ud83d.jpg", "zero byte": "9\0.jpg"}[kind]
+        captions = one_hundred / "annotations" / "captions_train.json"
+        captions.write_text(captions.read_text().replace('"9.jpg"', json.dumps(name)))
+    assert len(load_data(one_hundred, TINY).file_names) == 99
+    assert "1 of 100 images are left out" in caplog.text
+    assert caplog.text.encode("utf-8"), "any stream takes it"
+
+
+def test_one_file_under_several_ids_is_one_image_on_one_side_of_the_split(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    folder = write_coco(tmp_path, good(8))
+    os.link(folder / "train" / "2.jpg", folder / "train" / "hard.jpg")
+    (folder / "train" / "soft.jpg").symlink_to("2.jpg")
+    path = folder / "annotations" / "captions_train.json"
+    content = json.loads(path.read_text())
+    for number, name in enumerate(("2.jpg", "./2.jpg", "hard.jpg", "soft.jpg"), start=100):
+        content["images"].append({"id": number, "file_name": name})
+        content["annotations"].append({"image_id": number, "caption": f"a blue circle {number}"})
+    write_captions(path, content["images"], content["annotations"])
+    for seed in range(8):
+        data = load_data(folder, TINY.replace(split_seed=seed, val_split=0.5))
+        assert len(data.file_names) == data.num_images == 8
+        assert len(data.captions_N) == 20
+        assert (data.image_of_N == 1).sum() == 6
+        sides = [set(data.image_of_N[data.parts[part]].tolist()) for part in ("train", "val")]
+        assert not sides[0] & sides[1]
+    assert "4 image ids name the file of another id and count as that image" in caplog.text
+
+
+@pytest.mark.parametrize(("on_disk", "in_captions"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_file_is_found_whatever_normalization_form_its_name_has(tmp_path, on_disk, in_captions):
+    folder = write_coco(tmp_path, {unicodedata.normalize(on_disk, "café.jpg"): jpeg(0), "2.jpg": jpeg(1)})
+    path = folder / "annotations" / "captions_train.json"
+    written, wanted = (json.dumps(unicodedata.normalize(form, "café.jpg")) for form in (on_disk, in_captions))
+    assert written in path.read_text()
+    path.write_text(path.read_text().replace(written, wanted))
+    data = load_data(folder, TINY)
+    assert all(data.path_of(image).is_file() for image in range(2))
 
 
 def test_an_image_that_nothing_is_said_about_may_be_missing(tmp_path):
@@ -728,6 +844,81 @@ def test_16_bits_are_scaled_and_not_clipped(tmp_path, kind):
     deep, plain = decode_image(tmp_path / "16", 12), decode_image(tmp_path / "8", 12)
     torch.testing.assert_close(deep, plain, rtol=0, atol=0.01)
     assert plain[0, 0].diff().min() > 0.05
+
+
+CORNERS = np.kron(
+    np.array([[[250, 0, 0], [0, 250, 0]], [[0, 0, 250], [250, 250, 250]]], np.uint8), np.ones((8, 8, 1), np.uint8)
+)
+"""Red and green above blue and white."""
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize(
+    ("orientation", "stored"),
+    [
+        (1, CORNERS),
+        (2, CORNERS[:, ::-1]),
+        (3, CORNERS[::-1, ::-1]),
+        (4, CORNERS[::-1]),
+        (5, CORNERS.transpose(1, 0, 2)),
+        (6, np.rot90(CORNERS)),
+        (7, np.rot90(CORNERS, 2).transpose(1, 0, 2)),
+        (8, np.rot90(CORNERS, -1)),
+    ],
+)
+def test_images_are_turned_upright_as_their_exif_data_says(tmp_path, kind, orientation, stored):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = Image.fromarray(np.ascontiguousarray(stored))
+    quality = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
+    (tmp_path / "a").write_bytes(saved(picture, kind, exif=exif, **quality))
+    pixels = decode_pixels(tmp_path / "a", 16).astype(int)
+    assert np.abs(pixels - CORNERS).max() < 30
+
+
+def test_damaged_exif_data_leaves_the_image_as_it_is(tmp_path):
+    for number, exif in enumerate(
+        (b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\x09\0")
+    ):
+        (tmp_path / f"{number}").write_bytes(
+            saved(Image.fromarray(CORNERS), "JPEG", exif=exif, quality=95, subsampling=0)
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of some of them
+            pixels = decode_pixels(tmp_path / f"{number}", 16).astype(int)
+        assert np.abs(pixels - CORNERS).max() < 60
+
+
+def test_floating_point_images_are_from_0_to_1_or_damaged(tmp_path):
+    ramp = np.tile(np.linspace(0, 1, 16, dtype=np.float32), (12, 1))
+    (tmp_path / "float").write_bytes(saved(Image.fromarray(ramp), "TIFF"))
+    (tmp_path / "bytes").write_bytes(saved(grey_ramp(8), "TIFF"))
+    torch.testing.assert_close(
+        decode_image(tmp_path / "float", 12), decode_image(tmp_path / "bytes", 12), rtol=0, atol=0.01
+    )
+    for number, beyond in enumerate((ramp * 255, ramp - 0.1, np.where(ramp > 0.5, np.float32("nan"), ramp))):
+        (tmp_path / f"{number}").write_bytes(saved(Image.fromarray(beyond.astype(np.float32)), "TIFF"))
+        with pytest.raises(IMAGE_ERRORS, match="floating-point numbers beyond 0 to 1"):
+            decode_pixels(tmp_path / f"{number}", 12)
+    (tmp_path / "long").write_bytes(saved(Image.fromarray((ramp * 255).astype(np.int32)), "TIFF"))
+    with pytest.raises(IMAGE_ERRORS, match="32-bit"):
+        decode_pixels(tmp_path / "long", 12)
+
+
+def test_a_data_set_of_images_without_a_known_range_ends_the_training_with_the_reason(tmp_path):
+    content = saved(Image.fromarray(np.full((12, 12), 200, np.float32)), "TIFF")
+    data = load_data(write_coco(tmp_path, 3 * [content]), TINY)
+    (batch, *_) = batches(data)
+    with pytest.raises(BadInput, match=r"missing or damaged.*floating-point numbers beyond 0 to 1"):
+        data.note_damaged(batch)
+
+
+def test_images_of_several_frames_are_counted(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    frames = [Image.new("RGB", (16, 12), colour) for colour in ((250, 10, 20), (0, 0, 0))]
+    film = saved(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    load_data(write_coco(tmp_path, [*good(2), film]), TINY)
+    assert "1 images have several frames, of which the first is used" in caplog.text
 
 
 def test_modes_are_counted_in_one_line(tmp_path, caplog):

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from trainers.contract import BadInput
+from trainers.common.reading import some_of
+from trainers.contract import BadInput, printable
 from trainers.pytorch.loading import EpochSampler, make_loader
 from trainers.text_to_image.config import TextToImageConfig
 from trainers.text_to_image.data.coco import (
@@ -50,6 +51,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 Rows = NDArray[np.int64]
+
+_SHOWN = 40  # characters of a caption in a message
 
 
 class Batch(NamedTuple):
@@ -212,7 +215,7 @@ class PairItems(Dataset[Item]):
             try:
                 image_CHW = self._read(image)
             except IMAGE_ERRORS as error:
-                damaged[image] = f"{data.path_of(image)}: {reason_of(error)}"
+                damaged[image] = printable(f"{data.path_of(image)}: {reason_of(error)}")
                 continue
             return Item(image_CHW, data.encoder.encode(data.captions_N[item]), item, image, tuple(damaged.values()))
         # An error of ours would reach the training process as another one, so `note_damaged` raises it there.
@@ -299,8 +302,9 @@ def find_data(config: TextToImageConfig, data: str | Path | None) -> CaptionData
 def load_data(path: Path, config: TextToImageConfig) -> CaptionData:
     """Read captions and word vectors, look at every image file's header, and split.
 
-    Warnings say what is left out: images that are missing or no images, and captions that belong to no image. No image
-    is decoded here, so damage inside a file is found in training, see `CaptionData.note_damaged`.
+    Warnings say what is left out: images that are missing, no images or without a caption, and captions that belong to
+    no image. An image file that several ids name is one image. No image is decoded here, so damage inside a file is
+    found in training, see `CaptionData.note_damaged`.
 
     Args:
         path: a folder with a `captions_*.json`, in itself or in `annotations`, or such a file. For `captions_X.json`
@@ -319,24 +323,24 @@ def load_data(path: Path, config: TextToImageConfig) -> CaptionData:
 
     images = check_images(folder, names, {image_id for image_id, _ in pairs})
     pairs = [(images.numbers[image_id], caption) for image_id, caption in pairs if image_id in images.numbers]
-    if len(images.numbers) < 2:
-        what = f"captions of {len(images.numbers)} image(s) are left"
+    if len(images.file_names) < 2:
+        what = f"captions of {len(images.file_names)} image(s) are left"
         raise BadInput(what, str(captions_path), "give captions of at least 2 images, one to compare with the other")
     captions = [caption for _, caption in pairs]
     encoder = read_vectors(vectors_path, {word for text in captions for word in words_of(text)}, config)
-    num_unknown = sum(not encoder.knows(caption) for caption in captions)
-    if num_unknown:
-        message = "%s: %d of %d captions have no word with a vector; their mean vector is zero"
-        logger.warning(message, captions_path, num_unknown, len(captions))
+    unknown = [repr(caption[:_SHOWN]) for caption in captions if not encoder.knows(caption)]
+    if unknown:
+        message = "%s: %d of %d captions have no word with a vector; their mean vector is zero: %s"
+        logger.warning(message, captions_path, len(unknown), len(captions), some_of(unknown))
 
     image_of_N = np.array([image for image, _ in pairs], np.int64)
-    train, val = (np.flatnonzero(np.isin(image_of_N, part)) for part in split_images(len(images.numbers), config))
+    train, val = (np.flatnonzero(np.isin(image_of_N, part)) for part in split_images(len(images.file_names), config))
     if len(train) < 2:
         what = f"only {len(train)} caption is left to train on"
         raise BadInput(what, str(captions_path), "give more captions or a smaller val_split")
     return CaptionData(
         folder=folder,
-        file_names=[names[image_id] for image_id in images.numbers],
+        file_names=images.file_names,
         file_sizes=images.sizes,
         captions_N=captions,
         image_of_N=image_of_N,

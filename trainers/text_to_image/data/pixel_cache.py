@@ -30,7 +30,7 @@ from trainers.text_to_image.data.items import CaptionData, PairItems
 __all__ = ["CachedItems", "PixelCache", "open_cache"]
 
 _MARK = b"pixels01"
-_TRANSFORM = "RGB, bilinear"  # what decode_pixels does; to be changed together with it
+_TRANSFORM = "RGB, bilinear, upright"  # what decode_pixels does; to be changed together with it
 _LENGTH = struct.Struct("<Q")
 _DIGEST_SIZE = hashlib.sha256().digest_size
 _CHUNK = 2**24

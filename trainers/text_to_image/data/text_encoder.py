@@ -3,7 +3,9 @@
 Shape suffixes: K known words, V numbers of a word vector, E numbers of an embedded text.
 """
 
+import logging
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,15 +17,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainers.common.reading import is_too_much, refuse_other_encodings, some_of
 from trainers.contract import BadInput
 from trainers.text_to_image.config import TextToImageConfig
 
 __all__ = ["TextEncoder", "read_vectors", "words_of"]
 
+logger = logging.getLogger(__name__)
+
 FloatArray = NDArray[np.float32]
 
 _PROJECTION_SEED = 20_000
-_HEADER = re.compile(r"\d+ (\d+)")
+_HEADER = re.compile(r"([0-9]{1,18}) ([0-9]{1,9})")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +87,11 @@ class TextEncoder:
 
 
 def words_of(text: str) -> list[str]:
-    """Split a text in lower case at spaces, as the original program does: "dog." is another word than "dog"."""
-    return text.lower().split()
+    """Split a text in lower case at spaces, as the original program does: "dog." is another word than "dog".
+
+    A letter with an accent is one character, whichever way the text writes it (Unicode's normalization form C).
+    """
+    return unicodedata.normalize("NFC", text.lower()).split()
 
 
 def read_vectors(path: Path, wanted: set[str], config: TextToImageConfig) -> TextEncoder:
@@ -95,21 +103,30 @@ def read_vectors(path: Path, wanted: set[str], config: TextToImageConfig) -> Tex
         config: says how long a word vector and an embedded text is.
 
     Raises:
-        BadInput: it cannot be read, is malformed, has vectors of another length, or none of a word that is wanted.
+        BadInput: it cannot be read, is malformed, has vectors of another length, over 1% fewer than its first line
+            announces, or none of a word that is wanted.
 
     """
     vectors: dict[str, FloatArray] = {}
+    again: list[str] = []
     try:
+        with path.open("rb") as start:
+            refuse_other_encodings(start.read(4), path)
         with path.open(encoding="utf-8-sig", newline="\n") as file:
             lines = _vector_lines(file, path, config.word_vector_size)
             for where, word, numbers in lines:
-                if word in wanted and word not in vectors:
+                if word in vectors:
+                    again.append(f"{word[:40]!r} in line {where.rpartition(':')[2]}")
+                elif word in wanted:
                     vectors[word] = _vector(numbers, where)
     except OSError as error:
         what = f"cannot be read ({error.strerror or error})"
         raise BadInput(what, str(path), "check its permissions") from error
     except UnicodeDecodeError as error:
         raise BadInput("is no text", str(path), "give word vectors as text: a word and its numbers a line") from error
+    if again:
+        message = "%s: %d vectors of words of the captions are left out, the words have one already: %s"
+        logger.warning(message, path, len(again), some_of(again))
     if not vectors:
         what = "has no vector of any word of the captions"
         raise BadInput(what, str(path), "give vectors of the captions' language, in lower case")
@@ -120,22 +137,29 @@ def read_vectors(path: Path, wanted: set[str], config: TextToImageConfig) -> Tex
 def _vector_lines(lines: Iterable[str], path: Path, size: int) -> Iterator[tuple[str, str, list[str]]]:
     """Take the lines of a vectors file apart: where one is, its word and its numbers."""
     mend = f"give a file of word vectors of {size} numbers, as word_vector_size says"
-    empty = True
+    num_announced = num_vectors = 0
     for number, line in enumerate(lines, start=1):
         text = line.rstrip()
         header = _HEADER.fullmatch(text) if number == 1 and size > 1 else None
-        if header and int(header[1]) != size:
-            raise BadInput(f"its vectors have {header[1]} numbers, not {size}", f"{path}:1", mend)
+        if header:
+            num_announced = int(header[1])
+            if int(header[2]) != size:
+                raise BadInput(f"its vectors have {header[2]} numbers, not {size}", f"{path}:1", mend)
         if header or not text:
             continue
         word, *numbers = text.rsplit(" ", size)
         # Some of GloVe's "words" have spaces in them; a number in front of the numbers is one too many.
         if len(numbers) != size or (" " in word and _is_number(word.rpartition(" ")[2])):
             raise BadInput(f"has {text.count(' ')} numbers, not {size}", f"{path}:{number}", mend)
-        empty = False
-        yield f"{path}:{number}", word, numbers
-    if empty:
+        num_vectors += 1
+        yield f"{path}:{number}", unicodedata.normalize("NFC", word), numbers
+    if not num_vectors:
         raise BadInput("is empty", str(path), mend)
+    if num_vectors < num_announced:
+        what = f"has {num_vectors} of the {num_announced} vectors that its first line announces"
+        if is_too_much(num_announced - num_vectors, num_announced):
+            raise BadInput(what, str(path), "copy or download it again, or correct its first line")
+        logger.warning("%s: %s", path, what)
 
 
 def _is_number(text: str) -> bool:
