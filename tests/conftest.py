@@ -7,7 +7,7 @@ import signal
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from tests.properties.controls import FAST, THOROUGH
+from tests.properties.controls import DEEP, FAST, THOROUGH
 
 # Its assertions tell their values, as those of a test do.
 pytest.register_assert_rewrite("tests.trainers.dialogue_gan.trainer_contract")
@@ -16,6 +16,8 @@ settings.register_profile("fast", max_examples=FAST, deadline=None)
 settings.register_profile(
     "thorough", max_examples=THOROUGH, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+# For the readers of files, whose examples take a millisecond.
+settings.register_profile("deep", max_examples=DEEP, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # For `tests/mutants`: the same cases in every run, and any counterexample instead of the smallest.
 settings.register_profile(
     "mutants", max_examples=40, deadline=None, derandomize=True, database=None, phases=[Phase.generate]

@@ -1,5 +1,7 @@
 """Every Hypothesis strategy of these tests."""
 
+import unicodedata
+
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
@@ -434,3 +436,81 @@ def process_values() -> st.SearchStrategy[tuple[list[list[float]], list[list[flo
             st.lists(st.floats(-0.1, 0.1), min_size=3, max_size=3), min_size=len(base), max_size=len(base)
         ).map(lambda new: (base, new))
     )
+
+
+@st.composite
+def damaged_files(draw, contents, pieces=()):
+    """Bytes of any kind, or a good file of which some are changed, cut out, repeated, or put in, among them pieces."""
+    inserted = st.one_of(st.binary(min_size=1, max_size=8), *([st.sampled_from(pieces)] if pieces else []))
+    if not draw(st.integers(0, 4)):
+        return b"".join(draw(st.lists(st.one_of(st.binary(max_size=60), inserted), max_size=6)))
+    content = draw(st.sampled_from(contents))
+    for _ in range(draw(st.integers(0, 5))):
+        start = draw(st.integers(0, len(content)))
+        end = min(len(content), start + draw(st.one_of(st.integers(0, 8), st.integers(0, len(content)))))
+        middle = {
+            "set": lambda cut: draw(st.binary(min_size=min(len(cut), 8), max_size=min(len(cut), 8))) + cut[8:],
+            "cut": lambda _: b"",
+            "repeat": lambda cut: cut[:200] * draw(st.integers(2, 4)),
+            "insert": lambda cut: draw(inserted) + cut,
+        }[draw(st.sampled_from(["set", "cut", "repeat", "insert"]))](content[start:end])
+        content = content[:start] + middle + content[end:]
+    return content
+
+
+_SPEAKERS = ("Ada", "Old Tom", "The Ghost of Christmas Past", "Éloïse", "سارة", "小明", "सीता", "Аня", "Mr. O'Hara")
+_SPEECHES = (
+    "well then, off we go",
+    "नमस्ते आप कैसे हैं",
+    "你今天去哪里了",
+    "أين كنت طوال هذا اليوم",
+    "12345",
+    "he said: [go] now",
+)
+_NO_SPEECHES = (
+    "ada: well then", "Note: well then", "Ada: no", "Ada: ?!?!?!", "[21:05] Ada: well then", "He leaves by the door.",
+    "See http://example.org/page", "At 10:30 we left", "[SCENE: no end", ": well then",
+    "The old house was empty: well then",
+)  # fmt: skip
+
+
+def script_rows() -> st.SearchStrategy[list[tuple[str, str]]]:
+    """Rows of a play, each with its kind: `speech`, `scene`, `blank` or `other`."""
+    form = st.sampled_from(["NFC", "NFD"])
+    colon = st.sampled_from([":", ": ", " : ", "\uff1a"])
+    speech = st.tuples(form, st.sampled_from(_SPEAKERS), colon, st.sampled_from(_SPEECHES)).map(
+        lambda parts: ("speech", unicodedata.normalize(parts[0], "".join(parts[1:])))
+    )
+    scene = st.sampled_from(["[SCENE: inn]", "[scene:]", "[ Scene : a] b ]", "[SCENE\uff1a厨房]"]).map(
+        lambda row: ("scene", row)
+    )
+    blank = st.sampled_from(["", "  ", "\ufeff", "\u200f "]).map(lambda row: ("blank", row))
+    other = st.sampled_from(_NO_SPEECHES).map(lambda row: ("other", row))
+    mark = st.sampled_from(["", "", "\ufeff", "\u200e", "  "])
+    row = st.tuples(mark, st.one_of(speech, speech, scene, blank, other)).map(
+        lambda parts: (parts[1][0], parts[0] + parts[1][1])
+    )
+    return st.lists(row, max_size=12)
+
+
+@st.composite
+def tables(draw, rows):
+    """Tables of numbers, and some that are none, of up to three dimensions; most have two and some rows, either way."""
+    kind = np.dtype(draw(st.sampled_from(["f2", "f4", "f8", ">f8", "i1", "i4", "i8", "u2", "u8", "b1", "c8"])))
+    upright, turned = (st.tuples(st.just(rows), st.integers(1, 3)), st.tuples(st.integers(1, 3), st.just(rows)))
+    any_shape = npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=12)
+    shape = draw(st.one_of(upright, upright, upright, turned, any_shape))
+    elements = npst.from_dtype(kind)
+    if kind.kind == "f" and draw(st.integers(0, 3)):
+        elements = st.floats(-1e4, 1e4, width=8 * kind.itemsize)
+    return draw(npst.arrays(kind, shape, elements=elements))
+
+
+def offsets() -> st.SearchStrategy[float]:
+    """Zeros from which quantities are counted: times, prices, ids."""
+    return st.sampled_from([0.0, 1.0, -1e3, 2.0**24, 1e9, 1.75e9, -(2.0**40)])
+
+
+def missing_counts() -> st.SearchStrategy[tuple[int, int]]:
+    """How many entries of a list are good, and how many are not: at times about one in a hundred."""
+    return st.tuples(st.one_of(st.integers(0, 5), st.integers(90, 400)), st.integers(0, 5))

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-FAST, THOROUGH = 20, 200
-"""Examples of the profiles `fast` (and `ci`) and `thorough`; see `tests/conftest.py`."""
+FAST, THOROUGH, DEEP = 20, 200, 10_000
+"""Examples of the profiles `fast` (and `ci`), `thorough` and `deep`; see `tests/conftest.py`."""
 
 
 def holds(check, *drawn, max_examples=None):
