@@ -1,19 +1,69 @@
-"""Name and write the files of a run's record: the partial one during the run, and the one in a folder of records."""
+"""Name the files of a run: its report, the record of a run that may be cut off, and those in a folder of records."""
 
 import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speedclaims.record import files as record_files
 from speedclaims.record import io as record
+from speedclaims.record.files import OutputError
 
 if TYPE_CHECKING:
     from speedclaims.record.types import Environment, Record
 
+PAGE, TABLES, RECORD = "index.html", "speedups.md", "record.json"
+"""The files of a report."""
 SO_FAR = "record.partial.json"
 """The record of the tests that have ended, in the report's folder, until the report itself is there."""
 
+_MARKS = {
+    PAGE: (b'<meta name="generator" content="speedclaims">', b'<p class="machine">'),
+    TABLES: (b"\n## How to read this\n",),
+}
+_MARKS_OF_RECORDS = (b'"speedclaims"',)
+"""What a file of a report holds, by its name; one of them will do."""
+
 _NO_COMMIT = "no-commit"
+_LONGEST_NAME = 100
+
+
+# -- a report's folder ---------------------------------------------------------------------------------------------
+
+
+def unused(name: str, folder: Path, in_use: Collection[Path]) -> str:
+    """Return a name for a file of a report: the usual one, or one with ``.new`` where a run's input has that."""
+    while any(record_files.is_same(folder / name, one) for one in in_use):
+        stem, _, ending = name.rpartition(".")
+        name = f"{stem}.new.{ending}"
+    return name
+
+
+def check_report(folder: Path, names: Iterable[str]) -> None:
+    """Refuse to replace a file of a report's name that is not of an earlier report.
+
+    Raises:
+        OutputError: there is such a file, or something else than a file.
+        OSError: it cannot be read.
+    """
+    for name in names:
+        path = folder / name
+        if path.is_dir():
+            raise OutputError(f"{path}: it is a folder, where a file of the report belongs: name another folder")
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path}: it is a device or a pipe: name another folder for the report")
+        if path.exists() and not _is_ours(path):
+            raise OutputError(
+                f"{path}: it is not of an earlier report, and would be replaced: move it, or name another folder"
+            )
+
+
+def _is_ours(path: Path) -> bool:
+    content = path.read_bytes()
+    return not content or any(mark in content for mark in _MARKS.get(path.name, _MARKS_OF_RECORDS))
+
+
+# -- a folder of records -------------------------------------------------------------------------------------------
 
 
 def machine(environment: "Environment") -> str:
@@ -34,21 +84,38 @@ def stem(data: "Record") -> str:
 def file(data: "Record", tables: str, folder: Path) -> Path:
     """Keep a record and its tables as ``<folder>/<machine>/<date>-<commit>.json`` and ``.md``; return the former.
 
-    Of a second run of that day and commit the names end in ``-2``: nothing is overwritten.
+    Of a second run of that day and commit the names end in ``-2``: nothing is overwritten, also where several runs end
+    at once.
 
     Raises:
         OSError: it cannot be written.
         RecordError: it is no record.
     """
+    text = record.dumps(data)
     place = folder / machine(data["speedclaims"]["environment"])
     name, number = stem(data), 1
-    while (place / f"{name}.json").exists():
+    while not _is_filed(place, name, tables, text):
         number += 1
         name = f"{stem(data)}-{number}"
-    record_files.write_text(place / f"{name}.md", tables)
-    record_files.write_text(place / f"{name}.json", record.dumps(data))
     return place / f"{name}.json"
 
 
+def _is_filed(folder: Path, name: str, tables: str, text: str) -> bool:
+    """Write a record and its tables, unless there are files of that name."""
+    beside = folder / f"{name}.md"
+    try:
+        record_files.write_new(beside, tables)  # whoever makes this file has the name
+    except FileExistsError:
+        return False
+    try:
+        record_files.write_new(folder / f"{name}.json", text)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        if isinstance(error, FileExistsError):
+            return False
+        raise
+    return True
+
+
 def _plain(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "unknown"
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:_LONGEST_NAME].rstrip("-") or "unknown"

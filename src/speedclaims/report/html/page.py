@@ -1,8 +1,6 @@
 """A record as a page that opens anywhere: one HTML file, its tables as Markdown, and the record itself."""
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -11,6 +9,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from speedclaims.record import files as record_files
+from speedclaims.record import paths as record_paths
 from speedclaims.record.types import Record
 from speedclaims.report.html.svg import Strip, drift_svg, spread_text, strip_limits, strip_svg
 from speedclaims.report.html.svg_forest import ForestRow, forest_svg
@@ -38,10 +38,16 @@ __all__ = ["ReportError", "render_html", "render_markdown", "why_no_page", "writ
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _MIN_DRIFT: Final = 3
-_PAGE: Final = "index.html"
 
 
-def write_report(records: Sequence[Record], directory: Path, *, sources: Sequence[str] = ()) -> list[Path]:
+def write_report(
+    records: Sequence[Record],
+    directory: Path,
+    *,
+    sources: Sequence[str] = (),
+    inputs: Sequence[Path] = (),
+    record_name: str = record_paths.RECORD,
+) -> list[Path]:
     """Write `index.html`, `speedups.md` and `record.json` of the newest record into a directory.
 
     The directory is made if needed. `sources` are the names of the files that the records were read from; the report
@@ -49,19 +55,38 @@ def write_report(records: Sequence[Record], directory: Path, *, sources: Sequenc
     replaced before everything is on disk, so an old report stays whole when this one fails. Where `why_no_page` gives a
     reason, there is no `index.html`, and one of an older record is removed.
 
+    Args:
+        records: the records.
+        directory: the folder.
+        sources: names of the files that the records were read from.
+        inputs: those files, each at its record's place; none of them is replaced. Where `record.json` is the file of
+            the newest record, it stays as it is.
+        record_name: the name of the record's file.
+
     Raises:
-        ReportError: no record, a record that is not one, or a directory that cannot be written.
+        ReportError: no record, a record that is not one, a directory that cannot be written, or a file in it that is an
+            input or was not written by an earlier report.
 
     """
     several = _several(gather(records, sources))
     has_page = why_no_page() is None
+    newest = several.gathered.records[0]
+    is_there = any(
+        record == newest and record_files.is_same(directory / record_name, path)
+        for record, path in zip(records, inputs, strict=False)
+    )
     texts = {
-        **({_PAGE: _html(several)} if has_page else {}),
-        "speedups.md": _markdown(several),
-        "record.json": _strict_json(several.gathered.records[0]),
+        **({record_paths.PAGE: _html(several)} if has_page else {}),
+        record_paths.TABLES: _markdown(several),
+        **({} if is_there else {record_name: _strict_json(newest)}),
     }
     try:
-        return _replace_files(Path(directory), texts, remove=() if has_page else (_PAGE,))
+        record_files.refuse_inputs([directory / name for name in texts], inputs)
+        record_paths.check_report(directory, (record_paths.PAGE, *texts))
+        remove = () if has_page else (record_paths.PAGE,)
+        return record_files.write_together(Path(directory), texts, remove=remove)
+    except record_files.OutputError as error:
+        raise ReportError(clean(f"cannot write the report: {error}")) from error
     except OSError as error:
         where = error.filename2 or error.filename or directory
         why = error.strerror or type(error).__name__
@@ -296,21 +321,3 @@ def _strict_json(record: Record) -> str:
     except (TypeError, ValueError) as error:
         message = f"cannot write the report: record.json: {error}; a record holds only finite numbers and plain values"
         raise ReportError(clean(message)) from error
-
-
-def _replace_files(directory: Path, texts: Mapping[str, str], *, remove: Sequence[str]) -> list[Path]:
-    directory.mkdir(parents=True, exist_ok=True)
-    for name in texts:
-        if (directory / name).is_dir():
-            raise IsADirectoryError(21, "is a directory", str(directory / name))
-    # a directory inside the target is on the same file system, where replacing is atomic
-    with tempfile.TemporaryDirectory(prefix=".report-", dir=directory) as staging:
-        for name, text in texts.items():
-            with (Path(staging) / name).open("w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-        written = [(Path(staging) / name).replace(directory / name) for name in texts]
-    for name in remove:
-        (directory / name).unlink(missing_ok=True)
-    return written
