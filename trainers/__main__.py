@@ -1,14 +1,16 @@
 """Command line of the trainers: `python -m trainers FAMILY make-data|train|sample|predict`.
 
-Exit codes: 0 fine, 2 bad usage or bad input, with one line on stderr that says what, where and how to fix it; 130
-after a Ctrl-C and 143 after a SIGTERM, with one line that says how to continue.
+Exit codes: 0 fine; 2 bad usage, bad input, or a place that cannot be read or written, with one line on stderr that says
+what, where and how to fix it; 70 an error of the trainers themselves, with one line that says where its traceback is;
+130 after a Ctrl-C and 143 after a SIGTERM, with one line that says how to continue.
 """
 
 import argparse
 import gc
+import getpass
 import importlib
 import logging
-import signal
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,12 +18,16 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from trainers import families, family
+from trainers.common import boundary
 from trainers.common.frameworks import require
 from trainers.common.options import TrainOptions
 from trainers.contract import BadInput, Interrupted
 from trainers.family import Family
 
 __all__ = ["main"]
+
+_LARGEST_SEED = 2**63 - 1
+"""The frameworks' generators take no larger one."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,7 +44,10 @@ def _count(text: str) -> int:
 
 def _seed(text: str) -> int:
     """Parse a whole number of at least 0."""
-    return _whole_number(text, least=0)
+    number = _whole_number(text, least=0)
+    if number > _LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"{number} is above {_LARGEST_SEED}")
+    return number
 
 
 def _whole_number(text: str, least: int) -> int:
@@ -186,20 +195,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+
+    def command() -> int:
+        try:
+            chosen = _parser().parse_args(arguments)
+            _name_user()
+            chosen.run(_commands(family(chosen.family)), chosen)
+        except Interrupted as error:
+            boundary.complain(f"interrupted: the training is saved; continue with --resume {error.saved}")
+            return 128 + error.number
+        return 0
+
+    return boundary.run(command, BadInput, "error")
+
+
+def _name_user() -> None:
+    """Give a user without a name, as in some containers, one: compilers name their folders after it."""
     try:
-        chosen = _parser().parse_args(arguments)
-        chosen.run(_commands(family(chosen.family)), chosen)
-    except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the one line that bad input gets
-        return 2
-    except Interrupted as error:
-        line = f"interrupted: the training is saved; continue with --resume {error.saved}"
-        print(line, file=sys.stderr)  # noqa: T201 - a key pressed on purpose gets one line and no traceback
-        return 128 + error.number
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201 - as above
-        return 128 + signal.SIGINT
-    return 0
+        getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        os.environ["USER"] = f"user-{os.getuid()}" if hasattr(os, "getuid") else "user"
 
 
 if __name__ == "__main__":

@@ -14,21 +14,38 @@ from pathlib import Path
 from bench.calibration.common import read_results
 from bench.calibration.coverage import coverage_table
 from bench.calibration.runs import runs_table
+from speedclaims import boundary
+from speedclaims.boundary import say
+from speedclaims.errors import SpeedclaimsError
 from speedclaims.numbers import count, fraction, positive
-from speedclaims.record.files import write_text
+from speedclaims.record.files import check_output, refuse_inputs, write_text
 from speedclaims.record.io import RecordError
+
+_WRITE_RESULTS = ("gate-runs", "between")
+"""The commands that add to their file of results as they go."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one of the checks and print or write its table; return 2 for bad input, reported in one line."""
-    options = _parser().parse_args(arguments)
-    try:
-        text: str = options.table(options)
-    except RecordError as error:
-        print(f"speedclaims: {error}", file=sys.stderr)  # noqa: T201 - this is a command
-        return 2
+    """Run one of the checks and print or write its table; return the exit code, 2 for bad input and 70 for a fault."""
+    return boundary.run(lambda: _run(_parser().parse_args(arguments)), SpeedclaimsError, "speedclaims")
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Find out whether all outputs can be written, then run the check.
+
+    Raises:
+        SpeedclaimsError: an input cannot be used, or an output is one.
+        OSError: an output cannot be written.
+    """
+    results: Path | None = getattr(options, "results", None)
+    if options.out is not None:
+        refuse_inputs([options.out], [] if results is None else [results])
+        check_output(options.out)
+    if results is not None and options.command in _WRITE_RESULTS:
+        check_output(results)
+    text: str = options.table(options)
     if options.out is None:
-        sys.stdout.write(text)
+        say(text.removesuffix("\n"))
     else:
         write_text(options.out, text)
     return 0

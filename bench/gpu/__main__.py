@@ -17,7 +17,8 @@ import trainers  # noqa: E402 - the path is set first: nothing of ours is instal
 from bench.gpu import pack  # noqa: E402 - likewise
 from bench.gpu.probe import probe_safely  # noqa: E402 - likewise
 from bench.gpu.runner import Run  # noqa: E402 - likewise
-from speedclaims.record.io import RecordError  # noqa: E402 - likewise
+from speedclaims import boundary  # noqa: E402 - likewise
+from speedclaims.errors import SpeedclaimsError  # noqa: E402 - likewise
 
 NEEDED = {
     "torch": "PyTorch",
@@ -133,22 +134,29 @@ def _keep(path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    chosen = _parser().parse_args(arguments)
-    try:
-        if chosen.pack:
-            pack.pack(CARRIED)
-            return 0
-        if chosen.keep is not None:
-            _keep(chosen.keep)
-            return 0
-        carried = pack.unpack(CARRIED)
-        _check()
-        families = _families(chosen.family)
-        out = _folder(chosen.out)
-    except (UnusableError, pack.PackError, RecordError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the one line that bad input gets
-        return 2
-    print(f"to {out}", flush=True)  # noqa: T201 - a command
+    refused = (UnusableError, pack.PackError, SpeedclaimsError)
+    return boundary.run(lambda: _run(_parser().parse_args(arguments)), refused, "error")
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    """Pack, keep a record, probe or measure; return the exit code.
+
+    Raises:
+        UnusableError: something that it needs is missing or wrong.
+        PackError: the packages cannot be packed or unpacked.
+        SpeedclaimsError: the record to keep cannot be used.
+    """
+    if chosen.pack:
+        pack.pack(CARRIED)
+        return 0
+    if chosen.keep is not None:
+        _keep(chosen.keep)
+        return 0
+    carried = pack.unpack(CARRIED)
+    _check()
+    families = _families(chosen.family)
+    out = _folder(chosen.out)
+    boundary.say(f"to {out}")
     paths = [] if carried is None else [carried]
     run = Run(out, 60 * chosen.minutes, chosen.preset, families, paths)
     if chosen.probe:

@@ -212,6 +212,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=110.0, help="begin no check after so long (default: 110)")
     parser.add_argument("--compile", metavar="CHECK", help=argparse.SUPPRESS)
     parser.add_argument("--after", type=int, metavar="LINES", help=argparse.SUPPRESS)
+    _find_plugin()
+    from speedclaims import boundary  # noqa: PLC0415 - it may be found only now
+
+    return boundary.run(lambda: _run_command(parser, arguments), (), "error")
+
+
+def _run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
     given = parser.parse_args(arguments)
     if given.compile:
         _compile(given.compile, given.preset)

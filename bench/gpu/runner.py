@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RESERVE_S = 25.0
 """Seconds at the end of the time for writing the record and its report."""
 
-GPU_LOST = 70
+GPU_LOST = 71
 """Exit code of a measuring process whose CUDA context is broken, so that a fresh one must go on."""
 
 LEAST_S = 30.0

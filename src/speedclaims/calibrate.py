@@ -136,7 +136,10 @@ def _beyond(spread: float, error: float) -> float:
 def _in_process(name: str, seed: int, *, slower: bool) -> Process:
     command = [sys.executable, "-m", __name__, name, "slower" if slower else "same"]
     environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)  # noqa: S603
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired as late:
+        raise CalibrationError(f"{name}: its process did not end within {late.timeout:.0f} s") from None
     if done.returncode:
         raise CalibrationError(
             f"{name}: its process ended with {done.returncode}: {' '.join(done.stderr.split())[-300:]}"

@@ -5,13 +5,15 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speedclaims import __version__
+from speedclaims import __version__, boundary
+from speedclaims.boundary import complain, say
 from speedclaims.errors import SpeedclaimsError
 from speedclaims.export import FORMATS, export
 from speedclaims.numbers import positive
@@ -20,24 +22,19 @@ from speedclaims.record import files as record_files
 if TYPE_CHECKING:
     from speedclaims.record.types import RecordedAudit
 
-REFUTED, BAD_INPUT, NOTHING = 1, 2, 3
+REFUTED, NOTHING = 1, 3
 LEDGERS = ("claims.toml", "bench/claims.toml", "tests/claims.toml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code.
+    """Run the command and return its exit code, which the help explains."""
 
-    0 is fine, 1 a refuted claim under ``--strict`` or a regression, 2 bad usage or bad input (one line on stderr), 3
-    nothing to judge or to compare.
-    """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    try:
+    def command() -> int:
+        options = _parser().parse_args(arguments)
         code: int = options.run(options)
-    except SpeedclaimsError as error:
-        print(f"speedclaims: {error}", file=sys.stderr)  # noqa: T201 - this is a command
-        return BAD_INPUT
-    return code
+        return code
+
+    return boundary.run(command, SpeedclaimsError, "speedclaims")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,6 +42,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="speedclaims",
         description="Say what can be measured here, check a ledger's arithmetic, and draw what "
         "`pytest --speedup-report DIR` measured: speedups of pairs and verdicts on claims.",
+        epilog="Exit codes: 0; 1 a regression, or with --strict an inconsistent claim; 2 bad usage, bad input or a "
+        "place that cannot be read or written; 3 nothing to judge, compare or export; 70 an error of speedclaims "
+        "itself, whose traceback is kept in a file; 130 after Ctrl-C. 2, 70 and 130 write one line to the standard "
+        "error.",
     )
     parser.add_argument("--version", action="version", version=f"speedclaims {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -151,16 +152,16 @@ def _add_calibrate(commands: "argparse._SubParsersAction[argparse.ArgumentParser
 def _calibrate(options: argparse.Namespace) -> int:
     from speedclaims.calibrate import SECONDS_OF_GATE, calibrate, lines  # noqa: PLC0415
 
-    is_told = sys.stderr.isatty()
+    is_told = sys.stderr is not None and sys.stderr.isatty()
     found = calibrate(lambda line: print(f"\r{line}", end="", file=sys.stderr) if is_told else None)  # noqa: T201
     if is_told:
         print(file=sys.stderr)  # noqa: T201
     if options.json:
         limits = {f"{seconds}": found.smallest_loss(seconds) for seconds in SECONDS_OF_GATE}
         extra = {"smallest_loss_percent": limits, "recommended_percent": found.recommended_percent}
-        _say(json.dumps({**asdict(found), **extra}, indent=1, allow_nan=False))
+        say(json.dumps({**asdict(found), **extra}, indent=1, allow_nan=False))
     else:
-        _say("\n".join(lines(found)))
+        say("\n".join(lines(found)))
     return 0
 
 
@@ -174,7 +175,7 @@ def _compare(options: argparse.Namespace) -> int:
     rules = Rules(options.fail, fails_ambiguous=options.fail_ambiguous, compares_subset=options.subset)
     words = base_words(options.base, base)
     gate = compare(base["speedclaims"], new["speedclaims"], rules, words=words)
-    _say(_rendered(partial(gate_summary, gate)))
+    say(_rendered(partial(gate_summary, gate)))
     return gate.exit_code
 
 
@@ -185,33 +186,49 @@ def _report(options: argparse.Namespace) -> int:
 
     records = [record.read(path) for path in options.records]
     names = [path.name for path in options.records]
-    for path in write_report(records, options.out, sources=names):
-        print(path)  # noqa: T201 - this is a command
+    for path in write_report(records, options.out, sources=names, inputs=options.records):
+        say(str(path))
     for note in gather(records, names).notes:
-        print(f"speedclaims: {note}", file=sys.stderr)  # noqa: T201 - this is a command
+        complain(f"speedclaims: {note}")
     no_page = why_no_page()
     if no_page is not None:
-        print(f"speedclaims: no index.html: {no_page}", file=sys.stderr)  # noqa: T201 - this is a command
+        complain(f"speedclaims: no index.html: {no_page}")
     return 0
 
 
 def _export(options: argparse.Namespace) -> int:
     from speedclaims.record import io as record  # noqa: PLC0415
 
+    if options.out is not None:
+        record_files.refuse_inputs([options.out], [options.record])
+        with _writing(options.out):
+            record_files.check_output(options.out)
     made = export(record.read(options.record), options.to)
     for line in made.left_out:
-        print(f"speedclaims: left out: {' '.join(line.split())}", file=sys.stderr)  # noqa: T201 - this is a command
+        complain(f"speedclaims: left out: {' '.join(line.split())}")
     if not made.num_pairs:
-        print(f"speedclaims: {options.record}: no pair was measured: nothing to export", file=sys.stderr)  # noqa: T201
+        complain(f"speedclaims: {options.record}: no pair was measured: nothing to export")
         return NOTHING
     if options.out is None:
-        _say(made.text.rstrip("\n"))
+        say(made.text.rstrip("\n"))
         return 0
-    try:
+    with _writing(options.out):
         record_files.write_text(options.out, made.text)
-    except OSError as error:
-        raise record.RecordError(f"{options.out}: it cannot be written ({error.strerror}): name another file") from None
     return 0
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say which file cannot be written.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise record_files.OutputError(f"{path}: it cannot be written ({why}): name another file") from None
 
 
 def _audit(options: argparse.Namespace) -> int:
@@ -222,11 +239,11 @@ def _audit(options: argparse.Namespace) -> int:
     rows = audit_rows(load_ledger(path))
     counts = {word: sum(row["verdict"] == word for row in rows) for word in ("consistent", "inconsistent")}
     if options.json:
-        _say(json.dumps({"ledger": str(path), **counts, "audit": rows}, indent=1, allow_nan=False))
+        say(json.dumps({"ledger": str(path), **counts, "audit": rows}, indent=1, allow_nan=False))
     elif rows:
         _print_audit(rows)
     if not rows:
-        print(f"speedclaims: {path}: no arithmetic claim: nothing to recompute", file=sys.stderr)  # noqa: T201
+        complain(f"speedclaims: {path}: no arithmetic claim: nothing to recompute")
         return NOTHING
     return REFUTED if options.strict and counts["inconsistent"] else 0
 
@@ -250,28 +267,19 @@ def _first_ledger() -> Path:
 def _print_audit(rows: "Sequence[RecordedAudit]") -> None:
     from speedclaims.report.terminal.audit_table import audit_table  # noqa: PLC0415
 
-    _say(_rendered(partial(audit_table, rows)))
+    say(_rendered(partial(audit_table, rows)))
 
 
 def _rendered(render: Callable[..., str]) -> str:
     """Return what a function makes for the terminal's width, colour and characters."""
-    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
     width = shutil.get_terminal_size((100, 24)).columns
-    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    color = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     return render(width, color=color, unicode=encoding.startswith("utf"))
 
 
 def _doctor(options: argparse.Namespace) -> int:
     from speedclaims import doctor  # noqa: PLC0415
 
-    _say(json.dumps(doctor.report(options.timeout), indent=1, allow_nan=False))
+    say(json.dumps(doctor.report(options.timeout), indent=1, allow_nan=False))
     return 0
-
-
-def _say(text: str) -> None:
-    """Print a text; a reader that has gone away, such as `head`, is no error."""
-    try:
-        print(text, flush=True)  # noqa: T201 - this is a command
-    except BrokenPipeError:
-        # what is left in the buffer must not be written at exit, where it would fail again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

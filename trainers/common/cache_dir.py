@@ -15,7 +15,8 @@ def get_or_create(
 ) -> Path:
     """Find a file or folder that was made before, or make it.
 
-    It lies under `$XDG_CACHE_HOME` (or `~/.cache`), or under the system's temporary folder if that is read-only.
+    It lies under `$XDG_CACHE_HOME` (or `~/.cache`). Where nothing can be read or written there, it lies under the
+    system's temporary folder, or in a folder of the user's there, if another user has made the first one.
 
     Args:
         family: that it belongs to.
@@ -27,14 +28,26 @@ def get_or_create(
         BadInput: there is no place to keep it.
 
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    for root in (cache, Path(tempfile.gettempdir())):
+    temporary = Path(tempfile.gettempdir())
+    roots = [*_cache_folder(), temporary, temporary / f"cache-{os.getuid() if hasattr(os, 'getuid') else 'user'}"]
+    for root in roots:
         path = root / "trainers" / family / name
-        if is_good(path):
-            return path
         try:
+            if is_good(path):
+                return path
             write(path)
         except (BadInput, OSError):
             continue
         return path
-    raise BadInput(f"no place to keep {name}", str(cache), "set XDG_CACHE_HOME to a folder you may write to")
+    raise BadInput(f"no place to keep {name}", str(roots[0]), "set XDG_CACHE_HOME to a folder you may write to")
+
+
+def _cache_folder() -> list[Path]:
+    """Return the user's folder for caches; none for a user without a home."""
+    named = os.environ.get("XDG_CACHE_HOME")
+    if named:
+        return [Path(named)]
+    try:
+        return [Path.home() / ".cache"]
+    except RuntimeError:
+        return []

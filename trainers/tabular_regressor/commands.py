@@ -68,6 +68,7 @@ def train(options: TrainOptions) -> None:
     config = _chosen_config(options, resumed)
     tier = options.tier_over(resumed)
     model_files = _chosen_files(options)
+    _refuse_inputs(model_files, options)
     data = files.find_data(config, options.data)
     switches = options.switches_over(resumed, tier)
     trainer: ReferenceTrainer = FAMILY.assemble(
@@ -175,6 +176,18 @@ def _chosen_files(options: TrainOptions) -> ModelFiles:
         if path.exists():
             raise BadInput("holds a checkpoint already", str(path), mend)
     return model_files
+
+
+def _refuse_inputs(model_files: ModelFiles, options: TrainOptions) -> None:
+    """Refuse to write a file of the training over one that it reads; a training that continues has its own files."""
+    if options.resume is not None and options.resume.parent.resolve() == model_files.folder.resolve():
+        return
+    outputs = (model_files.config, model_files.training_log, model_files.loss_analysis, model_files.predictions)
+    for name, read in (("--config", options.config), ("--data", options.data)):
+        for path in outputs:
+            if read is not None and read.exists() and path.exists() and path.samefile(read):
+                what = f"would be replaced by a file of the training, {path.name}"
+                raise BadInput(what, f"{name} {read}", "choose another folder with --out, or copy the file first")
 
 
 def _say(line: str) -> None:

@@ -63,10 +63,21 @@ def dumps(record: "Record") -> str:
     validate(record)
     try:
         return json.dumps(record, indent=1, allow_nan=False) + "\n"
+    except TypeError as error:
+        raise RecordError(f"the record holds what JSON has not: {error}") from None
     except ValueError:
         raise RecordError(
             "the record holds NaN or infinity, which JSON has not: a figure that is not there is null with a reason"
         ) from None
+
+
+def why_unusable(record: "Record") -> str | None:
+    """Return in one line why a record could not be read again, None where it can."""
+    try:
+        dumps(record)
+    except RecordError as error:
+        return str(error)
+    return None
 
 
 def read(path: Path) -> "Record":
@@ -85,13 +96,16 @@ def read(path: Path) -> "Record":
         raise RecordError(f"{path}: not a record (it is not text): name a file written by --speedup-report") from None
     try:
         data = json.loads(text, parse_constant=_refuse_constant)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: damaged or not JSON ({error}): measure again") from None
     section = data.get("speedclaims") if isinstance(data, dict) else None
     if not isinstance(section, dict):
         raise RecordError(f"{path}: no speedclaims section: measure with the plugin and --speedup-report")
     version = section.get("schema_version")
-    upgrade(section)
+    try:
+        upgrade(section)
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise RecordError(f"{path}: damaged ({error}): measure again") from None
     if section.get("schema_version") != SCHEMA_VERSION:
         raise RecordError(
             f"{path}: schema version {version!r}, this speedclaims reads 1 to {SCHEMA_VERSION}: "

@@ -1,5 +1,6 @@
 """Generate the published JSON schema of a record from its types: ``python -m speedclaims.record.schema``."""
 
+import argparse
 import inspect
 import json
 import sys
@@ -19,6 +20,8 @@ from typing import (
     is_typeddict,
 )
 
+from speedclaims import boundary
+from speedclaims.errors import SpeedclaimsError
 from speedclaims.record.files import write_text
 from speedclaims.record.io import SCHEMA_PATH, SCHEMA_VERSION
 from speedclaims.record.json_types import JsonObject
@@ -94,5 +97,17 @@ def _annotated(found: JsonObject, metadata: Sequence[str | JsonObject]) -> JsonO
     return found
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the schema and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m speedclaims.record.schema", description=__doc__)
+    parser.add_argument("file", nargs="?", type=Path, default=SCHEMA_PATH, help="default: the published one")
+
+    def command() -> int:
+        write_text(parser.parse_args(arguments).file, text())
+        return 0
+
+    return boundary.run(command, SpeedclaimsError, "speedclaims")
+
+
 if __name__ == "__main__":
-    write_text(Path(sys.argv[1]) if len(sys.argv) > 1 else SCHEMA_PATH, text())
+    sys.exit(main())

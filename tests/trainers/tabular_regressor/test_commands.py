@@ -1,6 +1,7 @@
 """The tabular regressor's command line: what it does, and one line for bad input."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -416,6 +417,40 @@ def test_existing_data_and_predictions_are_not_overwritten(capsys, tmp_path, tra
     assert str(mine) in refused(capsys, FAMILY, "make-data", "--out", tmp_path, "--preset", "tiny")
     assert str(mine) in refused(capsys, FAMILY, "predict", "--checkpoint", trained / BEST, "--out", mine)
     assert contents(tmp_path) == {mine: b"mine"}
+
+
+@pytest.mark.parametrize("how", ["itself", "link", "hard link"])
+@pytest.mark.parametrize(
+    ("option", "written"),
+    [
+        ("--config", "improved_model_config.json"),
+        ("--data", "improved_model_training.log"),
+        ("--data", "improved_model_loss_analysis.png"),
+        ("--data", "improved_model_predictions.png"),
+    ],
+)
+def test_a_file_that_a_training_reads_is_not_replaced_by_one_that_it_writes(capsys, tmp_path, option, written, how):
+    out = tmp_path / "run"
+    out.mkdir()
+    read = out / written
+    if option == "--config":
+        read.write_text('{"patience": 7}')
+    else:
+        write(read, X=GOOD, Y=GOOD[:, :2])
+    if how != "itself":
+        read = tmp_path / f"read{read.suffix}"
+        (out / written).rename(read)
+        (out / written).symlink_to(read) if how == "link" else (out / written).hardlink_to(read)
+    before = contents(tmp_path)
+    assert run(*TRAIN, "--epochs", 1, option, read, "--out", out) == 2
+    assert f"error: {option} {read}: would be replaced by a file of the training, {written}" in capsys.readouterr().err
+    assert contents(tmp_path) == before
+
+
+def test_a_training_that_continues_may_read_the_configuration_that_it_wrote(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    config = tmp_path / "run" / "improved_model_config.json"
+    assert run(*TRAIN, "--resume", tmp_path / "run" / LAST, "--config", config, "--epochs", 3) == 0
 
 
 def test_a_folder_that_cannot_be_made_is_refused_by_name(capsys, tmp_path, trained):

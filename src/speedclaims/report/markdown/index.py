@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from speedclaims import boundary
+from speedclaims.errors import SpeedclaimsError
 from speedclaims.record import files as record_files
 from speedclaims.record import io as record
 from speedclaims.report.markdown.report import escape_markdown as escape
@@ -18,6 +20,7 @@ from speedclaims.report.model.gathering import age_of
 from speedclaims.report.model.view import view_record
 
 README = "README.md"
+_WRITTEN_BY = "Written by `python -m speedclaims.report.markdown.index"
 
 
 def index(folder: Path) -> str:
@@ -32,7 +35,7 @@ def index(folder: Path) -> str:
     lines = [
         "# Evidence",
         "",
-        f"Written by `python -m speedclaims.report.markdown.index {folder.name}`. Each record is one run, as it was",
+        f"{_WRITTEN_BY} {folder.name}`. Each record is one run, as it was",
         "left; `speedclaims report RECORD.json -o DIR` draws it.",
         "",
         *_records(folder),
@@ -74,19 +77,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m speedclaims.report.markdown.index", description=__doc__)
     parser.add_argument("folder", type=Path, help="holds the evidence")
     parser.add_argument("--into", type=Path, metavar="FILE", help="a Markdown file that shows the verdicts")
-    given = parser.parse_args(arguments)
-    folder: Path = given.folder
-    into: Path | None = given.into
-    try:
-        written = {folder / README: index(folder)}
-        if into is not None:
-            written[into] = put(into.read_text(encoding="utf-8"), results(folder), str(into))
-        for path, text in written.items():
-            record_files.write_text(path, text)
-    except (record.RecordError, ResultsError, OSError) as error:
-        print(f"speedclaims: {error}", file=sys.stderr)  # noqa: T201 - this is a command
-        return 2
-    return 0
+
+    def command() -> int:
+        given = parser.parse_args(arguments)
+        _write(given.folder, given.into)
+        return 0
+
+    return boundary.run(command, SpeedclaimsError, "speedclaims")
+
+
+def _write(folder: Path, into: Path | None) -> None:
+    """Write the index, and the verdicts into another file.
+
+    Raises:
+        RecordError: a record cannot be read.
+        ResultsError: there is no such folder, or a file cannot take the text.
+        OSError: a file cannot be read or written.
+    """
+    written = {folder / README: index(folder)}
+    _refuse_foreign(folder / README)
+    if into is not None:
+        record_files.refuse_inputs([into], [folder / README, *folder.glob("recorded/*/*.json")])
+        try:
+            old = into.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise ResultsError(f"{into}: it is not text: name a Markdown file") from None
+        written[into] = put(old, results(folder), str(into))
+    for path in written:
+        record_files.check_output(path)
+    for path, text in written.items():
+        record_files.write_text(path, text)
+
+
+def _refuse_foreign(readme: Path) -> None:
+    """Refuse to replace a file that an earlier call of this command did not write."""
+    if readme.exists() and _WRITTEN_BY.encode() not in readme.read_bytes():
+        raise ResultsError(f"{readme}: this command did not write it, and would replace it: move it first")
 
 
 if __name__ == "__main__":
