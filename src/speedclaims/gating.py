@@ -22,10 +22,16 @@ class Gating:
     """A gated run: its base, and the comparison when all tests have ended."""
 
     def __init__(self, config: pytest.Config, session: "SpeedSession") -> None:
-        """Load the base; the pairs are measured in fresh processes."""
-        from speedclaims.gate.compare import Rules  # noqa: PLC0415 - loading the plugin must stay cheap
+        """Load the base, and find out whether it can be compared; the pairs are measured in fresh processes.
+
+        Raises:
+            pytest.UsageError: it cannot be used.
+        """
+        from speedclaims.gate.compare import Rules, compare  # noqa: PLC0415 - loading the plugin must stay cheap
+        from speedclaims.record.io import RecordError  # noqa: PLC0415
 
         self.path, self.base = load(config)
+        self.place = self.path.absolute()
         self.problem: str | None = None
         self.gate: Gate | None = None
         self._session = session
@@ -39,6 +45,10 @@ class Gating:
             compares_subset=option("speedup_compare_subset"),
             num_looks=1 if self._most_s is None else NUM_LOOKS,
         )
+        try:
+            compare(self.base["speedclaims"], self.base["speedclaims"], self._rules)
+        except RecordError as error:
+            raise pytest.UsageError(f"the base cannot be used: {error}") from None
 
     def deselect(self, nodeids: list[str]) -> None:
         """Note tests that were collected and deselected: their pairs are missing for that reason."""
@@ -91,7 +101,9 @@ class Gating:
         why = {**dict.fromkeys(self._deselected, DESELECTED), **self._session.reasons}
         words = base_words(self.path, self.base)
         try:
-            self.gate = compare(self.base["speedclaims"], self._session.section(), self._rules, why, words)
+            self.gate = compare(
+                self.base["speedclaims"], self._session.record()["speedclaims"], self._rules, why, words
+            )
         except RecordError as error:
             self.problem = f"the base cannot be used: {error}"
             return

@@ -1,9 +1,11 @@
 """Read the markers of a test."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pytest
+
+from speedclaims.numbers import plain
 
 CLAIM, EVIDENCE = "speedup_claim", "speedup_evidence"
 """The markers by which a test judges claims, and by which its pair is shown as evidence about them."""
@@ -71,8 +73,8 @@ def times_longer(item: pytest.Item) -> float:
     marker = next(find_markers(item, LONG), None)
     if marker is None:
         return 1.0
-    times: object = marker.args[0] if len(marker.args) == 1 and not marker.kwargs else None
-    if not isinstance(times, int | float) or isinstance(times, bool) or not 0 < times < math.inf:
+    times = _only_number(marker)
+    if not 0 < times < math.inf:
         raise pytest.UsageError(
             f"{item.nodeid}: {marker.name} takes one positive number, how many times --speedup-max-time"
         )
@@ -88,9 +90,33 @@ def gate_percent(item: pytest.Item) -> float | None:
     marker = item.get_closest_marker(FAIL)
     if marker is None:
         return None
-    percent: object = marker.args[0] if len(marker.args) == 1 and not marker.kwargs else None
-    if not isinstance(percent, int | float) or isinstance(percent, bool) or not 0 < percent < math.inf:
+    percent = _only_number(marker)
+    if not 0 < percent < math.inf:
         raise pytest.UsageError(
             f"{item.nodeid}: speedup_fail takes one positive number, the loss in percent at which the gate fails"
         )
     return float(percent)
+
+
+def marked_passes(item: pytest.Item, known: Collection[str]) -> set[str]:
+    """Return the passes that a test's markers add.
+
+    Args:
+        item: the test.
+        known: the names of all passes.
+
+    Raises:
+        pytest.UsageError: a marker has no argument, or another than the name of a pass.
+    """
+    names: set[str] = set()
+    for marker in item.iter_markers(PASSES):
+        if not marker.args or marker.kwargs or not all(isinstance(one, str) and one in known for one in marker.args):
+            raise pytest.UsageError(f"{item.nodeid}: speedup_passes takes some of {', '.join(known)}")
+        names.update(marker.args)
+    return names
+
+
+def _only_number(marker: pytest.Mark) -> float:
+    """Return a marker's only argument, NaN where it is no number."""
+    found = plain(marker.args[0]) if len(marker.args) == 1 and not marker.kwargs else None
+    return math.nan if found is None else float(found)

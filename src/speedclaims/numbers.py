@@ -1,12 +1,21 @@
-"""Parse the numbers of command-line options; a text that is none is refused in one line."""
+"""Take the numbers of command-line options and of arguments, and refuse what is none in one line."""
 
 import argparse
 import math
 from collections.abc import Callable
+from decimal import Decimal
+from numbers import Integral, Real
+
+_MOST_SECONDS = 1e7
+"""Four months; the system's clocks do not take times of any length."""
 
 
 def positive(unit: str) -> Callable[[str], float]:
-    """Return a parser of positive finite numbers of a unit."""
+    """Return a parser of positive finite numbers of a unit; seconds are bounded."""
+    if unit == "seconds":
+        return _parser(
+            float, lambda value: 0 < value <= _MOST_SECONDS, f"a positive number of seconds up to {_MOST_SECONDS:.0f}"
+        )
     return _parser(float, lambda value: 0 < value < math.inf, f"a positive number of {unit}")
 
 
@@ -26,6 +35,35 @@ def count(text: str) -> int:
         argparse.ArgumentTypeError: the text is none.
     """
     return int(_parser(int, lambda value: value >= 1, "a positive whole number")(text))
+
+
+def few(text: str) -> int:
+    """Return a whole number from 1 to 1000.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is none.
+    """
+    return int(_parser(int, lambda value: 1 <= value <= 1000, "a positive whole number up to 1000")(text))
+
+
+def plain(value: object) -> float | None:
+    """Return a real number as Python's int or float, None for anything else.
+
+    NumPy's scalars are numbers, and so are arrays and tensors without dimensions. A truth value and a text are none. A
+    whole number that no float can hold becomes infinite.
+    """
+    item = getattr(value, "item", None)
+    if getattr(value, "shape", None) == () and callable(item):
+        value = item()
+    if isinstance(value, bool) or not isinstance(value, Real | Decimal):
+        return None
+    try:
+        as_float = float(value)
+    except OverflowError:
+        return math.inf
+    except ValueError:  # a signalling NaN
+        return math.nan
+    return int(value) if isinstance(value, Integral) else as_float
 
 
 def _parser(kind: Callable[[str], float], fits: Callable[[float], bool], what: str) -> Callable[[str], float]:

@@ -7,7 +7,7 @@ import pytest
 
 from speedclaims.markers import DEPRECATED
 from speedclaims.measure import child_process
-from speedclaims.numbers import count, fraction, positive
+from speedclaims.numbers import few, fraction, positive
 from speedclaims.session import INI_CLAIMS
 
 _CLAIM_HELP = (
@@ -60,6 +60,13 @@ def _passes(text: str) -> tuple[str, ...]:
     return names
 
 
+def _folder(text: str) -> Path:
+    """Return a folder's path from the root on: a test may change the working directory."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("give the path of a folder")
+    return Path(text).absolute()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the ``--speedup-...`` options and the ini option for the ledger."""
     group = parser.getgroup("speedclaims", "speedups of pairs, and claims about them")
@@ -67,13 +74,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add(
         "--speedup-report",
         metavar="DIR",
-        type=Path,
+        type=_folder,
         help="write index.html, speedups.md and record.json to this folder",
     )
     add(
         "--speedup-record",
         metavar="DIR",
-        type=Path,
+        type=_folder,
         help="also keep the record and its tables in this folder, as <machine>/<date>-<commit>.json and .md",
     )
     add(
@@ -108,7 +115,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add(
         "--speedup-processes",
         metavar="N",
-        type=count,
+        type=few,
         default=0,
         help="measure each pair in N fresh processes, which share its time (default: 5 or 3, where starting them takes "
         "at most half of its time, else in the pytest process; control pairs, and all pairs with --speedup-fail, in 3 "

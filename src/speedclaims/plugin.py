@@ -4,7 +4,9 @@ Loading it imports nothing heavy; what measures, judges and draws is imported wh
 """
 
 import sys
-from collections.abc import Callable, Generator, Sequence
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
@@ -13,6 +15,8 @@ from typing import TYPE_CHECKING
 import pluggy
 import pytest
 
+from speedclaims import boundary
+from speedclaims.errors import SpeedclaimsError
 from speedclaims.markers import measures
 from speedclaims.measure import child_process
 from speedclaims.options import (
@@ -56,8 +60,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", text)
     if child_process.job_of(config) is not None:
         child_process.silence(config)
-    for option in ("report", "record"):
-        _refuse_folder(f"--speedup-{option}", config.getoption(f"speedup_{option}"))
     _refuse_without_gate(config)
     session = config.stash[KEY] = SpeedSession(config)
     gating = None
@@ -65,6 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from speedclaims.gating import Gating  # noqa: PLC0415 - loading the plugin must stay cheap
 
         gating = Gating(config, session)
+    _check_folders(config, gating)
     config.pluginmanager.register(_Run(config, gating), "speedclaims-run")
 
 
@@ -77,16 +80,40 @@ def _refuse_without_gate(config: pytest.Config) -> None:
             raise pytest.UsageError(f"{name} is about the gate, which is off: add --speedup-fail PCT")
 
 
-def _refuse_folder(option: str, folder: Path | None) -> None:
-    """Refuse a folder that cannot be written before anything is measured, not after."""
-    if folder is None:
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise pytest.UsageError(
-            f"{option} {folder}: not a folder that can be written ({error.strerror}): name another"
-        ) from None
+def _check_folders(config: pytest.Config, gating: "Gating | None") -> None:
+    """Refuse a folder that cannot be written, or that holds what must stay, before anything is measured."""
+    for name in ("report", "record"):
+        folder: Path | None = config.getoption(f"speedup_{name}")
+        if folder is None:
+            continue
+        option = f"--speedup-{name} {_shown(folder, config)}"
+        try:
+            record_files.check_folder(folder)
+            if name == "report":
+                from speedclaims.record import paths as record_paths  # noqa: PLC0415 - likewise
+
+                record_paths.check_report(folder, _report_names(folder, gating).values())
+        except SpeedclaimsError as error:
+            raise pytest.UsageError(f"{option}: {error}") from None
+        except OSError as error:
+            raise pytest.UsageError(
+                f"{option}: not a folder that can be written ({error.strerror or error}): name another"
+            ) from None
+
+
+def _report_names(folder: Path, gating: "Gating | None") -> dict[str, str]:
+    """Return the names of a report's files by their usual ones: the base of the gate keeps its name."""
+    from speedclaims.record import paths as record_paths  # noqa: PLC0415 - loading the plugin must stay cheap
+
+    in_use = [] if gating is None else [gating.place]
+    usual = (record_paths.PAGE, record_paths.TABLES, record_paths.RECORD, record_paths.SO_FAR)
+    return {name: record_paths.unused(name, folder, in_use) for name in usual}
+
+
+def _shown(path: Path, config: pytest.Config) -> Path:
+    """Return a path as a user would write it: from the folder on in which pytest was started."""
+    start = config.invocation_params.dir
+    return path.relative_to(start) if path.is_relative_to(start) else path
 
 
 @pytest.hookimpl(trylast=True)
@@ -177,8 +204,12 @@ class _Run:
         self.gating = gating
         self.session: SpeedSession = config.stash[KEY]
         self.written: list[Path] = []
-        self.problem: str | None = None
+        self.problems: list[str] = []
+        self.is_broken = False
         self.no_page: str | None = None
+        self._so_far = ""
+        self._so_far_problems: list[str] = []  # the record is written once more at the end
+        self._pytest_session: pytest.Session | None = None
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Note that a file could not be collected: its tests may judge claims."""
@@ -191,7 +222,10 @@ class _Run:
             raise pytest.UsageError(
                 "speedclaims measures through pytest-benchmark, which is turned off: remove -p no:benchmark"
             )
-        self.session.collect(items)
+        try:
+            self.session.collect(items)
+        except OSError as error:
+            raise pytest.UsageError(boundary.describe_place(error)) from None
 
     @property
     def _has_benchmark(self) -> bool:
@@ -204,7 +238,8 @@ class _Run:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take what a test measured, and keep what there is so far: a run may be cut off."""
-        self.session.take(report)
+        with self._noting():
+            self.session.take(report)
         if report.when == "teardown" and report.nodeid in self.session.rows:
             self._save_so_far()
 
@@ -214,22 +249,48 @@ class _Run:
         self.session.changed = self._save_so_far
         self.session.loading_s = perf_counter() - _LOADED
         result = yield
-        self.session.catch_up()
-        if self.gating is not None:
-            self.gating.decide()
+        with self._noting():
+            self.session.catch_up()
+        with self._noting():
+            if self.gating is not None:
+                self.gating.decide()
+            if self.session.rows and self._speaks:
+                self.session.record()  # from here on each row can be saved, by pytest-benchmark too
         return result
+
+    @contextmanager
+    def _noting(self, problems: list[str] | None = None) -> Iterator[None]:
+        """Note an error instead of raising it: pytest would lose the report, and end with the code of a regression."""
+        problems = self.problems if problems is None else problems
+        try:
+            yield
+        except SpeedclaimsError as error:
+            problems.append(str(error))
+        except OSError as error:
+            problems.append(boundary.describe_place(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the rest of the report is written
+            self.is_broken = True
+            self.problems.append(boundary.keep_traceback(error))
+
+    @property
+    def _report(self) -> Path | None:
+        """The folder for the report."""
+        folder: Path | None = self.config.getoption("speedup_report")
+        return folder
 
     def _save_so_far(self) -> None:
         from speedclaims.record import io as record  # noqa: PLC0415 - likewise
         from speedclaims.record import paths as record_paths  # noqa: PLC0415
 
-        folder: Path | None = self.config.getoption("speedup_report")
-        if folder is None or not self._speaks:
+        if self._report is None or not self._speaks or self.is_broken:
             return
-        try:
-            record_files.write_text(folder / record_paths.SO_FAR, record.dumps(self.session.record()))
-        except (OSError, record.RecordError) as error:
-            self.problem = f"{folder / record_paths.SO_FAR}: {error}"
+        with self._noting(self._so_far_problems):
+            self._so_far = record.dumps(self.session.record())
+            record_files.write_text(self._report / self._names[record_paths.SO_FAR], self._so_far)
+
+    @property
+    def _names(self) -> dict[str, str]:
+        return {} if self._report is None else _report_names(self._report, self.gating)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_machine_info(self, machine_info: JsonObject) -> None:
@@ -242,25 +303,32 @@ class _Run:
     def pytest_benchmark_update_json(self, output_json: JsonObject) -> None:
         """Add the key ``speedclaims`` to whatever pytest-benchmark saves."""
         if self.session.rows or self.session.wanted:
-            output_json["speedclaims"] = self.session.section()
+            with self._noting():
+                output_json["speedclaims"] = self.session.section()
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the report and set the exit code where nothing was measured or a claim is refuted."""
         if not self._speaks:
             return
+        self._pytest_session = session
         if self.gating is not None:
-            session.exitstatus = self.gating.finish(int(session.exitstatus))
+            with self._noting():
+                session.exitstatus = self.gating.finish(int(session.exitstatus))
         if self.session.rows:
-            self._write(self.config.getoption("speedup_report"), self.config.getoption("speedup_record"))
-            if self.problem is not None:
-                session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        if session.exitstatus != pytest.ExitCode.OK:
-            return
+            self._write()
+        if session.exitstatus == pytest.ExitCode.OK:
+            with self._noting():
+                session.exitstatus = self._status
+        self._set_status()
+
+    @property
+    def _status(self) -> pytest.ExitCode:
+        """The exit code of a run in which no test failed."""
         if self.session.measured_nothing:
-            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
-        elif self.config.getoption("speedup_strict") and self.session.refuted:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            return pytest.ExitCode.NO_TESTS_COLLECTED
+        is_refuted = self.config.getoption("speedup_strict") and self.session.refuted
+        return pytest.ExitCode.TESTS_FAILED if is_refuted else pytest.ExitCode.OK
 
     @property
     def _speaks(self) -> bool:
@@ -268,24 +336,53 @@ class _Run:
         quiet = hasattr(self.config, "workerinput") or self.config.getoption("collectonly")
         return self._has_benchmark and not quiet and child_process.job_of(self.config) is None
 
-    def _write(self, report: Path | None, records: Path | None) -> None:
-        from speedclaims.record import paths as record_paths  # noqa: PLC0415
-        from speedclaims.record.io import RecordError  # noqa: PLC0415
-        from speedclaims.report.html.page import ReportError, render_markdown, why_no_page, write_report  # noqa: PLC0415
+    def _set_status(self) -> None:
+        """Set the exit code where something could not be written, or failed in a way that nobody expected."""
+        if self._pytest_session is not None and self.problems:
+            self._pytest_session.exitstatus = boundary.FAULT if self.is_broken else pytest.ExitCode.USAGE_ERROR
 
-        self.problem = None
-        try:
-            if report is not None:
-                self.written = write_report([self.session.record()], report)
-                self.no_page = why_no_page()
-                (report / record_paths.SO_FAR).unlink(missing_ok=True)
-            if records is not None:
-                found = self.session.record()
-                self.written.append(record_paths.file(found, render_markdown([found]), records))
-        except (RecordError, ReportError) as error:
-            self.problem = str(error)
-        except OSError as error:
-            self.problem = f"--speedup-record {records}: {error.strerror}: name a folder that can be written"
+    def _write(self) -> None:
+        """Write what the options ask for, each part for itself: one that fails costs the others nothing."""
+        records: Path | None = self.config.getoption("speedup_record")
+        self._save_so_far()  # it is complete and stays, should the report fail
+        if self._report is not None:
+            with self._noting():
+                self._write_report(self._report)
+        if records is not None:
+            with self._noting():
+                self._file_record(records)
+        self.problems += [f"{nodeid}: {why}" for nodeid, why in self.session.unrecordable.items()]
+        if not self.written and (self._report is not None or records is not None):
+            with self._noting():
+                self._rescue()
+
+    def _write_report(self, folder: Path) -> None:
+        from speedclaims.record import paths as record_paths  # noqa: PLC0415
+        from speedclaims.report.html.page import why_no_page, write_report  # noqa: PLC0415
+
+        names = self._names
+        self.written += write_report([self.session.record()], folder, record_name=names[record_paths.RECORD])
+        self.no_page = why_no_page()
+        with record_files.locked(folder):
+            so_far = folder / names[record_paths.SO_FAR]
+            # another session may be writing to this folder too
+            if so_far.exists() and so_far.read_bytes() == self._so_far.encode():
+                so_far.unlink()
+
+    def _file_record(self, folder: Path) -> None:
+        from speedclaims.record import paths as record_paths  # noqa: PLC0415
+        from speedclaims.report.html.page import render_markdown  # noqa: PLC0415
+
+        found = self.session.record()
+        self.written.append(record_paths.file(found, render_markdown([found]), folder))
+
+    def _rescue(self) -> None:
+        """Keep the record among temporary files where it could be written nowhere else."""
+        from speedclaims.record import io as record  # noqa: PLC0415
+
+        folder = Path(tempfile.mkdtemp(prefix="speedclaims-"))
+        record_files.write_text(folder / "record.json", record.dumps(self.session.record()))
+        self.problems.append(f"the record is in {folder / 'record.json'}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -293,23 +390,30 @@ class _Run:
         if not self._speaks:
             return
         if self.session.rows:
-            self._show_claims(terminalreporter)
+            with self._noting():
+                self._show_claims(terminalreporter)
         if self.gating is not None:
             terminalreporter.section("speedclaims gate", sep="=")
-            self._show(terminalreporter, partial(_gate_summary, self.gating))
+            with self._noting():
+                self._show(terminalreporter, partial(_gate_summary, self.gating))
+        for problem in dict.fromkeys(self.problems):
+            terminalreporter.write_line(f"speedclaims: {problem}", red=True)
+        self._set_status()
 
     def _show_claims(self, terminalreporter: pytest.TerminalReporter) -> None:
         from speedclaims.report.terminal.summary import claims_summary  # noqa: PLC0415
 
         terminalreporter.section("speedclaims", sep="=")
         self._show(terminalreporter, partial(claims_summary, self.session.record()))
-        if self.problem is not None:
-            terminalreporter.write_line(f"no report: {self.problem}", red=True)
         for path in self.written:
+            shown = _shown(path, self.config)
             if path.suffix == ".html" or (path.name == "speedups.md" and self.no_page):
-                terminalreporter.write_line(f"report: {path}")
+                terminalreporter.write_line(f"report: {shown}")
             elif path.name != "record.json" and path.suffix == ".json":
-                terminalreporter.write_line(f"record: {path}")
+                terminalreporter.write_line(f"record: {shown}")
+        kept = [usual for usual, name in self._names.items() if usual != name]
+        for name in kept if self.written else ():
+            terminalreporter.write_line(f"{name} in that folder is the base of this run, and stays as it is")
         if self.no_page is not None:
             terminalreporter.write_line(f"no index.html: {self.no_page}")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from speedclaims.markers import CLAIM, EVIDENCE, gate_percent, measures, named_claims, times_longer
+from speedclaims.markers import CLAIM, EVIDENCE, gate_percent, marked_passes, measures, named_claims, times_longer
 from speedclaims.measure import child_process
 from speedclaims.record.io import NOT_ASKED
 from speedclaims.record.verdicts import counting
@@ -67,6 +67,7 @@ class SpeedSession:
         self._audits: dict[Path, list[RecordedAudit]] = {}
         self._record: Record | None = None
         self._section: Section | None = None
+        self.unrecordable: dict[str, str] = {}
 
     @property
     def passes(self) -> Sequence[str]:
@@ -135,8 +136,7 @@ class SpeedSession:
             pytest.UsageError: a marker without a claim or with an unknown variant, a claim without a test or with tests
                 both of variants and of none, or a ledger that cannot be used.
         """
-        if any(measures(item) for item in items):
-            self._load_recorders()
+        known = self._known_passes() if any(measures(item) for item in items) else ()
         for item in items:
             for name, variant in named_claims(item):
                 self._note_judge(item, name, variant)
@@ -146,6 +146,7 @@ class SpeedSession:
             if measures(item):
                 self._ledger_of(item)
                 gate_percent(item)  # a wrong marker is reported before anything is measured
+                marked_passes(item, known)
                 self.times_longer[item.nodeid] = times_longer(item)
         option = self.config.getoption
         if self.is_all_collected and not option("ignore") and not option("ignore_glob"):
@@ -155,12 +156,12 @@ class SpeedSession:
             self._audit()
 
     @staticmethod
-    def _load_recorders() -> None:
-        """Load the recorders, so that a broken one of another package is refused before anything is measured."""
-        from speedclaims.recorders.registry import RecorderError, recorders  # noqa: PLC0415
+    def _known_passes() -> Sequence[str]:
+        """Return the names of the passes; a broken recorder of another package is refused before all measuring."""
+        from speedclaims.recorders.registry import RecorderError, passes  # noqa: PLC0415
 
         try:
-            recorders()
+            return tuple(passes())
         except RecorderError as error:
             raise pytest.UsageError(str(error)) from None
 
@@ -469,12 +470,56 @@ class SpeedSession:
         return [nodeid for nodeid in nodeids if nodeid in self.pairs and self.pairs[nodeid]["status"] == "measured"]
 
     def record(self) -> "Record":
-        """Return the whole record: pytest-benchmark's JSON and the section."""
+        """Return the whole record: pytest-benchmark's JSON and the section.
+
+        A row that does not fit the schema costs the others nothing: a row that says why takes its place.
+        """
+        if self._record is None:
+            self._record = self._as_json()
+            unrecordable = _unrecordable(self._record)
+            for nodeid, why in unrecordable.items():
+                self._replace(nodeid, why)
+            self._record = self._as_json() if unrecordable else self._record
+        return self._record
+
+    def _as_json(self) -> "Record":
         from speedclaims.record import benchmark_rows  # noqa: PLC0415
 
-        if self._record is None:
-            self._record = cast("Record", benchmark_rows.as_json(self.config))
-        return self._record
+        return cast("Record", benchmark_rows.as_json(self.config))
+
+    def _replace(self, nodeid: str, why: str) -> None:
+        """Let a row that says why nothing is recorded take the place of a test's row."""
+        from speedclaims.measure.passes import not_run  # noqa: PLC0415
+        from speedclaims.record.blank import blank_figure, blank_pair  # noqa: PLC0415
+
+        row = self.rows[nodeid]
+        identity = (row["name"], nodeid, row["title"])
+        reason = self.unrecordable[nodeid] = f"it cannot be recorded: {why}"
+        if "value" in row:
+            self._keep(nodeid, {**blank_figure(*identity), "reason": reason})
+        else:
+            blank = {**blank_pair(*identity, control=row["control"]), **not_run(), "reason": reason}
+            self._keep(nodeid, cast("RecordedPair", blank))
+
+
+def _unrecordable(record: "Record") -> dict[str, str]:
+    """Return the tests whose rows do not fit the schema, with the reason; none where something else does not fit."""
+    from speedclaims.record.io import why_unusable  # noqa: PLC0415
+
+    if why_unusable(record) is None:
+        return {}
+    section = record["speedclaims"]
+    bare: Section = {**section, "pairs": [], "figures": [], "claims": [], "audit": []}
+    bare.pop("gate", None)
+    if why_unusable({**record, "speedclaims": bare}) is not None:
+        return {}
+    trials: dict[str, Section] = {}
+    for pair in section["pairs"]:
+        trials[pair["nodeid"]] = {**bare, "pairs": [pair]}
+    for figure in section["figures"]:
+        trials[figure["nodeid"]] = {**bare, "figures": [figure]}
+    found = {nodeid: why_unusable({**record, "speedclaims": trial}) for nodeid, trial in trials.items()}
+    return {nodeid: why for nodeid, why in found.items() if why is not None}
 
 
 ROW = pytest.StashKey["Row"]()

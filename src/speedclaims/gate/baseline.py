@@ -27,7 +27,12 @@ def load(config: pytest.Config) -> "tuple[Path, Record]":
         raise pytest.UsageError(
             f"--speedup-fail {percent:g} has nothing to compare with: add --benchmark-compare[=RUN]"
         )
-    path = _path(config, wanted)
+    try:
+        path = _path(config, wanted)
+    except OSError as error:
+        raise pytest.UsageError(
+            f"--benchmark-compare={wanted}: it cannot be looked for ({error.strerror or error}): name a record"
+        ) from None
     from speedclaims.record.io import RecordError, read  # noqa: PLC0415 - loading the plugin must stay cheap
 
     try:

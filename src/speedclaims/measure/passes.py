@@ -4,6 +4,7 @@ One process runs all passes of a side. Some figures scatter from process to proc
 memory. More processes repeat those alone, and the record holds the median with its range.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -90,7 +91,9 @@ def measure_passes(names: Sequence[str], ask: Ask, context: PairContext) -> dict
         error = next((left[FAILED] for left in (*before, *after) if FAILED in left), None)
         if error is None:
             try:
-                fields = merged(fields, recorder.fields(before, after, context))
+                made = recorder.fields(before, after, context)
+                json.dumps(made, allow_nan=False)  # what no record can hold fails here, where it costs itself alone
+                fields = merged(fields, made)
             except Exception as raised:  # noqa: BLE001 - whatever a pass does, the timing is kept
                 error = describe(raised)
         if error is not None:

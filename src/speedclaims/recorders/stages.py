@@ -61,9 +61,13 @@ def check_stages(stages: StageCalls) -> None:
     """Check that stages are a mapping of names to two callables.
 
     Raises:
-        TypeError: a stage is not a pair of callables.
+        TypeError: they are no mapping, or a stage is not a pair of callables.
     """
+    if not isinstance(stages, Mapping):
+        raise TypeError(f"stages is {stages!r}: give a mapping of names to two callables each")
     for name, both in stages.items():
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"stages: {name!r} is no name: give a text")
         if not (isinstance(both, tuple) and len(both) == 2 and all(map(callable, both))):
             raise TypeError(f"stage {name!r} is {both!r}: give two callables, of the before and of the after side")
 

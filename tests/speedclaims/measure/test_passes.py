@@ -85,8 +85,8 @@ def test_a_marker_adds_passes_to_its_own_pair(project):
 def test_a_marker_that_names_no_pass_is_refused_with_those_that_there_are(project, names):
     project.write(test_m_py=MARKED.format(names=names))
     run = project.run("-k", "marked")
-    assert run.ret != 0
-    run.stdout.fnmatch_lines([f"*speedup_passes takes some of {', '.join(passes())}*"])
+    assert run.ret == pytest.ExitCode.USAGE_ERROR
+    run.stderr.fnmatch_lines([f"*speedup_passes takes some of {', '.join(passes())}*"])
 
 
 LATE = """

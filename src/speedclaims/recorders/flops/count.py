@@ -8,9 +8,9 @@ come from the timing pass alone.
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
-from numbers import Real
 from typing import TYPE_CHECKING
 
+from speedclaims.numbers import plain
 from speedclaims.record.figure import figure
 from speedclaims.recorders.flops import NotCountedError
 from speedclaims.recorders.flops import tensorflow as flops_tf
@@ -61,11 +61,12 @@ def min_bytes_figure(num_bytes: float) -> "Figure":
     Raises:
         ValueError: that is no positive number.
     """
-    if not isinstance(num_bytes, Real) or not 0 < num_bytes < math.inf:
+    found = plain(num_bytes)
+    if found is None or not 0 < found < math.inf:
         raise ValueError(
             f"min_bytes returned {num_bytes!r}: it is the positive number of bytes that a call reads and writes"
         )
-    return figure(float(num_bytes), "bytes")
+    return figure(float(found), "bytes")
 
 
 def of_either_side(row: "RecordedPair", counted: "Figure") -> "tuple[Figure, Figure]":
