@@ -7,6 +7,7 @@ import pytest
 
 from speedclaims.markers import DEPRECATED
 from speedclaims.measure import child_process
+from speedclaims.measure.command_line import INI_OPTIONS
 from speedclaims.numbers import few, fraction, positive
 from speedclaims.session import INI_CLAIMS
 
@@ -168,4 +169,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="with --speedup-fail: compare the pairs that were run, and leave out the others of the base",
     )
     add(child_process.OPTION, dest="speedup_child", help=argparse.SUPPRESS)
+    parser.addini(
+        INI_OPTIONS,
+        "options of installed plugins, such as --base-url, that fresh processes get too: they always get those of "
+        "conftest files and of the project's own plugins",
+        type="args",
+        default=[],
+    )
     parser.addini(INI_CLAIMS, "path of the ledger, relative to this file (default: claims.toml next to the tests)")

@@ -18,7 +18,7 @@ import pytest
 from speedclaims import boundary
 from speedclaims.errors import SpeedclaimsError
 from speedclaims.markers import measures
-from speedclaims.measure import child_process
+from speedclaims.measure import child_process, command_line
 from speedclaims.options import (
     _CLAIM_HELP,
     _CONTROL_HELP,
@@ -58,8 +58,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _FAIL_HELP)
     for text in DEPRECATED_HELPS:
         config.addinivalue_line("markers", text)
-    if child_process.job_of(config) is not None:
-        child_process.silence(config)
     _refuse_without_gate(config)
     session = config.stash[KEY] = SpeedSession(config)
     gating = None
@@ -73,7 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _refuse_without_gate(config: pytest.Config) -> None:
     """Refuse an option of the gate where nothing is gated: it would do nothing."""
-    if config.getoption("speedup_fail") is not None or child_process.job_of(config) is not None:
+    if config.getoption("speedup_fail") is not None:
         return
     for name in ("--speedup-until-decided", "--speedup-fail-ambiguous", "--speedup-compare-subset"):
         if config.getoption(name.removeprefix("--").replace("-", "_")):
@@ -123,7 +121,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if job is None:
         config.stash[KEY].wanted = {item.nodeid for item in items if measures(item)}
         return
-    child_process.forget_cache(config)
     items[:] = [item for item in items if item.nodeid == job.nodeid]
 
 
@@ -411,11 +408,25 @@ class _Run:
                 terminalreporter.write_line(f"report: {shown}")
             elif path.name != "record.json" and path.suffix == ".json":
                 terminalreporter.write_line(f"record: {shown}")
+        self._show_missed_options(terminalreporter)
         kept = [usual for usual, name in self._names.items() if usual != name]
         for name in kept if self.written else ():
             terminalreporter.write_line(f"{name} in that folder is the base of this run, and stays as it is")
         if self.no_page is not None:
             terminalreporter.write_line(f"no index.html: {self.no_page}")
+
+    def _show_missed_options(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Name the options of other plugins that fresh processes did not get: a side may need them."""
+        rows = self.session.rows.values()
+        if not any(row.get("num_processes") for row in rows) and len(self.session.passes) < 2:
+            return
+        _, missed = command_line.options(self.config)
+        if missed:
+            names = ", ".join(dict.fromkeys(option.name for option in missed))
+            terminalreporter.write_line(
+                f"fresh processes ran without {names}: what a side needs of it, name in the ini option "
+                f"{command_line.INI_OPTIONS}"
+            )
 
     @staticmethod
     def _show(terminalreporter: pytest.TerminalReporter, render: Callable[..., str]) -> None:

@@ -1,48 +1,26 @@
 """Repeat a test in a fresh process, for what one process cannot tell.
 
-The child runs the same command line with one hidden option more, which names the test, the pass and the side; it
-collects as usual, runs that test alone and leaves its figures in a file. Everything that a project's own options set
-(a preset, a device) is thereby the same in the child.
+The child's command line, see `command_line`, has one hidden option that names the test, the pass and the side. It runs
+that test alone and leaves its figures in a file. Between it and this process is another one, see `supervisor`, which
+ends the child and removes its temporary folder, also where this process is killed.
 """
 
 import json
 import math
-import os
 import subprocess
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speedclaims.errors import SpeedclaimsError
-from speedclaims.record.json_types import Json, JsonObject
+from speedclaims.measure import command_line, supervisor
+from speedclaims.record.json_types import Json
 
 if TYPE_CHECKING:
     import pytest
 
 OPTION = "--speedup-child"
-
-_OUTPUT_OPTIONS: JsonObject = {
-    "benchmark_json": None,
-    "benchmark_save": None,
-    "benchmark_autosave": False,
-    "benchmark_compare": [],
-    "benchmark_compare_fail": [],
-    "benchmark_histogram": None,
-    "benchmark_cprofile": None,
-    "benchmark_cprofile_dump": None,
-    "speedup_report": None,
-    "speedup_record": None,
-    "speedup_total_time": None,
-    "speedup_fail": None,
-    "speedup_until_decided": None,
-    "xmlpath": None,
-    "usepdb": False,
-}
-"""Options of the parent's command line that would make a child write or compare; their neutral values."""
-
-_CACHE_PLUGINS = ("lfplugin", "nfplugin", "stepwiseplugin")
 
 _COMPILER_CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 """Variables that name the folders in which compilers keep what they made, for later processes."""
@@ -91,23 +69,10 @@ def job_of(config: "pytest.Config") -> Job | None:
     return None if text is None else Job(**json.loads(text))
 
 
-def silence(config: "pytest.Config") -> None:
-    """Keep a child from writing, comparing or caching what belongs to its parent."""
-    for name, value in _OUTPUT_OPTIONS.items():
-        if hasattr(config.option, name):
-            setattr(config.option, name, value)
-
-
-def forget_cache(config: "pytest.Config") -> None:
-    """Keep a child from touching the parent's ``--lf`` and ``--stepwise`` memory."""
-    for name in _CACHE_PLUGINS:
-        if config.pluginmanager.has_plugin(name):
-            config.pluginmanager.unregister(name=name)
-
-
-def _empty_caches(task: str, folder: Path) -> dict[str, str]:
+def _empty_caches(task: str) -> dict[str, str]:
     """Return variables by which compilers find nothing that an earlier process made, where a first call is timed."""
-    return {name: str(folder / name.lower()) for name in _COMPILER_CACHES} if "cold" in task else {}
+    folder = supervisor.FOLDER
+    return {name: f"{folder}/{name.lower()}" for name in _COMPILER_CACHES} if "cold" in task else {}
 
 
 def _seed(hash_seed: int | None) -> dict[str, str]:
@@ -115,8 +80,7 @@ def _seed(hash_seed: int | None) -> dict[str, str]:
 
 
 def run(  # noqa: PLR0913 - what a job is made of
-    config: "pytest.Config",
-    nodeid: str,
+    item: "pytest.Item",
     task: str,
     side: str = "",
     *,
@@ -128,8 +92,7 @@ def run(  # noqa: PLR0913 - what a job is made of
     """Run one job, which measures for `max_time` seconds at most, in a fresh process and return what it left.
 
     Args:
-        config: of this process, whose command line the fresh one repeats.
-        nodeid: the test.
+        item: the test.
         task: see `Job`.
         side: see `Job`.
         max_time: seconds that the job may measure.
@@ -140,35 +103,72 @@ def run(  # noqa: PLR0913 - what a job is made of
     Raises:
         ChildError: the process failed, or was ended, before it had left everything.
     """
-    with tempfile.TemporaryDirectory(prefix="speedclaims-") as folder:
-        out = Path(folder, "figures.json")
-        job = Job(nodeid, task, side, str(out), max_time, num_processes)
-        arguments = [str(argument) for argument in config.invocation_params.args]
-        command = [sys.executable, "-m", "pytest", *arguments, f"{OPTION}={json.dumps(asdict(job))}"]
-        limit = min(limit, _SPARE_S + 2 * max_time)
+    job = Job(item.nodeid, task, side, f"{supervisor.FOLDER}/{supervisor.FIGURES}", max_time, num_processes)
+    limit = min(limit, _SPARE_S + 2 * max_time)
+    ended = supervised(
+        command_line.command(item.config, item.path, item.nodeid, f"{OPTION}={json.dumps(asdict(job))}"),
+        str(item.config.invocation_params.dir),
+        command_line.environment() | _seed(hash_seed) | _empty_caches(task),
+        limit,
+    )
+    name = f"the fresh process for {task} {side}".rstrip()
+    if "error" in ended:
+        raise ChildError(f"{name} could not be started: {ended['error']}")
+    left = json.loads(ended["left"]) if ended["left"] else None
+    if ended["late"]:
+        raise ChildError(f"{name} did not end within {limit:.0f} s", left and left["figures"])
+    if left is None or not left["is_all"]:
+        how = f"ended with {ended['status']}"
+        if "ERROR: not found:" in ended["output"]:
+            how = f"does not find {item.nodeid}, a name that may differ from process to process: it {how}"
+        tail = "\n".join(ended["output"].splitlines()[-30:])
+        raise ChildError(f"{name} {how}:\n{tail}", left and left["figures"])
+    return left["figures"]
+
+
+def supervised(command: list[str], directory: str, environment: dict[str, str], limit: float) -> supervisor.Answer:
+    """Run a command that ends with this process and leaves nothing behind.
+
+    Args:
+        command: the command; `supervisor.FOLDER` in it, and in the environment, stands for its temporary folder.
+        directory: the folder in which it runs.
+        environment: its variables.
+        limit: seconds after which it is ended.
+
+    Returns:
+        Its `status`, whether it was too `late`, the end of its `output`, and what it `left` in the file for figures. Or
+        the `error` why it could not be started.
+    """
+    order: supervisor.Order = {
+        "command": command,
+        "directory": directory,
+        "environment": environment,
+        "limit": limit if math.isfinite(limit) else None,
+    }
+    try:
+        process = subprocess.Popen(  # noqa: S603 - our own file
+            [sys.executable, "-I", "-S", supervisor.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        return {"error": str(error)}
+    with process:
+        assert process.stdin is not None and process.stdout is not None  # noqa: PT018, S101 - pipes were asked for
         try:
-            done = subprocess.run(  # noqa: S603 - our own command line again
-                command,
-                cwd=config.invocation_params.dir,
-                env={**os.environ, **_seed(hash_seed), **_empty_caches(task, Path(folder))},
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=limit,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            msg = f"the fresh process for {task} {side}".rstrip() + f" did not end within {limit:.0f} s"
-            left = _left_in(out)
-            raise ChildError(msg, left and left["figures"]) from None
-        left = _left_in(out)
-        if left is None or not left["is_all"]:
-            tail = "\n".join((done.stdout + done.stderr).splitlines()[-30:])
-            raise ChildError(
-                f"the fresh process for {task} {side}".rstrip() + f" ended with {done.returncode}:\n{tail}",
-                left and left["figures"],
-            )
-        return left["figures"]
+            process.stdin.write(json.dumps(order).encode() + b"\n")
+            process.stdin.flush()
+            answer = process.stdout.read()
+        except BrokenPipeError:
+            answer = b""
+        finally:
+            process.stdin.close()  # by which the command ends, should it still run
+    if not answer:
+        return {"error": f"its supervisor ended with {process.returncode}"}
+    found: supervisor.Answer = json.loads(answer)
+    return found
 
 
 def leave(job: Job, figures: Json, *, is_all: bool = True) -> None:
@@ -176,7 +176,3 @@ def leave(job: Job, figures: Json, *, is_all: bool = True) -> None:
     unfinished = Path(f"{job.out}.part")
     unfinished.write_text(json.dumps({"is_all": is_all, "figures": figures}, allow_nan=False), encoding="utf-8")
     unfinished.replace(job.out)
-
-
-def _left_in(out: Path) -> JsonObject | None:
-    return json.loads(out.read_text(encoding="utf-8")) if out.exists() else None

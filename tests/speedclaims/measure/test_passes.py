@@ -169,9 +169,9 @@ def noting(request):
         return
     note(f"pair {request.node.name.rpartition('_')[2]}")
     real = getattr(processes.run, "real", processes.run)
-    def run(config, nodeid, task, side="", **options):
-        note(f"{nodeid.rpartition('_')[2]} {task} {side}")
-        return real(config, nodeid, task, side, **options)
+    def run(item, task, side="", **options):
+        note(f"{item.name.rpartition('_')[2]} {task} {side}")
+        return real(item, task, side, **options)
     run.real = real
     processes.run = run
 
