@@ -112,7 +112,7 @@ def test_no_text_of_ours_names_a_machine_or_a_registry():
 # --- The floors: imports run one way ---
 
 FLOORS = (
-    ("boundary", "errors", "numbers"),
+    ("boundary", "clock", "errors", "numbers"),
     ("record",),
     ("recorders", "claims"),
     ("measure", "gate", "audit", "report.model", "report.html", "report.markdown", "report.terminal"),

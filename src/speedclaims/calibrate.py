@@ -5,11 +5,11 @@ import math
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, variance
 
+from speedclaims.clock import now
 from speedclaims.errors import SpeedclaimsError
 from speedclaims.gate.slowdown import FAMILY_ERROR, Loss, losses, verdict
 from speedclaims.gating import NUM_LOOKS
@@ -100,7 +100,7 @@ def calibrate(told: Callable[[str], object] = lambda _: None) -> Calibration:
     Raises:
         CalibrationError: a process failed.
     """
-    began, number = time.perf_counter(), 0
+    began, number = now(), 0
     found: dict[tuple[str, str], list[Process]] = {}
     for seed in seeds_of(NUM_PROCESSES):
         for name in _SIDES:
@@ -108,7 +108,7 @@ def calibrate(told: Callable[[str], object] = lambda _: None) -> Calibration:
                 found.setdefault((name, kind), []).append(_in_process(name, seed, slower=kind == "slower"))
                 number += 1
                 told(f"process {number} of {NUM_PROCESSES * len(_SIDES) * 3}")
-    process_s = (time.perf_counter() - began) / number
+    process_s = (now() - began) / number
     errors = [one.error for processes in found.values() for one in processes]
     within = math.sqrt(fmean(error**2 for error in errors))
     between = [variance(one.value for one in processes) for processes in found.values()]

@@ -9,13 +9,14 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from time import perf_counter, process_time
+from time import process_time
 from typing import TYPE_CHECKING
 
 import pluggy
 import pytest
 
 from speedclaims import boundary
+from speedclaims.clock import now
 from speedclaims.errors import SpeedclaimsError
 from speedclaims.markers import measures
 from speedclaims.measure import child_process, command_line
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from speedclaims.record.types import Labels, Row
 
 
-_LOADED = perf_counter() - process_time()
+_LOADED = now() - process_time()
 """About when this process was started."""
 
 
@@ -128,7 +129,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test that has not begun when the run's time is up."""
     session = item.config.stash[KEY]
-    session.test_began = perf_counter()
+    session.test_began = now()
     if measures(item) and session.seconds_left <= 0:
         pytest.skip(f"not_measured: {session.time_is_up}")
 
@@ -244,7 +245,7 @@ class _Run:
     def pytest_runtestloop(self) -> Generator[None, object, object]:
         """Measure after all tests what was put off until then."""
         self.session.changed = self._save_so_far
-        self.session.loading_s = perf_counter() - _LOADED
+        self.session.loading_s = now() - _LOADED
         result = yield
         with self._noting():
             self.session.catch_up()

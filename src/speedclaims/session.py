@@ -5,11 +5,11 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from speedclaims.clock import now
 from speedclaims.markers import CLAIM, EVIDENCE, gate_percent, marked_passes, measures, named_claims, times_longer
 from speedclaims.measure import child_process
 from speedclaims.record.io import NOT_ASKED
@@ -49,7 +49,7 @@ class SpeedSession:
         self.num_others_passed = 0
         self.wanted: set[str] = set()
         self.times_longer: dict[str, float] = {}
-        self._began = self.test_began = perf_counter()
+        self._began = self.test_began = now()
         self.loading_s = math.inf
         self._started_s: dict[Path, float] = {}
         self.is_all_collected = True
@@ -88,7 +88,7 @@ class SpeedSession:
         It is what this process took, without what earlier tests left to it, such as imports and fixtures of a module;
         or what a fresh process of a test in the same file took, where that was longer.
         """
-        return max(self.loading_s + perf_counter() - self.test_began, self._started_s.get(item.path, 0.0))
+        return max(self.loading_s + now() - self.test_began, self._started_s.get(item.path, 0.0))
 
     def note_start(self, item: pytest.Item, seconds: float) -> None:
         """Note how long a fresh process took until it measured a test's pair."""
@@ -97,7 +97,7 @@ class SpeedSession:
     @property
     def seconds_left(self) -> float:
         """Return the seconds left of ``--speedup-total-time``, infinite without that option."""
-        return math.inf if self.total_s is None else self.total_s - (perf_counter() - self._began)
+        return math.inf if self.total_s is None else self.total_s - (now() - self._began)
 
     @property
     def total_s(self) -> float | None:

@@ -31,7 +31,7 @@ _LAZY_LIBRARIES = ("dask", "polars", "pyspark")
 
 
 class RefusedError(SpeedclaimsError, TypeError):
-    """A callable of a pair that would be timed, or counted as passed, without having done its work."""
+    """A callable whose time, or whose verdict, would not be that of its work."""
 
 
 class Loop:

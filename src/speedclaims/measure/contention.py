@@ -1,9 +1,10 @@
 """Measure how busy the machine is with other work."""
 
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from speedclaims import clock
 
 _PRESSURE = Path("/proc/pressure/cpu")
 _STAT = Path("/proc/stat")
@@ -34,12 +35,12 @@ class Watch:
 
     def __init__(self) -> None:
         """Read the counters."""
-        self._began = time.perf_counter()
+        self._began = clock.now()
         self._counters = _waiting_s(), _stolen_s(), _throttled_s()
 
     def read(self) -> Contention:
         """Return the shares of the time since the creation."""
-        took_s = max(time.perf_counter() - self._began, 1e-9)
+        took_s = max(clock.now() - self._began, 1e-9)
         now = _waiting_s(), _stolen_s(), _throttled_s()
         capacities = took_s, took_s * (os.cpu_count() or 1), took_s
         shares = [

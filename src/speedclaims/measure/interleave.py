@@ -8,7 +8,6 @@ import gc
 import inspect
 import math
 import sys
-import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +17,10 @@ from itertools import chain, cycle
 from types import ModuleType
 from typing import NamedTuple
 
+from speedclaims import clock
 from speedclaims.measure.calls import Call, Loop, RefusedError, empty_seconds, refuse_unfinished
 from speedclaims.measure.contention import Watch
+from speedclaims.measure.instruments import switched_off
 from speedclaims.measure.statistics import Interval, StoppingRule, interval, log_ratio
 from speedclaims.record.types import SideName
 from speedclaims.recorders.stages import StageCalls
@@ -125,7 +126,7 @@ class Work:
     @cached_property
     def clock_s(self) -> float:
         """The seconds that reading the clock adds to a call that is timed alone."""
-        return empty_seconds(time.perf_counter)
+        return empty_seconds(clock.timer())
 
 
 def work_of(
@@ -258,14 +259,14 @@ def time_side(work: Work, name: SideName, repeats: int) -> float:
     setup restores a state, it runs before each repeat, the repeats are timed one by one, and the time that reading the
     clock takes is subtracted.
     """
-    side, synchronize, clock = work.side(name), work.synchronize, time.perf_counter
+    side, synchronize, read = work.side(name), work.synchronize, clock.timer()
     if not work.resets or repeats == 1:
         work.prepare(name)
-        return side.seconds(repeats, synchronize, clock) / repeats
+        return side.seconds(repeats, synchronize, read) / repeats
     total = -repeats * work.clock_s
     for _ in range(repeats):
         work.prepare(name)
-        total += side.seconds(1, synchronize, clock)
+        total += side.seconds(1, synchronize, read)
     return total / repeats
 
 
@@ -307,8 +308,9 @@ def warm_up(work: Work, name: SideName, seconds: float = WARM_UP_S) -> int:
     """
     spent, fastest = 0.0, math.inf
     # Timing a short call takes longer than the call, and a slow setup must not turn the warm-up into minutes.
-    give_up = time.perf_counter() + (5 if work.resets else 1) * seconds
-    while spent < seconds and time.perf_counter() < give_up:
+    read = clock.timer()
+    give_up = read() + (5 if work.resets else 1) * seconds
+    while spent < seconds and read() < give_up:
         took = time_side(work, name, 1)
         spent += took
         fastest = min(fastest, took)
@@ -324,21 +326,26 @@ def warm_up(work: Work, name: SideName, seconds: float = WARM_UP_S) -> int:
 
 
 @contextmanager
-def quiet_interpreter(*, disable_gc: bool) -> Iterator[None]:
-    """Take tracers and profilers (a debugger, coverage) off while the clock runs, and put them back."""
-    trace, profile, collecting = sys.gettrace(), sys.getprofile(), gc.isenabled()
-    sys.settrace(None)
-    sys.setprofile(None)
-    gc.collect()
-    if disable_gc:
-        gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
-        sys.setprofile(profile)
-        sys.settrace(trace)
+def quiet_interpreter(*sides: Callable[[], object], disable_gc: bool) -> Iterator[None]:
+    """Take instruments off while the clock runs, and the garbage collector if it is to be off, and put them back.
+
+    Args:
+        disable_gc: keep the garbage collector off.
+        sides: the functions that are timed.
+
+    Raises:
+        RefusedError: an instrument is on that cannot be switched off.
+    """
+    collecting = gc.isenabled()
+    with switched_off(*sides):
+        gc.collect()
+        if disable_gc:
+            gc.disable()
+        try:
+            yield
+        finally:
+            if collecting:
+                gc.enable()
 
 
 @dataclass
@@ -361,9 +368,15 @@ class Rounds:
 
 
 def measure(work: Work, settings: Settings) -> Measurement:
-    """Measure both sides in alternation until the interval is narrow enough or the time is up."""
-    watch = Watch()
+    """Measure both sides in alternation until the interval is narrow enough or the time is up.
+
+    Raises:
+        RefusedError: a callable leaves its work undone, an instrument cannot be switched off, or the clock is wrong.
+    """
+    _refuse(clock.why_unusable())
+    watch, progress = Watch(), clock.Progress()
     found = alternate(work, settings)
+    _refuse(progress.why_wrong())
     contention = watch.read()
     return Measurement(
         [one.seconds for one in found.before],
@@ -379,6 +392,11 @@ def measure(work: Work, settings: Settings) -> Measurement:
         contention.stolen,
         contention.throttled,
     )
+
+
+def _refuse(reason: str | None) -> None:
+    if reason is not None:
+        raise RefusedError(reason)
 
 
 def carry_over(before: Sequence[Round], after: Sequence[Round]) -> list[float]:
@@ -421,18 +439,19 @@ def alternate(work: Work, settings: Settings) -> Rounds:
     kind and the other side in those of the other. At least one double round is measured; whether their number suffices
     for an interval is the caller's to say.
     """
-    with quiet_interpreter(disable_gc=settings.disable_gc):
-        started = time.perf_counter()
+    read = clock.timer()
+    with quiet_interpreter(work.before, work.after, disable_gc=settings.disable_gc):
+        started = read()
         warming = min(WARM_UP_S, settings.max_time / 8)
         found = Rounds(repeats={name: warm_up(work, name, warming) for name in _ORDERS[0]})
-        warm = now = time.perf_counter()
+        warm = now = read()
         block: dict[SideName, list[Round]] = {"before": [], "after": []}
         rule = StoppingRule(settings.precision * math.sqrt(settings.num_processes), settings.confidence)
         begun = now
         for orders in cycle((_ORDERS, tuple(reversed(_ORDERS)))):
             for name in chain.from_iterable(orders):
                 block[name].append(time_round(work, name, found.repeats[name]))
-            last, now = now, time.perf_counter()
+            last, now = now, read()
             is_up = now + (now - last) > started + settings.max_time
             if now - begun < min(BLOCK_S, settings.max_time / 30) and not is_up:
                 continue

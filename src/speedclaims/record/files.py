@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from speedclaims.clock import now
 from speedclaims.errors import SpeedclaimsError
 
 try:
@@ -171,8 +172,8 @@ def locked(folder: Path) -> Iterator[None]:
         yield
         return
     try:
-        until = time.monotonic() + _MOST_LOCKED_S
-        while time.monotonic() < until:
+        until = now() + _MOST_LOCKED_S
+        while now() < until:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

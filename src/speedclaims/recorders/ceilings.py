@@ -5,12 +5,12 @@ settings (TF32, oneDNN) that the trainers run under.
 """
 
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from speedclaims import clock
 from speedclaims.record.figure import figure
 
 if TYPE_CHECKING:
@@ -69,10 +69,11 @@ def _rate(prepare: Callable[[], Callable[[], object]], amount: float, unit: str)
         call = prepare()
         call()
         times: list[float] = []
+        read = clock.timer()
         while not times or (len(times) < _MOST_TRIES and sum(times) < _ENOUGH_S):
-            started = time.perf_counter()
+            started = read()
             call()
-            times.append(time.perf_counter() - started)
+            times.append(read() - started)
     except (RuntimeError, ValueError) as error:  # no memory, or numbers that this device does not multiply
         return figure(None, unit, f"it could not be measured here: {str(error).splitlines()[0]}")
     return figure(amount / min(times), unit)

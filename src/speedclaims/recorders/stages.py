@@ -1,9 +1,9 @@
 """Record the rates of parts of a side's work, each measured alone, so that a reader sees which sets the pace."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from speedclaims import clock
 from speedclaims.record.figure import figure, spread
 from speedclaims.record.json_types import Json
 from speedclaims.recorders.recorder import SIDES, FigureKind, FigureRow, Machine, PairContext, Recorder, Side
@@ -88,11 +88,12 @@ def measure_stages(stages: StageCalls, units: float, synchronize: Callable[[], o
 def _rate(call: Callable[[], object], units: float, synchronize: Callable[[], object]) -> "Figure":
     call()  # the first call builds what later ones find
     rates: list[Figure] = []
-    begun = time.perf_counter()
-    while len(rates) < FEWEST_CALLS or (len(rates) < MOST_CALLS and time.perf_counter() - begun < SECONDS):
+    read = clock.timer()
+    begun = read()
+    while len(rates) < FEWEST_CALLS or (len(rates) < MOST_CALLS and read() - begun < SECONDS):
         synchronize()
-        started = time.perf_counter()
+        started = read()
         call()
         synchronize()
-        rates.append(figure(units / (time.perf_counter() - started), "1/s"))
+        rates.append(figure(units / (read() - started), "1/s"))
     return spread(rates)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from speedclaims.measure import interleave
+from speedclaims import clock as clocks
 from speedclaims.measure.calls import Loop, RefusedError
 from speedclaims.measure.interleave import Work, default_synchronize, setup_for, time_side, warm_up
 
@@ -31,7 +31,7 @@ class SlowClock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = SlowClock()
-    monkeypatch.setattr(interleave, "time", clock)
+    monkeypatch.setattr(clocks, "timer", lambda: clock.perf_counter)
     return clock
 
 

@@ -18,7 +18,7 @@ def counters(tmp_path, monkeypatch):
         monkeypatch.setattr(contention, name, tmp_path / name)
     monkeypatch.setattr(contention, "_GROUPS", (tmp_path / "absent", tmp_path / "group"))
     now = iter(range(0, 1000, 10))
-    monkeypatch.setattr(contention.time, "perf_counter", lambda: float(next(now)))
+    monkeypatch.setattr(contention.clock, "now", lambda: float(next(now)))
     monkeypatch.setattr(contention.os, "cpu_count", lambda: 4)
     monkeypatch.setattr(contention.os, "sysconf", lambda _: 100)
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from speedclaims import clock as clocks
 from speedclaims.measure import interleave
 from speedclaims.measure.interleave import (
     Round,
@@ -45,7 +46,7 @@ def never_interrupted(monkeypatch):
 @pytest.fixture
 def clock(monkeypatch, never_interrupted):
     clock = Clock()
-    monkeypatch.setattr(interleave, "time", clock)
+    monkeypatch.setattr(clocks, "timer", lambda: clock.perf_counter)
     return clock
 
 
@@ -315,7 +316,7 @@ class Alternating:
 
     def __init__(self, monkeypatch, *, extra):
         self.now, self.last, self.extra = 0.0, "", extra
-        monkeypatch.setattr(interleave.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(clocks, "timer", lambda: lambda: self.now)
 
     def side(self, name, seconds):
         def call():

@@ -245,7 +245,7 @@ class FakeLibrary:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(window, "perf_counter", clock)
+    monkeypatch.setattr(window, "now", clock)
     return clock
 
 

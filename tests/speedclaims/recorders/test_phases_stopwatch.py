@@ -219,10 +219,8 @@ class _Gpu:
 
 
 def test_the_busy_fraction_is_the_union_of_kernels_over_the_wall_time(monkeypatch):
-    from speedclaims.recorders.phases import stopwatch as profile
-
     times = iter([100.0, 102.0])
-    monkeypatch.setattr(profile.time, "perf_counter", lambda: next(times))
+    monkeypatch.setattr(phases_record.clock, "timer", lambda: lambda: next(times))
     overlapping = [(5.0, 5.5), (5.25, 5.75), (6.0, 6.25)]
     found = phases_record._busy_percent([_Gpu(overlapping)], lambda: None, lambda: None, "cuda:0")
     assert (found["value"], found["unit"]) == (50, "percent")

@@ -29,7 +29,7 @@ def clock(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(stages, "time", clock)
+    monkeypatch.setattr(stages.clock, "timer", lambda: clock.perf_counter)
     return clock
 
 

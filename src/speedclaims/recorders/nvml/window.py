@@ -12,10 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from statistics import fmean
-from time import perf_counter
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from speedclaims.clock import now
 from speedclaims.record.figure import figure
 from speedclaims.recorders.nvml.devices import (
     Gpu,
@@ -149,11 +149,11 @@ def _watched(window: "_Window", call: Callable[[], object], min_seconds: float) 
     num_calls = 0
     try:
         window.open()
-        start = perf_counter()
-        while num_calls == 0 or perf_counter() - start < min_seconds:
+        start = now()
+        while num_calls == 0 or now() - start < min_seconds:
             call()
             num_calls += 1
-        elapsed_s = perf_counter() - start
+        elapsed_s = now() - start
         window.close()
     finally:
         window.free()
@@ -416,7 +416,7 @@ class _Poller:
         self._thread = threading.Thread(target=self._run, name="speedclaims-nvml", daemon=True)
 
     def start(self) -> None:
-        self._began = perf_counter()
+        self._began = now()
         self._thread.start()
 
     def stop(self) -> None:
@@ -425,7 +425,7 @@ class _Poller:
 
     def _run(self) -> None:
         while not self._ended.wait(POLL_S):
-            self._found.append((perf_counter(), try_query(self._question)))
+            self._found.append((now(), try_query(self._question)))
             self._levels.append(self._read_levels())
 
     def levels(self, name: str) -> list[float]:

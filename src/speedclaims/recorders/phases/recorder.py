@@ -1,10 +1,10 @@
 """Record where the time of a call goes, how much of it a GPU is busy, and the operations and bytes of the call."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Protocol, cast
 
+from speedclaims import clock
 from speedclaims.record.figure import figure
 from speedclaims.record.json_types import Json, JsonObject
 from speedclaims.recorders.phases.stopwatch import PHASES, Interval, Phases, ProfilerError, union_length
@@ -197,9 +197,10 @@ def _busy_percent(
         prepare()
         try:
             with framework.recording_kernels() as kernels:
-                started = time.perf_counter()
+                read = clock.timer()
+                started = read()
                 call()
-                wall_s = time.perf_counter() - started
+                wall_s = read() - started
         except ProfilerError as error:
             return figure(None, "percent", str(error))
         if kernels:

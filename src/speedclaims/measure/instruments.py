@@ -1,0 +1,156 @@
+"""Switch off what instruments Python while sides are timed: tracers, profilers, debuggers and `tracemalloc`.
+
+What cannot be switched off is refused: a time that an instrument is part of is no time of the side.
+"""
+
+import gc
+import sys
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from types import CodeType, ModuleType
+
+from speedclaims.measure.calls import RefusedError
+
+_INSTEAD = "measure without it, or in fresh processes (--speedup-processes 3)"
+_NUM_TOOLS = 6
+_SELF_SILENCING = ("coverage",)
+"""Tools whose events inside functions switch themselves off when they have come once, as in the warm-up."""
+
+
+@contextmanager
+def switched_off(*sides: Callable[[], object]) -> Iterator[None]:
+    """Switch instruments off, and on again at the end.
+
+    Tracers and profilers of this thread and of those that a side starts, on Python 3.12 also of all other threads and
+    the tools of `sys.monitoring`, `tracemalloc` (which forgets what it traced), and the debug flags of `gc`.
+
+    Args:
+        sides: functions that are looked through for events that a tool has set inside them.
+
+    Raises:
+        RefusedError: an instrument is on that cannot be switched off.
+    """
+    with ExitStack() as stack:
+        for off in (_hooks_of_threads, partial(_tools, sides), _tracer, _profiler, _tracemalloc, _gc_debugging):
+            stack.enter_context(off())
+        yield
+
+
+@contextmanager
+def _tracer() -> Iterator[None]:
+    trace = sys.gettrace()
+    sys.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(trace)
+
+
+@contextmanager
+def _profiler() -> Iterator[None]:
+    """Switch off the profiler of this thread; that of cProfile, before Python 3.12, by its own method."""
+    profile = sys.getprofile()
+    is_function = profile is None or callable(profile)
+    if not is_function and not (hasattr(profile, "disable") and hasattr(profile, "enable")):
+        raise RefusedError(f"a profiler ({type(profile).__name__}) is on that cannot be switched off: {_INSTEAD}")
+    if is_function:
+        sys.setprofile(None)
+    else:
+        getattr(profile, "disable")()  # noqa: B009 - mypy takes it for a function
+    try:
+        yield
+    finally:
+        if is_function:
+            sys.setprofile(profile)
+        else:
+            getattr(profile, "enable")()  # noqa: B009
+
+
+@contextmanager
+def _hooks_of_threads() -> Iterator[None]:
+    """Keep threads that a side starts from being traced, and those that run already."""
+    trace, profile = threading.gettrace(), threading.getprofile()
+    if trace is None and profile is None:
+        yield
+        return
+    can_reach_all = hasattr(threading, "settrace_all_threads")
+    others = [one.name for one in threading.enumerate() if one is not threading.current_thread() and not one.daemon]
+    if others and not can_reach_all:
+        raise RefusedError(
+            f"the thread {others[0]} may be traced, which cannot be switched off before Python 3.12: start it in the "
+            f"side, or {_INSTEAD}"
+        )
+    _set_hooks(None, None, everywhere=can_reach_all)
+    try:
+        yield
+    finally:
+        _set_hooks(trace, profile, everywhere=can_reach_all)
+
+
+def _set_hooks(trace: object, profile: object, *, everywhere: bool) -> None:
+    hooks: ModuleType = threading
+    if everywhere:
+        own = sys.gettrace(), sys.getprofile()
+        hooks.settrace_all_threads(trace)
+        hooks.setprofile_all_threads(profile)
+        sys.settrace(own[0])
+        if own[1] is None or callable(own[1]):
+            sys.setprofile(own[1])
+    else:
+        hooks.settrace(trace)
+        hooks.setprofile(profile)
+
+
+@contextmanager
+def _tools(sides: tuple[Callable[[], object], ...]) -> Iterator[None]:
+    """Switch off the tools of `sys.monitoring`, which Python has from 3.12 on."""
+    monitoring: ModuleType | None = getattr(sys, "monitoring", None)
+    if monitoring is None:
+        yield
+        return
+    names = {number: monitoring.get_tool(number) for number in range(_NUM_TOOLS)}
+    events = {number: monitoring.get_events(number) for number, name in names.items() if name is not None}
+    for number in events:
+        if not str(names[number]).startswith(_SELF_SILENCING):
+            for code in filter(None, map(_code_of, sides)):
+                if monitoring.get_local_events(number, code):
+                    raise RefusedError(f"{names[number]} watches the lines of {code.co_qualname}: {_INSTEAD}")
+        monitoring.set_events(number, 0)
+    try:
+        yield
+    finally:
+        for number, was in events.items():
+            monitoring.set_events(number, was)
+
+
+def _code_of(side: object) -> CodeType | None:
+    while isinstance(side, partial):
+        side = side.func
+    code = getattr(getattr(side, "__func__", side), "__code__", None)
+    return code if isinstance(code, CodeType) else None
+
+
+@contextmanager
+def _tracemalloc() -> Iterator[None]:
+    if not tracemalloc.is_tracing():
+        yield
+        return
+    num_frames = tracemalloc.get_traceback_limit()
+    tracemalloc.stop()
+    try:
+        yield
+    finally:
+        tracemalloc.start(num_frames)
+
+
+@contextmanager
+def _gc_debugging() -> Iterator[None]:
+    flags = gc.get_debug()
+    gc.set_debug(0)
+    try:
+        yield
+    finally:
+        gc.set_debug(flags)
