@@ -19,7 +19,7 @@ import re
 import secrets
 import struct
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +29,12 @@ from safetensors import SafetensorError, TensorSpec, deserialize, serialize
 
 from trainers.contract import BadInput
 
-__all__ = ["dumps", "load", "loads", "make_folder", "save", "write"]
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["dumps", "load", "loads", "make_folder", "occupied", "save", "write"]
 
 _METADATA = "__metadata__"  # the format's own entry of a header
 _ENTRY = "trainers"
@@ -130,6 +135,32 @@ def make_folder(folder: Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             probe.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def occupied(folder: Path) -> Iterator[None]:
+    """Make a folder for files to come, and keep other trainings out of it meanwhile, where the system has locks.
+
+    Raises:
+        BadInput: it cannot be written, or another training is writing there.
+
+    """
+    make_folder(folder)
+    handle = None if fcntl is None else os.open(folder, os.O_RDONLY)
+    try:
+        if handle is not None:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BadInput(
+                    "another training writes here", str(folder), "choose another folder with --out"
+                ) from error
+            except OSError:  # a file system without locks
+                pass
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)  # this gives the lock back
 
 
 def dumps(tree: Any) -> bytes:

@@ -58,19 +58,21 @@ def train(options: TrainOptions) -> None:
     config = _chosen_config(options, resumed)
     tier = options.tier_over(resumed)
     folder = options.out or (options.resume.parent if options.resume else Path("runs") / FAMILY.name)
-    if options.resume is None or options.resume.parent.resolve() != folder.resolve():
-        _refuse_used_folder([training.checkpoint_path(folder, kind) for kind in training.KINDS])
+    is_other = options.resume is None or options.resume.parent.resolve() != folder.resolve()
+    checkpoints = [training.checkpoint_path(folder, kind) for kind in training.KINDS] if is_other else []
+    _refuse_used_folder(checkpoints)
     data = files.find_data(config, options.data)
     switches = options.switches_over(resumed, tier)
     seed = options.seed or 0
     trainer: ReferenceTrainer = FAMILY.assemble(
         tier, config, data=data, device=options.device, seed=seed, switches=switches, log=_say
     )
-    with contextlib.closing(trainer):
+    with contextlib.closing(trainer), contextlib.ExitStack() as stack:
         history: dict[str, list[dict[str, float]]] = {phase: [] for phase in PHASES}
         if resumed is not None and options.resume is not None:
             history = training.resume(trainer, options.resume, resumed, options.seed)
-        checkpoint.make_folder(folder)
+        stack.enter_context(checkpoint.occupied(folder))
+        _refuse_used_folder(checkpoints)  # another training may have ended there meanwhile
         labels = {
             "family": FAMILY.name,
             "tier": tier,

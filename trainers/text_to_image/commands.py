@@ -60,11 +60,13 @@ def train(options: TrainOptions) -> None:
     trainer: ReferenceTrainer = FAMILY.assemble(
         tier, config, data=data, device=options.device, seed=options.seed or 0, switches=switches, log=log
     )
-    with contextlib.closing(trainer):
+    with contextlib.closing(trainer), contextlib.ExitStack() as stack:
         history, unfinished_seconds = [], 0.0
         if resumed is not None and options.resume is not None:
             resume(trainer, options.resume, resumed, options.seed)
             history, unfinished_seconds = resumed["history"], resumed["unfinished_seconds"]
+        stack.enter_context(checkpoint.occupied(files.folder))
+        _chosen_files(options, resumed)  # another training may have ended there meanwhile
         labels = {
             "family": FAMILY.name,
             "tier": tier,

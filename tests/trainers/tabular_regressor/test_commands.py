@@ -513,3 +513,22 @@ def test_bad_input_in_a_process_of_its_own_exits_2_without_a_traceback(tmp_path)
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_two_trainings_at_once_into_one_folder_are_kept_apart(tmp_path):
+    command = [sys.executable, "-m", "trainers", FAMILY, *TRAIN[1:], "--out", str(tmp_path / "out"), "--epochs", "3"]
+    started = [
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    ended = [(process.communicate(timeout=300)[1], process.returncode) for process in started]
+    assert sorted(code for _, code in ended) == [0, 2], ended
+    (line,) = next(said for said, code in ended if code == 2).splitlines()
+    assert "another training writes here" in line or "holds a checkpoint already" in line
+
+
+def test_a_folder_in_which_another_training_writes_is_refused(capsys, tmp_path):
+    with checkpoint.occupied(tmp_path / "out"):
+        assert "another training writes here" in refused(capsys, *TRAIN, "--out", tmp_path / "out")
+    assert contents(tmp_path) == {}
+    assert run(*TRAIN, "--out", tmp_path / "out", "--epochs", 1) == 0
