@@ -3,3 +3,15 @@
 
 class SpeedclaimsError(Exception):
     """An error whose text is one line: what is wrong, where, and what to do."""
+
+
+_LONGEST = 80
+
+
+def shown(value: object) -> str:
+    """Return a value for a message: in one line that is not long."""
+    try:
+        line = " ".join(repr(value).split())
+    except Exception:  # noqa: BLE001 - whatever a class of the user's does
+        return f"a {type(value).__name__}"
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."

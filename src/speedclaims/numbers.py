@@ -77,3 +77,9 @@ def _parser(kind: Callable[[str], float], fits: Callable[[float], bool], what: s
         return value
 
     return parse
+
+
+def is_truth(value: object) -> bool:
+    """Whether a value is True or False, Python's or NumPy's."""
+    is_of_numpy = type(value).__module__ == "numpy" and type(value).__name__ in {"bool", "bool_"}
+    return isinstance(value, bool) or is_of_numpy

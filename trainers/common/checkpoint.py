@@ -141,10 +141,13 @@ def make_folder(folder: Path) -> None:
 def occupied(folder: Path) -> Iterator[None]:
     """Make a folder for files to come, and keep other trainings out of it meanwhile, where the system has locks.
 
+    A folder that it made goes again where nothing came into it before an error.
+
     Raises:
         BadInput: it cannot be written, or another training is writing there.
 
     """
+    is_new = not folder.exists()
     make_folder(folder)
     handle = None if fcntl is None else os.open(folder, os.O_RDONLY)
     try:
@@ -158,6 +161,11 @@ def occupied(folder: Path) -> Iterator[None]:
             except OSError:  # a file system without locks
                 pass
         yield
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):  # there is something in it
+                folder.rmdir()
+        raise
     finally:
         if handle is not None:
             os.close(handle)  # this gives the lock back

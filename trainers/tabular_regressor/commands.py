@@ -75,11 +75,11 @@ def train(options: TrainOptions) -> None:
         tier, config, data=data, device=options.device, seed=options.seed or 0, switches=switches
     )
     with contextlib.closing(trainer), contextlib.ExitStack() as stack:
+        stack.enter_context(checkpoint.occupied(model_files.folder))
+        _chosen_files(options)  # another training may have ended there meanwhile
         metrics = TrainingMetrics()
         if resumed is not None and options.resume is not None:
             metrics = resume(trainer, options.resume, resumed, model_files, options.seed)
-        stack.enter_context(checkpoint.occupied(model_files.folder))
-        _chosen_files(options)  # another training may have ended there meanwhile
         test_loss = _run(trainer, model_files, metrics, tier, data)
         _plot(trainer, model_files, metrics)
     _say(

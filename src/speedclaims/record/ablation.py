@@ -8,6 +8,8 @@ by a pair of all but it against the ladder's before side.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
+from speedclaims.errors import shown
+
 if TYPE_CHECKING:
     from speedclaims.record.types import AblationKind, RecordedAblation
 
@@ -40,11 +42,11 @@ def check_ablation(ablation: Ablation) -> None:
         ValueError: a key is missing or unknown, or the switches that are on make no such row.
     """
     if not isinstance(ablation, Mapping) or not _KEYS - {"not_here"} <= set(ablation) <= _KEYS:
-        raise ValueError(f"ablation is {ablation!r}: give a mapping with of, kind, switches and, if any, not_here")
+        raise ValueError(f"ablation is {shown(ablation)}: give a mapping with of, kind, switches and, if any, not_here")
     if not isinstance(ablation["of"], str) or not ablation["of"]:
-        raise ValueError(f"ablation: of is {ablation['of']!r}: name what has the switches")
+        raise ValueError(f"ablation: of is {shown(ablation['of'])}: name what has the switches")
     if ablation["kind"] not in KINDS:
-        raise ValueError(f"ablation: kind is {ablation['kind']!r}: it is one of {', '.join(KINDS)}")
+        raise ValueError(f"ablation: kind is {shown(ablation['kind'])}: it is one of {', '.join(KINDS)}")
     switches = ablation["switches"]
     _check_names("switches", switches, bool)
     if not switches:
@@ -60,15 +62,17 @@ def _check_names(key: str, values: object, kind: type) -> None:
     if not isinstance(values, Mapping) or not all(
         isinstance(name, str) and name and isinstance(value, kind) for name, value in values.items()
     ):
-        raise ValueError(f"ablation: {key} is {values!r}: give a mapping from names to values of type {kind.__name__}")
+        raise ValueError(
+            f"ablation: {key} is {shown(values)}: give a mapping from names to values of type {kind.__name__}"
+        )
 
 
 def _check_row(kind: str, switches: Mapping[str, bool]) -> None:
     on = list(switches.values())
     if kind == "ladder" and on != sorted(on, reverse=True):
-        raise ValueError(f"ablation: a row of a ladder has the first so many switches on, not {dict(switches)!r}")
+        raise ValueError(f"ablation: a row of a ladder has the first so many switches on, not {shown(dict(switches))}")
     if kind != "ladder" and on.count(False) != 1:
-        raise ValueError(f"ablation: a row of {kind} has all switches on but one, not {dict(switches)!r}")
+        raise ValueError(f"ablation: a row of {kind} has all switches on but one, not {shown(dict(switches))}")
 
 
 def recorded(ablation: Ablation | None) -> "RecordedAblation | None":

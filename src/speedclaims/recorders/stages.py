@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from speedclaims import clock
+from speedclaims.errors import shown
 from speedclaims.record.figure import figure, spread
 from speedclaims.record.json_types import Json
 from speedclaims.recorders.recorder import SIDES, FigureKind, FigureRow, Machine, PairContext, Recorder, Side
@@ -64,12 +65,14 @@ def check_stages(stages: StageCalls) -> None:
         TypeError: they are no mapping, or a stage is not a pair of callables.
     """
     if not isinstance(stages, Mapping):
-        raise TypeError(f"stages is {stages!r}: give a mapping of names to two callables each")
+        raise TypeError(f"stages is {shown(stages)}: give a mapping of names to two callables each")
     for name, both in stages.items():
         if not isinstance(name, str) or not name:
-            raise TypeError(f"stages: {name!r} is no name: give a text")
+            raise TypeError(f"stages: {shown(name)} is no name: give a text")
         if not (isinstance(both, tuple) and len(both) == 2 and all(map(callable, both))):
-            raise TypeError(f"stage {name!r} is {both!r}: give two callables, of the before and of the after side")
+            raise TypeError(
+                f"stage {shown(name)} is {shown(both)}: give two callables, of the before and of the after side"
+            )
 
 
 def stages_of(stages: StageCalls, side: "SideName") -> dict[str, Callable[[], object]]:

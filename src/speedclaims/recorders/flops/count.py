@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from speedclaims.errors import shown
 from speedclaims.numbers import plain
 from speedclaims.record.figure import figure
 from speedclaims.recorders.flops import NotCountedError
@@ -64,7 +65,7 @@ def min_bytes_figure(num_bytes: float) -> "Figure":
     found = plain(num_bytes)
     if found is None or not 0 < found < math.inf:
         raise ValueError(
-            f"min_bytes returned {num_bytes!r}: it is the positive number of bytes that a call reads and writes"
+            f"min_bytes returned {shown(num_bytes)}: it is the positive number of bytes that a call reads and writes"
         )
     return figure(float(found), "bytes")
 
