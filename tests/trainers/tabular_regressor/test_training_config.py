@@ -159,7 +159,6 @@ def test_a_file_may_name_some_values_only(tmp_path):
         ("{", "is no JSON"),
         ("[1]", "holds no JSON object"),
         ("3", "holds no JSON object"),
-        ("\ufeff{}", "is no JSON"),
         ('{"hiden_size": 3}', "'hiden_size'"),
         ('{"hidden_size": "3"}', "hidden_size is '3'"),
         ('{"hidden_size": -3}', "hidden_size is -3"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import trainers
+from trainers.common.boundary import FAULT
 from trainers.__main__ import main
 from trainers.common import checkpoint
 from trainers.common.interruption import StopSignals
@@ -163,8 +164,7 @@ def broken_off(folder, happen):
     if happen is interrupt_twice:
         assert run(*TRAIN, "--out", folder) == 130
         return "interrupted"
-    with pytest.raises(RuntimeError, match="broken"):
-        run(*TRAIN, "--out", folder)
+    assert run(*TRAIN, "--out", folder) == FAULT
     return "error"
 
 
@@ -213,7 +213,7 @@ def test_while_the_interrupted_training_is_saved_no_further_signal_is_heard(tmp_
 
     with monkeypatch.context() as patch:
         at_call(patch, ReferenceTrainer, "_note_step", 5, interrupt)
-        for each in (1, 2):  # of the file and of its folder, after that of the probe
+        for each in (2, 3):  # of the file and of its folder, after those of the probes of two folders
             at_call(patch, checkpoint.os, "fsync", each, impatient)
         assert run(*TRAIN, "--out", tmp_path) == 130
     assert progress(saved(tmp_path))["num_items_done"] == 24
@@ -244,8 +244,7 @@ def test_a_checkpoint_without_the_copy_of_before_the_step_would_be_seen(tmp_path
     with monkeypatch.context() as patch:
         at_call(patch, OptimizedTrainer, "_generator_loss", 7, fail)
         patch.setattr(TrainingRun, "_kept", property(lambda _: None, lambda *_: None), raising=False)
-        with pytest.raises(RuntimeError):
-            run(*TRAIN, "--out", tmp_path)
+        assert run(*TRAIN, "--out", tmp_path) == FAULT
     finish(tmp_path, "error")
     assert not same_state(tmp_path, whole)
 
@@ -306,17 +305,16 @@ def wait_for(path, process):
 # --- errors ---
 
 
-def test_an_error_is_raised_again_as_it_is_and_says_where_the_training_is(tmp_path, monkeypatch, caplog):
-    error = ValueError("odd")
-
+def test_an_error_keeps_its_traceback_and_says_where_the_training_is(tmp_path, monkeypatch, caplog, capsys):
     def broken(*_):
-        raise error
+        raise ValueError("odd")
 
     with monkeypatch.context() as patch:
         patch.setattr(OptimizedTrainer, "evaluate", broken)
-        with pytest.raises(ValueError, match="odd") as caught:
-            run(*TRAIN, "--out", tmp_path)
-    assert caught.value is error
+        assert run(*TRAIN, "--out", tmp_path) == FAULT
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: unexpected ValueError: odd; its traceback is in ")
+    assert "in broken" in Path(line.partition("traceback is in ")[2].partition(": please")[0]).read_text()
     assert f"continue with --resume {saved(tmp_path, 'error')}" in caplog.text
     assert "failed: ValueError: odd" in (tmp_path / "training.log").read_text()
 
@@ -342,8 +340,7 @@ def test_workers_that_die_leave_a_training_that_goes_on(tmp_path, whole, monkeyp
 
     with monkeypatch.context() as patch:
         at_call(patch, OptimizedTrainer, "_generator_loss", 4, kill)
-        with pytest.raises(RuntimeError, match="worker"):
-            run(*TRAIN, "--out", tmp_path, "--switch", "loader_workers=on")
+        assert run(*TRAIN, "--out", tmp_path, "--switch", "loader_workers=on") == FAULT
     finish(tmp_path, "error")
     assert same_state(tmp_path, whole)
 
@@ -397,8 +394,7 @@ def test_a_full_disk_does_not_hide_the_error_that_a_training_fails_with(tmp_path
         raise ValueError("odd")
 
     monkeypatch.setattr(OptimizedTrainer, "evaluate", broken)
-    with pytest.raises(ValueError, match="odd"):
-        run(*TRAIN, "--out", tmp_path)
+    assert run(*TRAIN, "--out", tmp_path) == FAULT
     assert "could not be saved" in caplog.text
 
 
@@ -410,8 +406,7 @@ def test_a_state_that_cannot_be_had_does_not_hide_the_error_either(tmp_path, mon
         raise ValueError("odd")
 
     monkeypatch.setattr(OptimizedTrainer, "evaluate", broken)
-    with pytest.raises(ValueError, match="odd"):
-        run(*TRAIN, "--out", tmp_path)
+    assert run(*TRAIN, "--out", tmp_path) == FAULT
     assert "could not be saved: broken" in caplog.text
 
 

@@ -155,7 +155,7 @@ def test_without_a_place_of_its_own_it_lies_among_temporary_files_or_says_so(fol
 
 
 def test_damaged_images_are_told_and_replaced_as_the_reference_does(folder, caplog, monkeypatch):
-    monkeypatch.setattr("trainers.text_to_image.data.coco._MOST_BAD", 0.2)
+    monkeypatch.setattr("trainers.common.reading._MOST_LEFT_OUT", 0.2)
     path = sorted((folder / "train").iterdir())[3]
     path.write_bytes(path.read_bytes()[:700])
     told, ends = [], []
