@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import trainers
-from trainers.common.boundary import FAULT
 from trainers.__main__ import main
 from trainers.common import checkpoint
+from trainers.common.boundary import FAULT
 from trainers.common.interruption import StopSignals
 from trainers.contract import BadInput
 from trainers.text_to_image import training
