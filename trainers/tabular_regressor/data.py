@@ -53,6 +53,7 @@ Batch = tuple[Tensor, Tensor]
 _LEAST_ROWS = 10
 _NO_SPREAD = 2.0**-49  # of a column's size: eight units in the last place of float64, and far below one of float32
 _MOST_EXACT = 2**53  # float64 holds every whole number up to it
+_MOST_LOST = 1e-3  # of the spread of a column, what rounding to float32 may change a value by
 _SOURCES_PREFIX = os.environ.get("HDF5_VDS_PREFIX")  # HDF5 too looks once, when it is loaded
 _DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
 """What h5py raises for damaged files; which of them depends on where in the file the damage is."""
@@ -453,6 +454,8 @@ def load_data(path: Path, config: RegressorConfig, scaling: Scaling | None = Non
     if columns != expected:
         what = f"has {columns[0]} features and {columns[1]} targets, the checkpoint {expected[0]} and {expected[1]}"
         raise BadInput(what, str(path), "give data with the columns it was trained on")
+    for name, table, spread in (("X", features_NF, scaling.deviation_F), ("Y", targets_NK, scaling.iqr_K)):
+        _say_what_is_centred_first(table, spread, f"{path} [{name}]")
     scaled = {"X": scaling.scale_features(features_NF), "Y": scaling.scale_targets(targets_NK)}
     for name, array in scaled.items():
         if not np.isfinite(array).all():
@@ -462,6 +465,17 @@ def load_data(path: Path, config: RegressorConfig, scaling: Scaling | None = Non
     return RegressionData(
         torch.from_numpy(scaled["X"]), torch.from_numpy(scaled["Y"]), splits, scaling, targets_NK.dtype.type
     )
+
+
+def _say_what_is_centred_first(table: Table, spread: NDArray[np.float64], where: str) -> None:
+    """Warn of columns whose values are so much larger than their spread that float32 could not tell them apart."""
+    if table.dtype != np.float64:
+        return
+    lost = np.abs(table - _to_float32(table)).max(axis=0)
+    columns = np.flatnonzero(lost > _MOST_LOST * spread)
+    if len(columns):
+        named = some_of([str(column) for column in columns])
+        logger.warning("%s: column %s is centred in float64, as float32 lacks the digits of its values", where, named)
 
 
 def data_fingerprint(features_NF: Tensor, targets_NK: Tensor) -> str:

@@ -191,6 +191,7 @@ def compare(
     """
     old_rows = {row["nodeid"]: row for row in base["pairs"] if not row["control"]}
     new_rows = {row["nodeid"]: row for row in new["pairs"] if not row["control"]}
+    old_rows, root = _with_names_of(old_rows, new_rows)
     reasons = reasons or {}
     num_left_out = 0
     if rules.compares_subset:
@@ -208,11 +209,34 @@ def compare(
         changes=tuple(changes[nodeid] for nodeid in order if nodeid in changes),
         lost_claims=tuple(lost),
         warnings=(*_machine(base["environment"], new["environment"]), *claim_warnings, *_dirty(base["environment"])),
-        notes=(*left_out, *_estimation("base", old_rows), *_estimation("new", new_rows)),
+        notes=(*root, *left_out, *_estimation("base", old_rows), *_estimation("new", new_rows)),
         base_floor=base["noise_floor"]["value"],
         new_floor=new["noise_floor"]["value"],
         fails_ambiguous=rules.fails_ambiguous,
     )
+
+
+def _with_names_of(
+    old_rows: "dict[str, RecordedPair]", new_rows: "Mapping[str, RecordedPair]"
+) -> "tuple[dict[str, RecordedPair], list[str]]":
+    """Return the base's rows by the names that this run has for them, and a note where its root is another folder.
+
+    The names of tests begin at pytest's root, which moves when a folder that an option names exists on the next run.
+    """
+    missing, extra = old_rows.keys() - new_rows.keys(), new_rows.keys() - old_rows.keys()
+    moves = {
+        (longer.removesuffix(shorter), longer in extra)
+        for one in missing
+        for other in extra
+        for longer, shorter in (sorted((one, other), key=len, reverse=True),)
+        if longer.endswith(f"/{shorter}")
+    }
+    for folder, is_added in sorted(moves):
+        moved = {f"{folder}{name}" if is_added else name.removeprefix(folder): row for name, row in old_rows.items()}
+        if len(moved.keys() & new_rows.keys()) > len(old_rows.keys() & new_rows.keys()):
+            above, below = ("the base's", "this run's") if not is_added else ("this run's", "the base's")
+            return moved, [f"{above} root is above {below}: names are compared without {folder}"]
+    return old_rows, []
 
 
 DESELECTED = "deselected"

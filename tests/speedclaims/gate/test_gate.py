@@ -234,6 +234,25 @@ def test_the_interval_of_a_change_covers_the_true_one_as_often_as_it_says(is_see
     assert missed <= stats.binom.isf(1e-6, runs, 0.05)
 
 
+@pytest.mark.parametrize("is_moved", ["base", "new"])
+def test_pairs_are_found_though_the_root_is_another_folder(is_moved):
+    """As when pytest is given an option whose folder exists only from the second run on."""
+    base, new = record(measured("a"), measured("b")), record(measured("a"), measured("b"))
+    for row in (base if is_moved == "base" else new)["speedclaims"]["pairs"]:
+        row["nodeid"] = f"proj/{row['nodeid']}"
+    gate = between(base, new)
+    assert [change.verdict for change in gate.changes] == ["held", "held"]
+    assert any("names are compared without proj/" in note for note in gate.notes)
+    new["speedclaims"]["pairs"][0]["nodeid"] = "other/test_z.py::a"
+    assert {change.verdict for change in between(base, new).changes} >= {"held", "missing", "new"}
+
+
+def test_a_file_of_the_same_name_in_another_folder_is_another_test():
+    base, new = record(measured("a")), record(measured("a"), measured("b"))
+    new["speedclaims"]["pairs"][1]["nodeid"] = f"proj/{base['speedclaims']['pairs'][0]['nodeid']}"
+    assert sorted(change.verdict for change in between(base, new).changes) == ["held", "new"]
+
+
 def sessions(rng, *, slope, slower, is_known=True, num=5):
     """Two records of one pair whose speedup depends on how fast the machine is, which differs between them."""
     records = []

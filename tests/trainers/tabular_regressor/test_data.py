@@ -107,6 +107,16 @@ def test_an_offset_that_float64_holds_makes_no_difference(tmp_path, raw):
     np.testing.assert_allclose(moved.targets_NK, plain.targets_NK, rtol=1e-6, atol=1e-5)
 
 
+def test_a_column_that_float32_could_not_tell_apart_is_named(tmp_path, caplog, raw):
+    features_NF = raw[0].astype(np.float64)
+    load_data(write(tmp_path / "plain.h5", X=features_NF, Y=raw[1]), TINY)
+    assert "float32" not in caplog.text
+    features_NF[:, 1] += 1.7e9  # seconds since 1970
+    load_data(write(tmp_path / "times.h5", X=features_NF, Y=raw[1]), TINY)
+    (said,) = [line for line in caplog.messages if "float32" in line]
+    assert said.endswith("times.h5 [X]: column 1 is centred in float64, as float32 lacks the digits of its values")
+
+
 def test_predictions_keep_an_offset_that_the_targets_have(tmp_path, raw):
     targets_NK = raw[1].astype(np.float64) + 1e9
     data = load_data(write(tmp_path / "a.h5", X=raw[0], Y=targets_NK), TINY)
