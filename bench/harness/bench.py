@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 from bench.harness.ablation import AblationRow
 from bench.harness.side import (
     CLOSE,
+    FIRST_UPDATE,
     FLOAT32,
     PARITY_STEPS,
     WARM_STEPS,
@@ -22,6 +23,8 @@ from bench.harness.side import (
     _condition,
     _relative_difference,
     assert_close,
+    assert_same_hyperparameters,
+    assert_same_stream,
     exact_arithmetic,
 )
 
@@ -191,7 +194,8 @@ class Bench:
         """Return the check that both sides compute the same losses, step by step.
 
         Switches that promise only statistical parity are off in the check. They are named in its answer with what they
-        change, and so are those that make it less or other work.
+        change, and so are those that make it less or other work. On a CPU both sides draw the same random numbers too,
+        with the former on.
         """
         if self.resync_every and after.tier == "fastest":
             return lambda: self._check_steps(before, after)
@@ -200,7 +204,8 @@ class Bench:
             changed = [switch for switch in self._on(after) if switch not in self._on(before)]
             loose = [switch for switch in changed if switch.parity == "statistical"]
             strict = self._without(after, loose)
-            expected, found = before.first_losses(self.parity_steps), strict.first_losses(self.parity_steps)
+            expected, stream = before.first_steps(self.parity_steps)
+            found = self._first_losses(strict, stream)
             assert_close(expected, found, rtol=self._tolerance(strict))
             # Losses of other or less work are other losses; they are named, not compared.
             other = [switch for switch in changed if switch.work != "same"]
@@ -209,7 +214,7 @@ class Bench:
             if not alike:
                 return details
             drifting_side = self._without(after, [switch for switch in loose if switch.work != "same"])
-            drifting = drifting_side.first_losses(self.parity_steps)
+            drifting = self._first_losses(drifting_side, stream)
             worst = max(map(_relative_difference, chain(*expected), chain(*drifting)))
             return details + [
                 f"{switch.name} ({switch.description}): losses of the first {self.parity_steps} steps differ by up to "
@@ -234,13 +239,25 @@ class Bench:
         with before.held_batches(num_calls * num_steps), after.held_batches(num_calls * num_steps):
             for side in (before, after):
                 side.reset()  # either keeps its own first state before it is given another
+            if before.tier != "peer":
+                assert_same_hyperparameters(before.initial, after.initial)
             for number in range(num_calls):
                 if number:  # the first steps start from either side's own state, whose hyperparameters stay
                     after.trainer.load_state(before.trainer.state())
                 expected, found = (side.next_losses(num_steps) for side in (before, after))
-                assert_close(expected, found, rtol=rtol)
+                later = max(rtol, FIRST_UPDATE) if rtol and not number else rtol
+                assert_close(expected, found, rtol=rtol, later=later)
+                if self.device == "cpu":
+                    assert_same_stream(before.random_stream(), after.random_stream())
         before.reset()
         after.reset()
+
+    def _first_losses(self, side: Side, stream: Any) -> list[tuple[float, ...]]:
+        """Return the losses of a side's first steps, after which its random stream is to be the one given."""
+        losses, found = side.first_steps(self.parity_steps)
+        if self.device == "cpu":
+            assert_same_stream(stream, found)
+        return losses
 
     def _rounding(self, side: Side) -> "list[Switch]":
         """Return the switches that are on and round to fewer bits than float32 has."""

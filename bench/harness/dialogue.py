@@ -23,6 +23,10 @@ class PhasesSide(Side):
         for phase, num_batches in zip(self.trainer.phases, self.num_batches, strict=True):
             self.trainer.train_steps(num_batches, phase)
 
+    def next_losses(self, num_steps: int) -> list[tuple[float, ...]]:
+        """Take steps of every phase from the trainer's position and return their losses, phase by phase."""
+        return [losses for phase in self.trainer.phases for losses in self.next_losses_of(phase, num_steps)]
+
 
 def twin_side(label: str, *arguments: Any, kind: Callable[..., Side] = Side) -> Side:
     """Return a side, of a kind, that its rows cannot take for TensorFlow's."""

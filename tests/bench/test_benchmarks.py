@@ -1,5 +1,6 @@
 """The benchmarks of this project: their equivalence checks can fail, and every one of them runs."""
 
+import contextlib
 import json
 import math
 import os
@@ -15,6 +16,7 @@ pytest.importorskip("torch", reason="torch is not installed")
 
 from bench.harness.ablation import ablation
 from bench.harness.bench import Bench
+from bench.harness.dialogue import PhasesSide
 from bench.harness.estimates import (
     NUM_SEEDS,
     called_at,
@@ -28,6 +30,7 @@ from bench.harness.estimates import (
 from bench.harness.images import HeldLoader, ImageBench, ImageSide
 from bench.harness.quality import NUM_SEEDS as TRAINED_SEEDS
 from bench.harness.quality import Trainings, frozen_features, kernel_distance
+from bench.harness.side import assert_close, assert_same_stream
 from speedclaims.recorders.memory import current_bytes
 from trainers import family
 
@@ -84,6 +87,49 @@ def test_a_trainer_that_computes_something_else_fails_the_check(fault):
     with pytest.raises(AssertionError, match="the loss of step"):
         bench.same_losses(bench.reference(), bench.restructured())()
     bench.close()
+
+
+@pytest.mark.parametrize("number", [None, 0, 1])
+def test_a_side_that_draws_other_numbers_fails_the_check_where_both_have_a_stream(number):
+    import torch
+
+    stream = {"cpu": torch.tensor([0, 5], dtype=torch.uint8), "cuda": None}
+    other = None if number is None else {"cpu": torch.tensor([number, 5], dtype=torch.uint8), "cuda": None}
+    with pytest.raises(AssertionError, match="draw other random numbers") if number else contextlib.nullcontext():
+        assert_same_stream(stream, other)
+
+
+def test_after_the_first_update_losses_may_differ_by_more():
+    expected, found = [(1.0, 2.0), (3.0, 4.0)], [(1.0, 2.0), (3.0, 4.002)]
+    assert_close(expected, found, rtol=1e-4, later=1e-3)
+    for wrong in ({"later": None}, {"later": 1e-4}, {"rtol": 1e-3, "later": 0.0}):
+        with pytest.raises(AssertionError, match=r"the loss of step 2 is 4\.0 before and 4\.002 after"):
+            assert_close(expected, found, **{"rtol": 1e-4, **wrong})
+    with pytest.raises(AssertionError, match="the loss of step 1"):
+        assert_close(found, [(1.002, 2.0), found[1]], rtol=1e-4, later=1.0)
+
+
+def test_a_fastest_tier_whose_optimizer_has_other_hyperparameters_fails_the_check():
+    """Losses alone would not show it: the states that the check loads have the reference's."""
+    options = {"pair": None, "preset": "tiny", "device": "cpu", "resync_every": 2, "parity_steps": 6}
+    bench = Bench.of(REGRESSOR, **options)
+    after = bench.fastest()
+    after.trainer.optimizer.param_groups[0]["betas"] = (0.5, 0.999)
+    with pytest.raises(AssertionError, match="the optimizers' hyperparameters are"):
+        bench.same_losses(bench.reference(), after)()
+    bench.close()
+
+
+def test_the_check_of_a_whole_training_takes_steps_of_every_phase():
+    class Trainer:
+        phases = ("one", "two")
+
+        def train_steps(self, n, phase):
+            number = self.phases.index(phase)
+            self.metrics = {"train_losses": [number + step / 10 for step in range(n)]}
+
+    side = PhasesSide("before", "reference", None, "two", lambda *_: Trainer())
+    assert side.next_losses(2) == [(0.0,), (0.1,), (1.0,), (1.1,)]
 
 
 def test_the_check_leaves_the_trainers_as_they_were(bench):
