@@ -100,7 +100,7 @@ def log() -> Iterator[Log]:
         yield partial(print, file=file, flush=True)
 
 
-def _kind_of_pairs(name: str, preset: str) -> Callable[..., Bench]:
+def kind_of_pairs(name: str, preset: str) -> Callable[..., Bench]:
     """Return what makes the pairs of a family; a family that needs nothing of its own is not listed."""
     kinds: dict[str, Callable[..., Bench]] = {
         "dialogue_gan": partial(Bench.of, parity_steps=5),
@@ -121,7 +121,7 @@ def _pairs(of: Family) -> Callable[..., Any]:
     def bench(request: pytest.FixtureRequest, pair: object, preset: str, log: Log) -> Iterator[Bench]:
         device = request.getfixturevalue(_device_fixture(of.name))
         pytest.importorskip(of.framework, reason=f"{of.framework} is not installed")
-        found = _kind_of_pairs(of.name, preset)(of, pair=pair, preset=preset, device=device, log=log)
+        found = kind_of_pairs(of.name, preset)(of, pair=pair, preset=preset, device=device, log=log)
         yield found
         found.close()
 

@@ -32,6 +32,9 @@ LIVELY = {
 }
 """Ten times the learning rates of the documents, where few batches of short sequences have to change the networks."""
 
+PROPORTIONS = {"tiny": (1, 1, 5), "smoke": (1, 1, 5), "default": (5, 3, 20)}
+"""Batches of each phase in the proportion of their epochs, 5 to 3 to 20; rounded where they are few."""
+
 GRAPHS = {"graph_steps": True}
 
 VARIANTS = {"published": "published", "done right": "optimized"}
@@ -104,9 +107,13 @@ def test_adversarial_epoch(short):
 
 @pytest.fixture
 def whole_trainings(short, preset):
-    """Pairs that train batches of all phases in the proportion of their epochs, 5 to 3 to 20 (rounded: 1 to 1 to 5)."""
-    proportion = (5, 3, 20) if preset == "default" else (1, 1, 5)
-    return replace(short, kind=partial(PhasesSide, num_batches=proportion))
+    """Pairs that train batches of all phases in the proportion of their epochs."""
+    return of_all_phases(short, preset)
+
+
+def of_all_phases(bench, preset):
+    """Return pairs with batches of all phases in a call."""
+    return replace(bench, kind=partial(PhasesSide, num_batches=PROPORTIONS[preset]))
 
 
 @pytest.mark.speedup_long(4)
