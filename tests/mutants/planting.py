@@ -1,8 +1,10 @@
 """Puts a mutant into this process: its module is the real one with the fault, from the first import on."""
 
+import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,9 +43,14 @@ class Planted(importlib.abc.MetaPathFinder):
         compile(source, mutant.name, "exec")
         self._path = folder / mutant.path.name
         self._path.write_text(source, encoding="utf-8")
+        for data in mutant.path.parent.glob("*.json"):  # which a module of the plugin finds next to itself
+            shutil.copy(data, folder)
 
     def plant(self) -> None:
-        """Have the module found here from now on.
+        """Have the module found here from now on; import it if it is the plugin's.
+
+        Pytest looks for the modules of plugins first and by itself, to rewrite their assertions, so that it would find
+        them without the fault.
 
         Raises:
             RuntimeError: it has been imported already.
@@ -52,6 +59,8 @@ class Planted(importlib.abc.MetaPathFinder):
         if self._mutant.module in sys.modules:
             raise RuntimeError(f"{self._mutant.module} is imported already, without the fault")
         sys.meta_path.insert(0, self)
+        if self._mutant.family == "plugin":
+            importlib.import_module(self._mutant.module)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

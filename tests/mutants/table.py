@@ -9,7 +9,9 @@ __all__ = ["ROOT", "TABLE", "Mutant", "StaleMutant", "load"]
 
 ROOT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_name("mutants.toml")
-_FRAMEWORKS = {"dialogue_gan": "tensorflow", "shared": "numpy"}  # all others: torch
+_FRAMEWORKS = {"dialogue_gan": "tensorflow", "shared": "numpy", "plugin": "numpy"}  # all others: torch
+_FOLDERS = {"speedclaims": ROOT / "src"}
+"""Where packages lie, if not in the checkout itself."""
 
 
 class StaleMutant(Exception):
@@ -18,12 +20,13 @@ class StaleMutant(Exception):
 
 @dataclass(frozen=True)
 class Mutant:
-    """A fault that somebody could make, in the trainers' own code.
+    """A fault that somebody could make, in the code of the trainers or of the plugin.
 
     Attributes:
         name: of the fault.
-        family: whose tests notice it, or `shared`; it decides which framework is imported.
-        target: `module:attribute`, a function, method or class of the trainers.
+        family: whose tests notice it: of a family of trainers, `shared` or `plugin`; it decides which framework is
+            imported.
+        target: `module:attribute`, a function, method or class of the trainers or the plugin.
         fault: what is wrong, in a sentence.
         old: text that stands in the target once.
         new: what stands there instead.
@@ -57,7 +60,8 @@ class Mutant:
     @property
     def path(self) -> Path:
         """Source of the module."""
-        stem = ROOT.joinpath(*self.module.split("."))
+        package, *inner = self.module.split(".")
+        stem = _FOLDERS.get(package, ROOT).joinpath(package, *inner)
         return stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py")
 
     def source(self) -> str:

@@ -22,19 +22,19 @@ def functions_of(path):
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
-def test_there_are_at_least_40_mutants_and_each_has_a_name_of_its_own():
-    assert len(TABLE) >= 40
+def test_there_are_at_least_200_mutants_and_each_has_a_name_of_its_own():
+    assert len(TABLE) >= 200
     assert max(Counter(mutant.name for mutant in TABLE).values()) == 1
 
 
 def test_every_family_has_a_mutant_which_is_tested_with_its_framework():
-    frameworks = {name: family(name).framework for name in families()} | {"shared": "numpy"}
+    frameworks = {name: family(name).framework for name in families()} | {"shared": "numpy", "plugin": "numpy"}
     assert {mutant.family: mutant.framework for mutant in TABLE} == frameworks
 
 
 @pytest.mark.parametrize("mutant", TABLE, ids=lambda mutant: mutant.name)
-def test_a_mutant_changes_the_trainers_and_names_tests_that_are_there(mutant):
-    assert mutant.module.startswith("trainers.")
+def test_a_mutant_changes_the_trainers_or_the_plugin_and_names_tests_that_are_there(mutant):
+    assert mutant.module.startswith("speedclaims." if mutant.family == "plugin" else "trainers.")
     assert mutant.name.isidentifier()
     assert mutant.fault
     source = mutant.source()
@@ -42,7 +42,7 @@ def test_a_mutant_changes_the_trainers_and_names_tests_that_are_there(mutant):
     assert mutant.tests
     for test in mutant.tests:
         path, _, name = test.partition("::")
-        assert name in functions_of(path)
+        assert name.partition("[")[0] in functions_of(path)
 
 
 KNOWN = Mutant(
@@ -71,6 +71,18 @@ def test_a_mutant_whose_target_is_gone_is_an_error(changes, said):
         dataclasses.replace(KNOWN, **changes).source()
 
 
+IN_THE_PLUGIN = Mutant(
+    name="in_the_plugin",
+    family="plugin",
+    target="speedclaims.measure.statistics:min_values",
+    fault="an interval is thought to need a value less",
+    old="2 / (1 - confidence)",
+    new="1 / (1 - confidence)",
+    tests=(
+        "tests/speedclaims/measure/test_statistics.py::test_an_interval_needs_as_many_values_as_its_confidence_asks",
+    ),
+)
+
 RUNNING = """
 import json, sys
 from tests.mutants.run import run_mutants
@@ -98,12 +110,14 @@ def test_the_runner_tells_what_is_caught_from_what_is_not():
             new="not math.isfinite",
         ),
         dataclasses.replace(KNOWN, name="untested", tests=(f"{test}_more",)),
+        IN_THE_PLUGIN,
     ]
     values = json.dumps([dataclasses.asdict(mutant) for mutant in mutants])
     command = [sys.executable, "-c", RUNNING, values]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)
     verdicts = json.loads(done.stdout)
     assert verdicts["weakest_parity"] == ["caught", test]
+    assert verdicts["in_the_plugin"] == ["caught", f"{IN_THE_PLUGIN.tests[0]}[0.95-6]"]
     assert verdicts["harmless"][0] == verdicts["seen_by_no_test"][0] == "survived"
     broken = {name: said for name, (outcome, said) in verdicts.items() if outcome == "broken"}
     assert "AttributeError" in broken.pop("raising")
@@ -113,6 +127,7 @@ def test_the_runner_tells_what_is_caught_from_what_is_not():
     assert "pytest ended with" in broken.pop("untested")
     # The tests without a mutant: of those named here, one is not there.
     assert set(broken) == {"tests/trainers/test_switches.py"}
+    assert verdicts.pop("tests/speedclaims/measure/test_statistics.py")[0] == "passed"
     assert set(verdicts) - set(broken) == {mutant.name for mutant in mutants}
 
 

@@ -155,6 +155,11 @@ def test_holm_is_between_no_correction_and_bonferroni_and_rejects_what_the_textb
     assert {number for number, (one, tail) in enumerate(zip(p, tails, strict=True)) if one < tail} == rejected
 
 
+def test_after_a_pair_that_is_not_rejected_the_others_are_tested_at_its_error():
+    assert holm_tails([0.6 * FAMILY_ERROR, 0.8 * FAMILY_ERROR]) == [FAMILY_ERROR / 2] * 2
+    assert holm_tails([0.8 * FAMILY_ERROR, 0.4 * FAMILY_ERROR]) == [FAMILY_ERROR, FAMILY_ERROR / 2]
+
+
 def processes_of(values, error=0.003, seeds=None):
     return [Process(value, error, seed) for value, seed in zip(values, seeds or [None] * len(values), strict=True)]
 

@@ -111,6 +111,11 @@ def test_a_drift_common_to_both_sides_cancels_within_a_double_round():
     assert math.log(drift[0] / drift[1]) < -0.09
 
 
+def test_a_slow_round_does_not_move_the_value_of_its_block():
+    assert log_ratio([1.0, 1.0, 9.0], [0.5, 0.5, 0.5]) == pytest.approx(math.log(2))
+    assert log_ratio([1.0, 1.0, 1.0], [0.5, 0.5, 4.5]) == pytest.approx(math.log(2))
+
+
 def test_autocorrelated_values_get_a_wider_interval():
     rng = np.random.default_rng(1)
     noise = rng.normal(size=400)
