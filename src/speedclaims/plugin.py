@@ -59,6 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _FAIL_HELP)
     for text in DEPRECATED_HELPS:
         config.addinivalue_line("markers", text)
+    command_line.remember(config)
     _refuse_without_gate(config)
     session = config.stash[KEY] = SpeedSession(config)
     gating = None
@@ -227,7 +228,7 @@ class _Run:
 
     @property
     def _has_benchmark(self) -> bool:
-        return self.config.pluginmanager.has_plugin("benchmark")
+        return any(map(self.config.pluginmanager.has_plugin, ("benchmark", "pytest_benchmark.plugin")))
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Note why pairs of the base will be missing."""

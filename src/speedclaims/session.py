@@ -403,7 +403,8 @@ class SpeedSession:
                 commit={"id": commit.get("id"), "dirty": commit.get("dirty")},
                 command="pytest " + shlex.join(str(argument) for argument in self.config.invocation_params.args),
                 options={**options, "passes": ",".join(self.passes)},
-            ),
+            )
+            | {"root": self.config.rootpath.name},
             "noise_floor": noise_floor(pairs),
             "ceilings": list(self.ceilings.values()),
             "pairs": pairs,

@@ -191,7 +191,8 @@ def compare(
     """
     old_rows = {row["nodeid"]: row for row in base["pairs"] if not row["control"]}
     new_rows = {row["nodeid"]: row for row in new["pairs"] if not row["control"]}
-    old_rows, root = _with_names_of(old_rows, new_rows)
+    roots = base["environment"].get("root"), new["environment"].get("root")
+    old_rows, root = _with_names_of(old_rows, new_rows, roots)
     reasons = reasons or {}
     num_left_out = 0
     if rules.compares_subset:
@@ -217,11 +218,18 @@ def compare(
 
 
 def _with_names_of(
-    old_rows: "dict[str, RecordedPair]", new_rows: "Mapping[str, RecordedPair]"
+    old_rows: "dict[str, RecordedPair]",
+    new_rows: "Mapping[str, RecordedPair]",
+    roots: tuple[str | None, str | None],
 ) -> "tuple[dict[str, RecordedPair], list[str]]":
     """Return the base's rows by the names that this run has for them, and a note where its root is another folder.
 
     The names of tests begin at pytest's root, which moves when a folder that an option names exists on the next run.
+
+    Args:
+        old_rows: of the base, by name.
+        new_rows: of this run, by name.
+        roots: names of the root folders of both; without them nothing is known to have moved.
     """
     missing, extra = old_rows.keys() - new_rows.keys(), new_rows.keys() - old_rows.keys()
     moves = {
@@ -232,6 +240,8 @@ def _with_names_of(
         if longer.endswith(f"/{shorter}")
     }
     for folder, is_added in sorted(moves):
+        if folder.rstrip("/").rpartition("/")[2] != roots[0 if is_added else 1]:
+            continue  # the lower root is another folder: a test of the same name there is another test
         moved = {f"{folder}{name}" if is_added else name.removeprefix(folder): row for name, row in old_rows.items()}
         if len(moved.keys() & new_rows.keys()) > len(old_rows.keys() & new_rows.keys()):
             above, below = ("the base's", "this run's") if not is_added else ("this run's", "the base's")
@@ -391,8 +401,11 @@ def _processes(row: "RecordedPair") -> list[Process] | None:
         )
     found = []
     for number, seed, before_s in zip(numbers, seeds, seconds, strict=True):
-        one, values = interval(values[:number], CONFIDENCE), values[number:]
-        error = standard_error(one)
+        try:
+            one, values = interval(values[:number], CONFIDENCE), values[number:]
+            error = standard_error(one)
+        except ArithmeticError:
+            raise RecordError(f"{row['nodeid']}: log_ratios holds values that no speedup has: measure again") from None
         if error is None and len(numbers) < MIN_WITHOUT_INTERVALS:
             return None
         found.append(Process(math.log(one.speedup), error or 0.0, seed, before_s))

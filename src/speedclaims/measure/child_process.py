@@ -8,7 +8,6 @@ ends the child and removes its temporary folder, also where this process is kill
 import json
 import math
 import subprocess
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,7 +70,7 @@ def job_of(config: "pytest.Config") -> Job | None:
 
 def _empty_caches(task: str) -> dict[str, str]:
     """Return variables by which compilers find nothing that an earlier process made, where a first call is timed."""
-    folder = supervisor.FOLDER
+    folder = command_line.FOLDER
     return {name: f"{folder}/{name.lower()}" for name in _COMPILER_CACHES} if "cold" in task else {}
 
 
@@ -103,7 +102,7 @@ def run(  # noqa: PLR0913 - what a job is made of
     Raises:
         ChildError: the process failed, or was ended, before it had left everything.
     """
-    job = Job(item.nodeid, task, side, f"{supervisor.FOLDER}/{supervisor.FIGURES}", max_time, num_processes)
+    job = Job(item.nodeid, task, side, f"{command_line.FOLDER}/{supervisor.FIGURES}", max_time, num_processes)
     limit = min(limit, _SPARE_S + 2 * max_time)
     ended = supervised(
         command_line.command(item.config, item.path, item.nodeid, f"{OPTION}={json.dumps(asdict(job))}"),
@@ -113,7 +112,7 @@ def run(  # noqa: PLR0913 - what a job is made of
     )
     name = f"the fresh process for {task} {side}".rstrip()
     if "error" in ended:
-        raise ChildError(f"{name} could not be started: {ended['error']}")
+        raise ChildError(f"{name} failed: {ended['error']}")
     left = json.loads(ended["left"]) if ended["left"] else None
     if ended["late"]:
         raise ChildError(f"{name} did not end within {limit:.0f} s", left and left["figures"])
@@ -130,7 +129,8 @@ def supervised(command: list[str], directory: str, environment: dict[str, str], 
     """Run a command that ends with this process and leaves nothing behind.
 
     Args:
-        command: the command; `supervisor.FOLDER` in it, and in the environment, stands for its temporary folder.
+        command: the command; `command_line.FOLDER` in it, and in the environment, stands for its temporary
+            folder.
         directory: the folder in which it runs.
         environment: its variables.
         limit: seconds after which it is ended.
@@ -140,6 +140,7 @@ def supervised(command: list[str], directory: str, environment: dict[str, str], 
         the `error` why it could not be started.
     """
     order: supervisor.Order = {
+        "placeholder": command_line.FOLDER,
         "command": command,
         "directory": directory,
         "environment": environment,
@@ -147,7 +148,7 @@ def supervised(command: list[str], directory: str, environment: dict[str, str], 
     }
     try:
         process = subprocess.Popen(  # noqa: S603 - our own file
-            [sys.executable, "-I", "-S", supervisor.__file__],
+            [command_line.PYTHON, "-I", "-S", supervisor.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

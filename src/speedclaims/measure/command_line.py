@@ -8,6 +8,7 @@ of whatever plugin, are left out, for they may write reports, logs and caches.
 import argparse
 import inspect
 import os
+import secrets
 import shlex
 import subprocess
 import sys
@@ -19,12 +20,19 @@ from types import ModuleType
 
 import pytest
 
-from speedclaims.measure.supervisor import EMPTY_INI, FOLDER
+from speedclaims.measure.supervisor import EMPTY_INI
 
 INI_OPTIONS = "speedup_process_options"
 
+FOLDER = f"speedclaims-{secrets.token_hex(8)}"
+"""Stands for the temporary folder of a fresh process in its command line; nothing of the user's has this name."""
+
 _IMPORT_PATH = list(sys.path)
-"""The import path before pytest, a conftest or a test changed it: the plugin is loaded before them."""
+_VARIABLES = dict(os.environ)
+PYTHON = sys.executable
+"""As they were when the plugin was loaded, before a conftest or a test changed them: a fresh process does so itself."""
+
+_GIVEN = pytest.StashKey["list[Given]"]()
 
 _OF_PYTEST = frozenset({
     "-p", "-s", "-W", "--pythonwarnings", "--capture", "--noconftest", "--import-mode", "--assert", "--runxfail",
@@ -45,8 +53,12 @@ _OF_PLUGINS = frozenset({
 _KNOWN_TO_WRITE = ("_pytest", "pytest_benchmark", "speedclaims", "xdist", "pytest_cov", "pytest_timeout")
 """Plugins whose other options need no word to the user."""
 
-_OVERRIDDEN = {"addopts": "", "cache_dir": f"{FOLDER}/cache", "log_file": ""}
-"""Values in a fresh process of settings of the ini file."""
+_OVERRIDDEN = {
+    "addopts": ("", None),
+    "cache_dir": (f"{FOLDER}/cache", "cacheprovider"),
+    "log_file": ("", "logging-plugin"),
+}
+"""Values in a fresh process of settings of the ini file, and the plugin that has the setting."""
 
 _OF_TRACERS = ("COV_CORE_", "COVERAGE_PROCESS_")
 """Beginnings of variables by which coverage traces the processes that a test starts."""
@@ -55,18 +67,16 @@ _START = """\
 import sys
 sys.path[:] = {path!r}
 sys.argv[0] = "pytest"
+import pathlib
 import pytest
-{without_ini}sys.exit(pytest.main())
-"""
-
-_WITHOUT_INI = """\
 import _pytest.config
-find = _pytest.config.determine_setup
-_pytest.config.determine_setup = lambda **given: (find(**given)[0], None, *find(**given)[2:])
+find, root, ini = _pytest.config.determine_setup, pathlib.Path({root!r}), {ini!r}
+_pytest.config.determine_setup = lambda **given: (root, ini and pathlib.Path(ini), *find(**given)[2:])
+sys.exit(pytest.main())
 """
-"""Where this process has no ini file, the fresh one must not find one that is nearer to the test.
+"""The root and the ini file are those of this process, which pytest might not find from one test alone.
 
-It reads an empty one, and does not know its path."""
+Where there is no ini file, the fresh process reads an empty one, and does not know its path."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +96,8 @@ class Given:
     @property
     def arguments(self) -> list[str]:
         """The option as arguments of a command line."""
-        if self.takes in {None, "?"} and self.values and self.name.startswith("--"):
-            return [f"{self.name}={self.values[0]}"]
+        if self.takes in {None, "?"} and self.values:  # attached, for it may begin with a dash
+            return [f"{self.name}{'=' * self.name.startswith('--')}{self.values[0]}"]
         return [self.name, *self.values]
 
 
@@ -105,17 +115,21 @@ def command(config: pytest.Config, path: Path, nodeid: str, *hidden: str) -> lis
     known = config.known_args_namespace
     kept, _ = options(config, path)
     start = config.invocation_params.dir
-    without_ini = "" if config.inipath else _WITHOUT_INI
+    ini = config.inipath and str(config.inipath)
+    has_plugin = config.pluginmanager.has_plugin
     return [
-        sys.executable,
+        PYTHON,
         *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined] # noqa: SLF001 - as multiprocessing does
         "-c",
-        _START.format(path=_import_path(config), without_ini=without_ini),
-        f"--config-file={config.inipath or Path(FOLDER, EMPTY_INI)}",
-        f"--rootdir={config.rootpath}",
+        _START.format(path=_import_path(config), root=str(config.rootpath), ini=ini),
+        f"--config-file={ini or Path(FOLDER, EMPTY_INI)}",
         *([f"--confcutdir={known.confcutdir}"] if known.confcutdir else []),
         *(argument for option in kept for argument in option.arguments),
-        *(f"--override-ini={name}={value}" for name, value in _OVERRIDDEN.items()),
+        *(
+            f"--override-ini={name}={value}"
+            for name, (value, plugin) in _OVERRIDDEN.items()
+            if plugin is None or has_plugin(plugin)
+        ),
         f"--basetemp={FOLDER}/basetemp",
         *hidden,
         f"{_relative(path, start)}::{nodeid.partition('::')[2]}",
@@ -133,7 +147,7 @@ def environment() -> dict[str, str]:
     """Return the variables of a fresh process: those of this one, without more options and tracers."""
     return {
         name: value
-        for name, value in os.environ.items()
+        for name, value in _VARIABLES.items()
         if name != "PYTEST_ADDOPTS" and not name.startswith(_OF_TRACERS)
     }
 
@@ -141,7 +155,7 @@ def environment() -> dict[str, str]:
 def _relative(path: Path, start: Path) -> str:
     """Return a path from a folder on: pytest takes a bracket in an argument for the parameters of a test."""
     try:
-        return os.path.relpath(path, start)
+        return f".{os.sep}{os.path.relpath(path, start)}"  # else a name may begin with a dash, or with @
     except ValueError:  # another drive
         return str(path)
 
@@ -161,7 +175,7 @@ def options(config: pytest.Config, path: Path | None = None) -> tuple[list[Given
         elif not _is_installed(module) and _is_read(module, path):
             wanted |= names
     kept, missed = [], []
-    for option in _given(config):
+    for option in config.stash[_GIVEN]:
         if option.name in {"-o", "--override-ini"} and option.values[0].partition("=")[0] in _OVERRIDDEN:
             continue
         if option.name in wanted:
@@ -169,6 +183,11 @@ def options(config: pytest.Config, path: Path | None = None) -> tuple[list[Given
         elif option.name not in unremarkable:
             missed.append(option)
     return kept, missed
+
+
+def remember(config: pytest.Config) -> None:
+    """Keep the options as they were given: a test may change the variables and the working folder."""
+    config.stash[_GIVEN] = _given(config)
 
 
 def _given(config: pytest.Config) -> list[Given]:
@@ -186,7 +205,7 @@ def _given(config: pytest.Config) -> list[Given]:
     for number, action in enumerate(_actions(config._parser)):  # noqa: SLF001 - nothing else knows all options
         if action.option_strings:
             parser.add_argument(*action.option_strings, dest=f"option{number}", nargs=action.nargs, action=Note)
-    of_variable = shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
+    of_variable = shlex.split(_VARIABLES.get("PYTEST_ADDOPTS", ""))
     arguments = [*config.getini("addopts"), *of_variable, *map(str, config.invocation_params.args)]
     parser.parse_known_args(arguments)
     given, found = found, []
@@ -221,8 +240,9 @@ def _is_installed(module: ModuleType) -> bool:
     file = module.__file__
     if file is None or _is_conftest(file):
         return file is None
-    folders = [sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib", "platstdlib")]
-    return any(Path(file).is_relative_to(folder) for folder in folders)
+    folders = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
+    is_installed = {"site-packages", "dist-packages"} & set(Path(file).parts)
+    return bool(is_installed) or any(Path(file).is_relative_to(folder) for folder in folders)
 
 
 def _is_read(module: ModuleType, path: Path | None) -> bool:

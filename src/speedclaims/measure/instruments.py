@@ -37,6 +37,23 @@ def switched_off(*sides: Callable[[], object]) -> Iterator[None]:
         for off in (_hooks_of_threads, partial(_tools, sides), _tracer, _profiler, _tracemalloc, _gc_debugging):
             stack.enter_context(off())
         yield
+        _refuse_switched_on()
+
+
+def _refuse_switched_on() -> None:
+    """Refuse what a side has switched on meanwhile: it was part of the time.
+
+    Raises:
+        RefusedError: a tracer, a profiler or `tracemalloc` is on.
+    """
+    on = {
+        "a tracer": sys.gettrace() is not None or threading.gettrace() is not None,
+        "a profiler": sys.getprofile() is not None or threading.getprofile() is not None,
+        "tracemalloc": tracemalloc.is_tracing(),
+    }
+    for name, is_on in on.items():
+        if is_on:
+            raise RefusedError(f"a side switches on {name}, which then is in the time: switch it on outside the sides")
 
 
 @contextmanager

@@ -17,9 +17,6 @@ import time
 from pathlib import Path
 from typing import IO, TypedDict
 
-FOLDER = "{folder}"
-"""Stands for the temporary folder in the command and in its environment."""
-
 EMPTY_INI = "pytest.ini"
 """An empty file in that folder."""
 
@@ -31,8 +28,12 @@ _LAST_TRIES = 40
 
 
 class Order(TypedDict):
-    """Name a command, its folder, its variables, and the seconds after which it is ended."""
+    """Name a command, its folder, its variables, and the seconds after which it is ended.
 
+    In the command and the variables, `placeholder` stands for the temporary folder.
+    """
+
+    placeholder: str
     command: list[str]
     directory: str
     environment: dict[str, str]
@@ -60,9 +61,9 @@ class Supervised:
     def run(self, order: Order, folder: str, output: IO[bytes]) -> int:
         """Run the command and return its status."""
         self.process = process = subprocess.Popen(  # noqa: S603 - of who started this process
-            [argument.replace(FOLDER, folder) for argument in order["command"]],
+            [argument.replace(order["placeholder"], folder) for argument in order["command"]],
             cwd=order["directory"],
-            env={name: value.replace(FOLDER, folder) for name, value in order["environment"].items()},
+            env={name: value.replace(order["placeholder"], folder) for name, value in order["environment"].items()},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

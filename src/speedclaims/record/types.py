@@ -448,6 +448,7 @@ class Environment(TypedDict):
     commit: Commit
     command: Annotated[str, "The command line."]
     options: Annotated[Scalars, "Measuring options in force."]
+    root: NotRequired[Annotated[str, "Name of the folder at which the names of tests begin."]]
 
 
 class RecordedLoss(TypedDict):

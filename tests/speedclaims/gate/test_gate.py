@@ -242,7 +242,9 @@ def test_the_interval_of_a_change_covers_the_true_one_as_often_as_it_says(is_see
 @pytest.mark.parametrize("is_moved", ["base", "new"])
 def test_pairs_are_found_though_the_root_is_another_folder(is_moved):
     """As when pytest is given an option whose folder exists only from the second run on."""
-    base, new = record(measured("a"), measured("b")), record(measured("a"), measured("b"))
+    base, new = (
+        record(measured("a"), measured("b"), root="above" if is_moved == name else "proj") for name in ("base", "new")
+    )
     for row in (base if is_moved == "base" else new)["speedclaims"]["pairs"]:
         row["nodeid"] = f"proj/{row['nodeid']}"
     gate = between(base, new)
@@ -252,8 +254,22 @@ def test_pairs_are_found_though_the_root_is_another_folder(is_moved):
     assert {change.verdict for change in between(base, new).changes} >= {"held", "missing", "new"}
 
 
+def test_a_test_of_the_same_name_below_another_root_is_another_test():
+    base, new = record(measured("a"), measured("b"), root="above"), record(measured("a"), root="b")
+    for row, folder in zip(base["speedclaims"]["pairs"], ("a", "b"), strict=True):
+        row["nodeid"] = f"{folder}/{new['speedclaims']['pairs'][0]['nodeid']}"
+    assert {change.nodeid: change.verdict for change in between(base, new).changes} == {
+        base["speedclaims"]["pairs"][0]["nodeid"]: "missing",
+        new["speedclaims"]["pairs"][0]["nodeid"]: "held",
+    }
+    new["speedclaims"]["environment"]["root"] = "c"
+    assert sorted(change.verdict for change in between(base, new).changes) == ["missing", "missing", "new"]
+    del new["speedclaims"]["environment"]["root"]
+    assert sorted(change.verdict for change in between(base, new).changes) == ["missing", "missing", "new"]
+
+
 def test_a_file_of_the_same_name_in_another_folder_is_another_test():
-    base, new = record(measured("a")), record(measured("a"), measured("b"))
+    base, new = record(measured("a"), root="proj"), record(measured("a"), measured("b"), root="above")
     new["speedclaims"]["pairs"][1]["nodeid"] = f"proj/{base['speedclaims']['pairs'][0]['nodeid']}"
     assert sorted(change.verdict for change in between(base, new).changes) == ["held", "new"]
 

@@ -212,7 +212,7 @@ def _sources(started, variables):
     ("given", "arguments"),
     [
         (Given("--size", ("3",), None), ["--size=3"]),
-        (Given("-k", ("a or b",), None), ["-k", "a or b"]),
+        (Given("-k", ("a or b",), None), ["-ka or b"]),
         (Given("--deep", (), 0), ["--deep"]),
         (Given("--pick", ("a", "b"), 2), ["--pick", "a", "b"]),
         (Given("--maybe", (), "?"), ["--maybe"]),
@@ -239,6 +239,45 @@ def test_p(pair, pid):
     run.stdout.fnmatch_lines(
         ["*ChildError: the fresh process for time*does not find test_p.py::test_p*a name that may d*"]
     )
+
+
+CHANGED = """
+import os
+import sys
+
+import pytest
+
+@pytest.fixture(autouse=True)
+def changed(monkeypatch, tmp_path):
+    assert os.environ["OURS"] == "{folder}"
+    assert "MORE" not in os.environ
+    monkeypatch.delenv("OURS")
+    monkeypatch.setenv("MORE", "1")
+    monkeypatch.setenv("PYTEST_ADDOPTS", '--json="unclosed')
+    monkeypatch.setenv("PYTEST_PLUGINS", "of_nobody")
+    monkeypatch.setattr(sys, "executable", "/of/nobody")
+    monkeypatch.chdir(tmp_path)
+
+@pytest.mark.parametrize("name", ["{folder}"])
+def test_p(pair, request, name):
+    assert request.config.getoption("--json") == '{"a": "{folder}"}'
+    assert request.config.getoption("-Q") == "-z"
+    pair(lambda: sum(range(100)), lambda: None)
+"""
+
+
+def test_what_a_test_changes_in_its_process_is_not_changed_twice(project, monkeypatch):
+    folder = project.path / "@scope $HOME"
+    folder.mkdir()
+    (folder / "test_p.py").write_text(CHANGED)
+    project.write(
+        conftest_py="def pytest_addoption(parser):\n    parser.addoption('--json')\n    parser.addoption('-Q')\n"
+    )
+    (project.path / "more.txt").write_text("-Q=-z\n")
+    monkeypatch.setenv("OURS", "{folder}")
+    given = ["-W", "error", "-p", "no:cacheprovider", '--json={"a": "{folder}"}', "@more.txt"]
+    run = project.run("--speedup-processes=1", *given, "./@scope $HOME")
+    assert run.ret == 0
 
 
 def test_what_a_side_misses_is_named_once_at_the_end(project):

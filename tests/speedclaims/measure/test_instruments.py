@@ -183,6 +183,23 @@ def test_all_is_on_again_after_a_side_that_raises():
     assert sys.gettrace() is before
 
 
+@pytest.mark.parametrize(
+    ("name", "switch", "back"),
+    [
+        ("a tracer", lambda: sys.settrace(Seen()), lambda: sys.settrace(None)),
+        ("a tracer", lambda: threading.settrace(Seen()), lambda: threading.settrace(None)),
+        ("a profiler", lambda: sys.setprofile(Seen()), lambda: sys.setprofile(None)),
+        ("tracemalloc", tracemalloc.start, tracemalloc.stop),
+    ],
+)
+def test_what_a_side_switches_on_is_refused(name, switch, back):
+    try:
+        with pytest.raises(RefusedError, match=f"a side switches on {name}, which then is in the time"):
+            measured(before=switch)
+    finally:
+        back()
+
+
 def test_a_session_under_cprofile_measures_its_pairs(project):
     project.write(
         test_p_py="""

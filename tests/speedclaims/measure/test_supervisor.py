@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from speedclaims.measure.child_process import supervised
-from speedclaims.measure.supervisor import EMPTY_INI, FIGURES, FOLDER
+from speedclaims.measure.command_line import FOLDER
+from speedclaims.measure.supervisor import EMPTY_INI, FIGURES
 from speedclaims.record import io as record
 from tests.speedclaims.conftest import LIGHT
 
