@@ -59,7 +59,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _FAIL_HELP)
     for text in DEPRECATED_HELPS:
         config.addinivalue_line("markers", text)
-    command_line.remember(config)
+    if child_process.job_of(config) is None:
+        command_line.remember(config)
     _refuse_without_gate(config)
     session = config.stash[KEY] = SpeedSession(config)
     gating = None

@@ -33,6 +33,7 @@ PYTHON = sys.executable
 """As they were when the plugin was loaded, before a conftest or a test changed them: a fresh process does so itself."""
 
 _GIVEN = pytest.StashKey["list[Given]"]()
+_ADDED = pytest.StashKey["list[tuple[ModuleType, set[str]]]"]()
 
 _OF_PYTEST = frozenset({
     "-p", "-s", "-W", "--pythonwarnings", "--capture", "--noconftest", "--import-mode", "--assert", "--runxfail",
@@ -169,7 +170,9 @@ def options(config: pytest.Config, path: Path | None = None) -> tuple[list[Given
     """
     wanted = {*_OF_PYTEST, *_OF_PLUGINS, *config.getini(INI_OPTIONS)}
     unremarkable: set[str] = set()
-    for module, names in _registered(config):
+    if _ADDED not in config.stash:
+        config.stash[_ADDED] = list(_registered(config))  # once: it runs a function of every plugin
+    for module, names in config.stash[_ADDED]:
         if module.__name__.partition(".")[0] in _KNOWN_TO_WRITE:
             unremarkable |= names
         elif not _is_installed(module) and _is_read(module, path):
@@ -208,6 +211,8 @@ def _given(config: pytest.Config) -> list[Given]:
     of_variable = shlex.split(_VARIABLES.get("PYTEST_ADDOPTS", ""))
     arguments = [*config.getini("addopts"), *of_variable, *map(str, config.invocation_params.args)]
     parser.parse_known_args(arguments)
+    if not any(argument.startswith("@") for argument in arguments):
+        return found
     given, found = found, []
     parser.fromfile_prefix_chars = None
     parser.parse_known_args(arguments)
