@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import CodeType, ModuleType
+from typing import TypeVar
 
 from speedclaims.measure.calls import RefusedError
+
+T = TypeVar("T")
 
 _INSTEAD = "measure without it, or in fresh processes (--speedup-processes 3)"
 _NUM_TOOLS = 6
@@ -34,8 +37,12 @@ def switched_off(*sides: Callable[[], object]) -> Iterator[None]:
         RefusedError: an instrument is on that cannot be switched off.
     """
     with ExitStack() as stack:
-        for off in (_hooks_of_threads, partial(_tools, sides), _tracer, _profiler, _tracemalloc, _gc_debugging):
-            stack.enter_context(off())
+        stack.enter_context(_hooks_of_threads())
+        stack.enter_context(_tools(sides))
+        stack.enter_context(_held(sys.gettrace, sys.settrace, None))
+        stack.enter_context(_profiler())
+        stack.enter_context(_tracemalloc())
+        stack.enter_context(_held(gc.get_debug, gc.set_debug, 0))
         yield
         _refuse_switched_on()
 
@@ -57,33 +64,31 @@ def _refuse_switched_on() -> None:
 
 
 @contextmanager
-def _tracer() -> Iterator[None]:
-    trace = sys.gettrace()
-    sys.settrace(None)
+def _held(get: Callable[[], T], put: Callable[[T], object], off: T) -> Iterator[None]:
+    """Put a value in the place of another one, and that back at the end."""
+    was = get()
+    put(off)
     try:
         yield
     finally:
-        sys.settrace(trace)
+        put(was)
 
 
 @contextmanager
 def _profiler() -> Iterator[None]:
     """Switch off the profiler of this thread; that of cProfile, before Python 3.12, by its own method."""
     profile = sys.getprofile()
-    is_function = profile is None or callable(profile)
-    if not is_function and not (hasattr(profile, "disable") and hasattr(profile, "enable")):
+    if profile is None or callable(profile):
+        with _held(sys.getprofile, sys.setprofile, None):
+            yield
+        return
+    if not (hasattr(profile, "disable") and hasattr(profile, "enable")):
         raise RefusedError(f"a profiler ({type(profile).__name__}) is on that cannot be switched off: {_INSTEAD}")
-    if is_function:
-        sys.setprofile(None)
-    else:
-        getattr(profile, "disable")()  # noqa: B009 - mypy takes it for a function
+    profile.disable()
     try:
         yield
     finally:
-        if is_function:
-            sys.setprofile(profile)
-        else:
-            getattr(profile, "enable")()  # noqa: B009
+        profile.enable()
 
 
 @contextmanager
@@ -161,13 +166,3 @@ def _tracemalloc() -> Iterator[None]:
         yield
     finally:
         tracemalloc.start(num_frames)
-
-
-@contextmanager
-def _gc_debugging() -> Iterator[None]:
-    flags = gc.get_debug()
-    gc.set_debug(0)
-    try:
-        yield
-    finally:
-        gc.set_debug(flags)
