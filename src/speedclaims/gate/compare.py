@@ -7,8 +7,9 @@ renamed, not measured any more or configured differently, a withheld speedup, a 
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, cast
 
 from speedclaims.gate.slowdown import Loss, losses, verdict
@@ -232,21 +233,29 @@ def _with_names_of(
         roots: names of the root folders of both; without them nothing is known to have moved.
     """
     missing, extra = old_rows.keys() - new_rows.keys(), new_rows.keys() - old_rows.keys()
-    moves = {
-        (longer.removesuffix(shorter), longer in extra)
-        for one in missing
-        for other in extra
-        for longer, shorter in (sorted((one, other), key=len, reverse=True),)
-        if longer.endswith(f"/{shorter}")
-    }
-    for folder, is_added in sorted(moves):
-        if folder.rstrip("/").rpartition("/")[2] != roots[0 if is_added else 1]:
-            continue  # the lower root is another folder: a test of the same name there is another test
-        moved = {f"{folder}{name}" if is_added else name.removeprefix(folder): row for name, row in old_rows.items()}
-        if len(moved.keys() & new_rows.keys()) > len(old_rows.keys() & new_rows.keys()):
-            above, below = ("the base's", "this run's") if not is_added else ("this run's", "the base's")
-            return moved, [f"{above} root is above {below}: names are compared without {folder}"]
-    return old_rows, []
+    below, above = _folders_to(roots[0], extra, missing), _folders_to(roots[1], missing, extra)
+    if len(below) + len(above) != 1:  # nothing moved, or nothing says where to
+        return old_rows, []
+    (folder,) = below or above
+    if below:
+        how, moved = "this run's root is above the base's", {f"{folder}{name}": row for name, row in old_rows.items()}
+    else:
+        how, moved = (
+            "the base's root is above this run's",
+            {name.removeprefix(folder): row for name, row in old_rows.items()},
+        )
+    if len(moved.keys() & new_rows.keys()) <= len(old_rows.keys() & new_rows.keys()):
+        return old_rows, []
+    return moved, [f"{how}: names are compared without {folder}"]
+
+
+def _folders_to(root: str | None, above: "Collection[str]", below: "Collection[str]") -> list[str]:
+    """Return the folders from an upper root to a lower one of a name, as names of tests at both of them say.
+
+    Below a folder of another name, a test of the same name is another test.
+    """
+    folders = {name.removesuffix(other) for name in above for other in below if name.endswith(f"/{other}")}
+    return sorted(folder for folder in folders if PurePath(folder).name == root)
 
 
 DESELECTED = "deselected"

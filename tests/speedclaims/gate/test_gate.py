@@ -268,6 +268,13 @@ def test_a_test_of_the_same_name_below_another_root_is_another_test():
     assert sorted(change.verdict for change in between(base, new).changes) == ["missing", "missing", "new"]
 
 
+def test_of_two_folders_of_the_root_s_name_neither_is_taken():
+    base, new = record(measured("a"), measured("b"), root="above"), record(measured("a"), root="unit")
+    for row, folder in zip(base["speedclaims"]["pairs"], ("x/unit", "y/unit"), strict=True):
+        row["nodeid"] = f"{folder}/{new['speedclaims']['pairs'][0]['nodeid']}"
+    assert sorted(change.verdict for change in between(base, new).changes) == ["missing", "missing", "new"]
+
+
 def test_a_file_of_the_same_name_in_another_folder_is_another_test():
     base, new = record(measured("a"), root="proj"), record(measured("a"), measured("b"), root="above")
     new["speedclaims"]["pairs"][1]["nodeid"] = f"proj/{base['speedclaims']['pairs'][0]['nodeid']}"
