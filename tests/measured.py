@@ -15,7 +15,7 @@ _COUNTS = ("num_steps", "num_skipped_steps", "num_generator_updates", "num_discr
 
 
 class Given(NamedTuple):
-    """What a benchmark gives to `pair`."""
+    """Hold the arguments that a benchmark gives to `pair`."""
 
     before: object
     after: object

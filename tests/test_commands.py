@@ -189,8 +189,11 @@ def test_ctrl_c_is_one_word_and_the_code_130(failing, capsys):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (PermissionError(errno.EACCES, "Permission denied", "/root/x"), "/root/x: Permission denied: name a place"),
-        (PermissionError(errno.EACCES, "Permission denied", b"/root/x"), "/root/x: Permission denied: name a place"),
+        (PermissionError(errno.EACCES, "Permission denied", "/shut/x"), "/shut/x: Permission denied: name a place"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", b"/shut/x"),
+            "/shut/x: Permission denied: name a place",
+        ),
         (OSError(errno.ENOSPC, "No space left on device"), "the output cannot be written (No space left on device)"),
         (OSError(errno.EPIPE, "Broken pipe"), "the output cannot be written (Broken pipe): send it elsewhere"),
         (OSError("the file's signature is wrong\nsee above"), "the file's signature is wrong see above"),

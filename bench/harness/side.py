@@ -239,7 +239,7 @@ def assert_same_stream(expected: Any, found: Any) -> None:
 
 
 _KERNELS = frozenset({"capturable", "foreach", "fused"})
-"""What PyTorch keeps among an optimizer's hyperparameters though it says how to compute and not what."""
+"""Keys of PyTorch's hyperparameters that say how an optimizer computes, and not what."""
 
 
 def assert_same_hyperparameters(expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:

@@ -27,7 +27,7 @@ __all__ = ["Verdict", "main", "run_mutants"]
 _FORK = multiprocessing.get_context("fork")
 _MOST_SECONDS = 240
 _ALSO = {"torch": ("torch._dynamo", "h5py", "PIL.Image"), "tensorflow": ("keras",), "numpy": ("scipy.stats",)}
-"""What the tests of a framework's mutants import later, in each child again."""
+"""Modules that the tests of a framework's mutants would import in each child again."""
 
 
 @dataclass(frozen=True)

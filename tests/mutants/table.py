@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_name("mutants.toml")
 _FRAMEWORKS = {"dialogue_gan": "tensorflow", "shared": "numpy", "plugin": "numpy"}  # all others: torch
 _FOLDERS = {"speedclaims": ROOT / "src"}
-"""Where packages lie, if not in the checkout itself."""
+"""Folders of packages that do not lie in the checkout itself."""
 
 
 class StaleMutant(Exception):

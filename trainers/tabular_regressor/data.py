@@ -56,7 +56,7 @@ _MOST_EXACT = 2**53  # float64 holds every whole number up to it
 _MOST_LOST = 1e-3  # of the spread of a column, what rounding to float32 may change a value by
 _SOURCES_PREFIX = os.environ.get("HDF5_VDS_PREFIX")  # HDF5 too looks once, when it is loaded
 _DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError)
-"""What h5py raises for damaged files; which of them depends on where in the file the damage is."""
+"""Errors that h5py raises for damaged files; which of them depends on where in the file the damage is."""
 _GENERATOR_VERSION = 1  # part of the cached file's name: raise it whenever make_data's output changes
 
 

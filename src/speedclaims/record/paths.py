@@ -22,7 +22,7 @@ _MARKS = {
     TABLES: (b"\n## How to read this\n",),
 }
 _MARKS_OF_RECORDS = (b'"speedclaims"',)
-"""What a file of a report holds, by its name; one of them will do."""
+"""Contents by which a file of a report is known, by its name; one of them will do."""
 
 _NO_COMMIT = "no-commit"
 _LONGEST_NAME = 100

@@ -89,7 +89,7 @@ def on_this_cpu():
 
 @pytest.mark.parametrize("can", [True, False])
 def test_the_width_that_is_measured_turns_both_kinds_of_products_on(monkeypatch, can):
-    """Where the processor has the instructions; at the preset smoke, whose layers are narrow, they stay off."""
+    """On a processor that has the instructions; at the preset smoke, whose layers are narrow, they stay off."""
     monkeypatch.setattr(fastest, "gains_by_onednn", lambda _: can)
     monkeypatch.setattr(fastest, "multiplies_bfloat16", lambda _: can)
     wide = wide_pair(None).after.trainer
