@@ -310,13 +310,18 @@ def test_a_reader_that_goes_away_changes_no_exit_code(spoken):
     os.close(writer)
 
 
-def test_an_error_stream_that_fails_changes_no_exit_code(spoken):
-    command = [sys.executable, "-m", "speedclaims", "compare", "missing.json", "missing.json"]
-    done = subprocess.run(command, cwd=spoken, preexec_fn=lambda: os.close(2), check=False)
+@pytest.mark.parametrize("module", ["speedclaims", "trainers"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_error_stream_that_fails_changes_no_exit_code(spoken, module, unbuffered):
+    arguments = {"speedclaims": "compare missing.json missing.json", "trainers": "tabular_regressor train missing"}
+    command = [sys.executable, "-m", module, *arguments[module].split()]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, cwd=spoken, env=environment, preexec_fn=lambda: os.close(2), check=False)
     assert done.returncode == BAD_INPUT
     if Path("/dev/full").exists():
         with Path("/dev/full").open("w") as full:
-            assert subprocess.run(command, cwd=spoken, stderr=full, check=False).returncode == BAD_INPUT
+            done = subprocess.run(command, cwd=spoken, env=environment, stderr=full, check=False)
+        assert done.returncode == BAD_INPUT
 
 
 # -- people without a home -----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from typing import TextIO
 
 BAD_INPUT, FAULT, INTERRUPTED = 2, 70, 130
 """Exit codes: refused input and unusable places, an error that nobody expected, and Ctrl-C."""
@@ -38,10 +39,12 @@ def run(command: Callable[[], int], refused: type[Exception] | tuple[type[Except
     try:
         return _run_to_the_end(command, refused, name)
     finally:
-        try:
-            _flush()
-        except OSError:
-            drop_output()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                try:
+                    stream.flush()
+                except OSError:
+                    drop_output(stream)
 
 
 def _run_to_the_end(
@@ -90,7 +93,7 @@ def say(text: str) -> None:
     try:
         print(text, flush=True)  # noqa: T201 - commands say what they did by this
     except BrokenPipeError:
-        drop_output()
+        drop_output(sys.stdout)
 
 
 def complain(line: str) -> None:
@@ -100,11 +103,11 @@ def complain(line: str) -> None:
             print(" ".join(line.splitlines()), file=sys.stderr, flush=True)  # noqa: T201 - likewise
 
 
-def drop_output() -> None:
-    """Forget what the standard output still holds: it would fail once more when the process ends."""
+def drop_output(stream: TextIO) -> None:
+    """Forget what a stream still holds: it would fail once more when the process ends, and change its exit code."""
     with contextlib.suppress(OSError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
 
 
