@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from speedclaims import __version__, boundary
 from speedclaims.boundary import complain, say
 from speedclaims.errors import SpeedclaimsError
-from speedclaims.export import FORMATS, export
+from speedclaims.export import FORMATS, MARKS, export
 from speedclaims.numbers import positive
 from speedclaims.record import files as record_files
 
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         "each machine, newest last, and sets the machines' newest records side by side.",
     )
     report.add_argument("records", nargs="+", type=Path, metavar="RUN.json", help="a record: reports/.../record.json")
-    report.add_argument("-o", "--out", required=True, type=Path, metavar="DIR", help="folder for the report")
+    report.add_argument("-o", "--out", required=True, type=_path, metavar="DIR", help="folder for the report")
     report.set_defaults(run=_report)
     _add_compare(commands)
     _add_export(commands)
@@ -65,6 +65,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_doctor(commands)
     _add_calibrate(commands)
     return parser
+
+
+def _path(text: str) -> Path:
+    """Return a path; an empty text, such as that of a variable that is not set, is none.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is empty.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
 
 
 def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -98,7 +109,7 @@ def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     export.add_argument("record", type=Path, metavar="RUN.json", help="a record")
     export.add_argument("--to", required=True, choices=FORMATS, help="the format")
-    export.add_argument("-o", "--out", type=Path, metavar="FILE", help="write it there (default: print it)")
+    export.add_argument("-o", "--out", type=_path, metavar="FILE", help="write it there (default: print it)")
     export.set_defaults(run=_export)
 
 
@@ -202,6 +213,7 @@ def _export(options: argparse.Namespace) -> int:
     if options.out is not None:
         record_files.refuse_inputs([options.out], [options.record])
         with _writing(options.out):
+            record_files.refuse_foreign(options.out, MARKS, "an earlier export")
             record_files.check_output(options.out)
     made = export(record.read(options.record), options.to)
     for line in made.left_out:

@@ -132,3 +132,6 @@ FORMATS: dict[str, Callable[[Record, Sequence[RecordedPair]], str]] = {
     "markdown": _markdown,
 }
 """The formats by name."""
+
+MARKS = (b'"unit": "x"', b'"speedup": {', b"nodeid,", b"\n## How to read this\n")
+"""Contents by which an earlier export in one of them is known."""

@@ -69,6 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         gating = Gating(config, session)
     _check_folders(config, gating)
+    _check_json(config, gating)
     config.pluginmanager.register(_Run(config, gating), "speedclaims-run")
 
 
@@ -100,6 +101,21 @@ def _check_folders(config: pytest.Config, gating: "Gating | None") -> None:
             raise pytest.UsageError(
                 f"{option}: not a folder that can be written ({error.strerror or error}): name another"
             ) from None
+
+
+def _check_json(config: pytest.Config, gating: "Gating | None") -> None:
+    """Refuse a file of ``--benchmark-json`` that is the base of the gate, or somebody else's."""
+    path: Path | None = config.getoption("benchmark_json", None)
+    if path is None or child_process.job_of(config) is not None:
+        return
+    try:
+        if gating is not None:
+            record_files.refuse_inputs([path], [gating.place])
+        record_files.refuse_foreign(path, [b'"benchmarks"'], "a file of pytest-benchmark")
+    except SpeedclaimsError as error:
+        raise pytest.UsageError(f"--benchmark-json {error}") from None
+    except OSError as error:
+        raise pytest.UsageError(f"--benchmark-json {boundary.describe_place(error)}") from None
 
 
 def _report_names(folder: Path, gating: "Gating | None") -> dict[str, str]:

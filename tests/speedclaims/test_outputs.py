@@ -7,7 +7,9 @@ import stat
 
 import pytest
 
+from bench.calibration import __main__ as calibration
 from speedclaims import cli
+from speedclaims.export import FORMATS
 from speedclaims.record import io as record
 from speedclaims.record import paths as record_paths
 from speedclaims.record import schema
@@ -68,6 +70,13 @@ REFUSED = {
     "an export over a link to its input": (cli.main, "export a.json --to csv -o link.json", "it is an input too"),
     "an export over its input by another name": (cli.main, "export a.json --to csv -o hard.json", "an input too"),
     "an export of a link over the file": (cli.main, "export link.json --to csv -o notes/../a.json", "an input too"),
+    "an export over a file of others": (
+        cli.main, "export a.json --to csv -o of_others_index.html/index.html", "it is not an earlier export",
+    ),
+    "an export over another record": (cli.main, "export a.json --to csv -o b.json", "it is not an earlier export"),
+    "an export over a link to a file of others": (
+        cli.main, "export a.json --to markdown -o with_link/index.html", "it is not an earlier export",
+    ),
     "an export over a folder": (cli.main, "export a.json --to csv -o notes", "it cannot be written (Is a directory)"),
     "an export below a file": (cli.main, "export a.json --to csv -o b.json/x", "it cannot be written"),
     "a report over the older of its inputs": (
@@ -83,9 +92,13 @@ REFUSED = {
     "a report over a folder": (cli.main, "report a.json -o with_folder", "it is a folder"),
     "a report over a pipe": (cli.main, "report a.json -o with_pipe", "it is a device or a pipe"),
     "a report over a file": (cli.main, "report a.json -o b.json", "give a directory that can be written"),
-    "an index over a page of others": (index.main, "reports", "this command did not write it"),
-    "verdicts into the index itself": (index.main, "reports --into reports/README.md", "did not write it"),
-    "verdicts into a record": (index.main, "reports --into reports/recorded/cpu/2026-01-01-abc.json", "did not"),
+    "an index over a page of others": (index.main, "reports", "it is not an earlier index"),
+    "verdicts into the index itself": (index.main, "reports --into reports/README.md", "not an earlier index"),
+    "verdicts into a record": (index.main, "reports --into reports/recorded/cpu/2026-01-01-abc.json", "not an"),
+    "a schema over a record": (schema.main, "a.json", "it is not a schema of records"),
+    "a table of figures over a record": (
+        calibration.main, "coverage --sessions 2 -o a.json", "it is not an earlier table",
+    ),
     "a schema over a folder": (schema.main, "notes", "Is a directory"),
 }  # fmt: skip
 
@@ -124,19 +137,44 @@ WRITTEN = {
     "a new file": "new.csv",
     "in a new folder": "deep/new.csv",
     "a file that is there": "there.csv",
+    "a file that is empty": "empty.csv",
     "a link to a file": "linked.csv",
 }
 
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_a_file_that_is_named_is_written(name, place):
-    (place / "there.csv").write_text("old")
+    (place / "there.csv").write_text("nodeid,of an earlier export\n")
+    (place / "empty.csv").touch()
     (place / "linked.csv").symlink_to("there.csv")
     before = contents(place)
     assert cli.main(["export", "a.json", "--to", "csv", "-o", WRITTEN[name]]) == 0
     assert "nodeid" in (place / WRITTEN[name]).read_text()
     changed = {key for key, value in contents(place).items() if before.get(key) != value} - {"deep"}
     assert changed == {"there.csv" if name == "a link to a file" else WRITTEN[name].rpartition("/")[2]}
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_an_earlier_export_is_replaced(place, to):
+    for _ in range(2):
+        assert cli.main(["export", "a.json", "--to", to, "-o", "again"]) == 0
+    first = (place / "again").read_bytes()
+    assert first
+    newer = record.read(place / "b.json")
+    newer["speedclaims"]["pairs"] = newer["speedclaims"]["pairs"][:2]
+    save(place / "b.json", newer)
+    assert cli.main(["export", "b.json", "--to", to, "-o", "again"]) == 0
+    assert (place / "again").read_bytes() != first
+
+
+@pytest.mark.parametrize("arguments", ["report a.json -o", "export a.json --to csv -o"])
+def test_an_empty_path_is_refused(place, capsys, arguments):
+    before = contents(place)
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*arguments.split(), ""])
+    assert caught.value.code == 2
+    assert "argument -o/--out: the path is empty" in capsys.readouterr().err
+    assert contents(place) == before
 
 
 def test_a_report_of_ours_is_replaced_whichever_of_its_files_is_left(tmp_path):
@@ -196,6 +234,29 @@ def test_a_report_over_something_else_is_refused_before_any_test_runs(project, n
     assert line in said
     assert contents(docs) == before
     assert not (project.path / "measured").exists()
+
+
+def test_the_file_of_pytest_benchmark_is_neither_the_base_nor_somebody_else_s(project):
+    project.write(test_p_py=PAIR.replace("AFTER", "0.002"))
+    save(project.path / "base.json", record_of(measured("a")))
+    (project.path / "linked.json").symlink_to("base.json")
+    (project.path / "notes.json").write_text('{"ours": 1}')
+    before = contents(project.path)
+    gate = ("--benchmark-compare=base.json", "--speedup-fail=10")
+    for arguments, words in (
+        ((*gate, "--benchmark-json=base.json"), "it is an input too"),
+        ((*gate, "--benchmark-json=linked.json"), "it is an input too"),
+        (("--benchmark-json=notes.json",), "it is not a file of pytest-benchmark"),
+    ):
+        said = usage_line(project.run(*arguments))
+        assert said.startswith("ERROR: --benchmark-json ")
+        assert words in said
+        for name in ("stdout", "stderr"):  # pytester keeps them there
+            (project.path / name).unlink()
+        assert contents(project.path) == before
+    for _ in range(2):
+        assert project.run("--benchmark-json=run.json", "--speedup-processes=1").ret == 0
+    assert record.read(project.path / "run.json")["speedclaims"]["pairs"][0]["status"] == "measured"
 
 
 def test_relative_folders_are_those_of_the_start_whatever_a_test_does(project):

@@ -286,6 +286,19 @@ def _how_to_get(result: object) -> str | None:
     return None
 
 
+def accepts(function: Callable[..., object], num_arguments: int = 0) -> bool:
+    """Whether a function takes this number of arguments; True where its signature is not known."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # a builtin without a signature, such as list.clear
+        return True
+    try:
+        signature.bind(*range(num_arguments))
+    except TypeError:
+        return False
+    return True
+
+
 def cached_name(side: object) -> str | None:
     """Return the name of the function that caches a side's results, or None.
 

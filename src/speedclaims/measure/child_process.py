@@ -10,14 +10,12 @@ import math
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 from speedclaims.errors import SpeedclaimsError
 from speedclaims.measure import command_line, supervisor
 from speedclaims.record.json_types import Json
-
-if TYPE_CHECKING:
-    import pytest
 
 OPTION = "--speedup-child"
 
@@ -62,10 +60,17 @@ class Job:
     num_processes: int
 
 
-def job_of(config: "pytest.Config") -> Job | None:
-    """Return what this process is to do, None in an ordinary process."""
+def job_of(config: pytest.Config) -> Job | None:
+    """Return what this process is to do, None in an ordinary process.
+
+    Raises:
+        pytest.UsageError: somebody else gave the option.
+    """
     text = config.getoption("speedup_child", None)
-    return None if text is None else Job(**json.loads(text))
+    try:
+        return None if text is None else Job(**json.loads(text))
+    except (TypeError, ValueError):
+        raise pytest.UsageError(f"{OPTION} is for fresh processes that this plugin starts: leave it out") from None
 
 
 def _empty_caches(task: str) -> dict[str, str]:
@@ -79,7 +84,7 @@ def _seed(hash_seed: int | None) -> dict[str, str]:
 
 
 def run(  # noqa: PLR0913 - what a job is made of
-    item: "pytest.Item",
+    item: pytest.Item,
     task: str,
     side: str = "",
     *,

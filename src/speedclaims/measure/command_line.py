@@ -126,6 +126,7 @@ def command(config: pytest.Config, path: Path, nodeid: str, *hidden: str) -> lis
         f"--config-file={ini or Path(FOLDER, EMPTY_INI)}",
         *([f"--confcutdir={known.confcutdir}"] if known.confcutdir else []),
         *(argument for option in kept for argument in option.arguments),
+        *(argument for name in _plugin_names(config) for argument in ("-p", name)),
         *(
             f"--override-ini={name}={value}"
             for name, (value, plugin) in _OVERRIDDEN.items()
@@ -135,6 +136,15 @@ def command(config: pytest.Config, path: Path, nodeid: str, *hidden: str) -> lis
         *hidden,
         f"{_relative(path, start)}::{nodeid.partition('::')[2]}",
     ]
+
+
+def _plugin_names(config: pytest.Config) -> Iterator[str]:
+    """Return the plugins that `pytest.main` was given; one that is no module has no name by which it can be loaded."""
+    for plugin in config.invocation_params.plugins or ():
+        if isinstance(plugin, str):
+            yield plugin
+        elif inspect.ismodule(plugin) and plugin.__name__ != "__main__":
+            yield plugin.__name__
 
 
 def _import_path(config: pytest.Config) -> list[str]:

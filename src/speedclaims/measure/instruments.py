@@ -51,12 +51,15 @@ def _refuse_switched_on() -> None:
     """Refuse what a side has switched on meanwhile: it was part of the time.
 
     Raises:
-        RefusedError: a tracer, a profiler or `tracemalloc` is on.
+        RefusedError: a tracer, a profiler, a tool of `sys.monitoring` or `tracemalloc` is on.
     """
+    monitoring: ModuleType | None = getattr(sys, "monitoring", None)
     on = {
         "a tracer": sys.gettrace() is not None or threading.gettrace() is not None,
         "a profiler": sys.getprofile() is not None or threading.getprofile() is not None,
         "tracemalloc": tracemalloc.is_tracing(),
+        "a tool of sys.monitoring": monitoring is not None
+        and any(monitoring.get_tool(number) and monitoring.get_events(number) for number in range(_NUM_TOOLS)),
     }
     for name, is_on in on.items():
         if is_on:
@@ -99,7 +102,8 @@ def _hooks_of_threads() -> Iterator[None]:
         yield
         return
     can_reach_all = hasattr(threading, "settrace_all_threads")
-    others = [one.name for one in threading.enumerate() if one is not threading.current_thread() and not one.daemon]
+    threads = [one for one in threading.enumerate() if one is not threading.current_thread()]
+    others = [one.name for one in threads if not one.daemon or _is_traced(one)]
     if others and not can_reach_all:
         raise RefusedError(
             f"the thread {others[0]} may be traced, which cannot be switched off before Python 3.12: start it in the "
@@ -110,6 +114,14 @@ def _hooks_of_threads() -> Iterator[None]:
         yield
     finally:
         _set_hooks(trace, profile, everywhere=can_reach_all)
+
+
+def _is_traced(thread: threading.Thread) -> bool:
+    """Whether a tracer follows what a thread runs now."""
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented, for tools like this
+    while frame is not None and frame.f_trace is None:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _set_hooks(trace: object, profile: object, *, everywhere: bool) -> None:

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from speedclaims import clock
-from speedclaims.measure.calls import Call, Loop, RefusedError, empty_seconds, refuse_unfinished
+from speedclaims.measure.calls import Call, Loop, RefusedError, accepts, empty_seconds, refuse_unfinished
 from speedclaims.measure.contention import Watch
 from speedclaims.measure.instruments import switched_off
 from speedclaims.measure.statistics import Interval, StoppingRule, interval, log_ratio
@@ -191,22 +191,20 @@ def setup_for(setup: Callable[..., object] | None) -> Callable[[SideName], objec
     A setup that takes an argument receives ``"before"`` or ``"after"``; one that takes none is called as it is.
 
     Raises:
-        TypeError: the setup needs more than one argument.
+        TypeError: the setup cannot be called with one argument or none.
     """
     if setup is None:
         return lambda _side: None
+    if not callable(setup):
+        raise TypeError(f"setup is {type(setup).__name__}, not callable: pass a function")
+    if not accepts(setup) and not accepts(setup, 1):
+        raise TypeError("setup needs other arguments than one, the name of the side about to run: give it defaults")
     try:
-        signature = inspect.signature(setup)
+        parameters = inspect.signature(setup).parameters.values()
     except ValueError:  # a builtin without a signature, such as list.clear
         return lambda _side: setup()
-    needed = [p for p in signature.parameters.values() if p.default is p.empty and p.kind in _POSITIONAL]
-    takes_one = needed or any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
-    if len(needed) > 1:
-        raise TypeError(f"setup takes {len(needed)} arguments; it gets at most one, the name of the side about to run")
+    takes_one = not accepts(setup) or any(one.kind is one.VAR_POSITIONAL for one in parameters)
     return setup if takes_one else lambda _side: setup()
-
-
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def default_synchronize() -> Callable[[], object]:

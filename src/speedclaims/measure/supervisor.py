@@ -3,8 +3,11 @@
 `child_process` starts this file as a script, with the standard library alone. The order is one line of JSON on the
 standard input, which then stays open: when it closes, the command and all that it started are killed. In any case the
 folder is removed. The answer is JSON on the standard output. While the command measures, this process only waits.
+
+On Linux the command dies with this process too, and what it started in sessions of its own is found, and killed.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TypedDict
 
@@ -25,6 +29,26 @@ FIGURES = "figures.json"
 
 _MOST_OUTPUT = 65536
 _LAST_TRIES = 40
+
+
+_SET_DEATH_SIGNAL, _SET_SUBREAPER = 1, 36
+"""Operations of prctl(2)."""
+
+
+def _linux_prctl() -> "Callable[..., int] | None":
+    """Return the system call prctl(2), None where there is none."""
+    if sys.platform != "linux":
+        return None
+    try:
+        import ctypes  # noqa: PLC0415 - an interpreter may be built without it
+
+        return ctypes.CDLL(None).prctl
+    except (ImportError, OSError, AttributeError):
+        return None
+
+
+_prctl = _linux_prctl()
+_OWN_PID = os.getpid()
 
 
 class Order(TypedDict):
@@ -68,6 +92,7 @@ class Supervised:
             stdout=output,
             stderr=subprocess.STDOUT,
             process_group=0 if os.name == "posix" else None,
+            preexec_fn=_prctl and _die_with_parent,  # noqa: PLW1509 - the only other thread reads
         )
         if self.is_over:
             self.end()
@@ -76,7 +101,8 @@ class Supervised:
             timer.daemon = True
             timer.start()
         status = process.wait()
-        self.end()  # what it left running
+        self.end()  # what it left running in its group
+        _end_orphans()
         return status
 
     def end(self) -> None:
@@ -102,6 +128,40 @@ class Supervised:
         while os.read(0, 4096):
             pass
         self.end()
+
+
+def _die_with_parent() -> None:
+    """Let the command die when this process does, in whatever way."""
+    assert _prctl is not None  # noqa: S101 - it is not called without
+    _prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != _OWN_PID:  # it has died already
+        os._exit(1)
+
+
+def _end_orphans() -> None:
+    """Kill what the command started and left running: when their parent has died, they are children of this process."""
+    for _ in range(_LAST_TRIES if _prctl is not None else 0):
+        orphans = _children()
+        if not orphans:
+            return
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        time.sleep(0.01)
+
+
+def _children() -> list[int]:
+    """Return the numbers of this process's children, from proc(5)."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):  # it has ended
+                after_name = (folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+                if int(after_name.split()[1]) == _OWN_PID:
+                    found.append(int(folder.name))
+    return found
 
 
 def _remove(folder: Path) -> None:
@@ -143,6 +203,8 @@ def main() -> None:
     for name in ("SIGTERM", "SIGHUP"):  # who asked got it too; handlers, unlike ignored signals, are not inherited
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
             signal.signal(getattr(signal, name), lambda *_: None)
+    if _prctl is not None:
+        _prctl(_SET_SUBREAPER, 1, 0, 0, 0)
     supervised = Supervised()
     threading.Thread(target=supervised.end_with_parent, daemon=True).start()
     try:

@@ -57,6 +57,23 @@ def is_same(one: Path, other: Path) -> bool:
         return False
 
 
+def refuse_foreign(path: Path, marks: Iterable[bytes], what: str) -> None:
+    """Refuse to replace a file that is neither empty nor, by what it holds, of an earlier run.
+
+    Args:
+        path: the output.
+        marks: contents by which files of earlier runs are known; one of them will do.
+        what: what files of earlier runs are, such as ``an earlier export``.
+
+    Raises:
+        OutputError: it is somebody else's file.
+        OSError: it cannot be read.
+    """
+    content = path.read_bytes() if path.is_file() else b""
+    if content and not any(mark in content for mark in marks):
+        raise OutputError(f"{path}: it is not {what}, and would be replaced: move it, or name another place")
+
+
 def check_output(path: Path) -> None:
     """Find out whether a file can be written, before anything that takes long.
 

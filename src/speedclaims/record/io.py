@@ -5,7 +5,8 @@ records that it reads it checks only that they are strict JSON with a ``speedcla
 """
 
 import json
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -14,7 +15,7 @@ from speedclaims.errors import SpeedclaimsError
 from speedclaims.record.upgrade import upgrade
 
 if TYPE_CHECKING:
-    from speedclaims.record.types import Record
+    from speedclaims.record.types import Record, RecordedPair
 
 SCHEMA_VERSION = 2
 SCHEMA_PATH = Path(__file__).with_name("record.schema.json")
@@ -87,6 +88,8 @@ def read(path: Path) -> "Record":
         RecordError: the file is missing, truncated, not JSON, not a record, or of another schema version.
     """
     try:
+        if stat.S_ISCHR(path.stat().st_mode):
+            raise RecordError(f"{path}: it is a device: name a file written by --speedup-report")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise RecordError(
@@ -113,9 +116,30 @@ def read(path: Path) -> "Record":
         )
     try:
         validate(data)
+        found = cast("Record", data)
+        _check_pairs(found["speedclaims"]["pairs"])
     except RecordError as error:
         raise RecordError(f"{path}: {error}: measure again") from None
-    return cast("Record", data)
+    return found
+
+
+def _check_pairs(pairs: "Sequence[RecordedPair]") -> None:
+    """Check what a schema cannot say: names that are unique, and speedups inside their intervals.
+
+    Raises:
+        RecordError: something does not fit together.
+    """
+    seen: set[str] = set()
+    for pair in pairs:
+        if pair["nodeid"] in seen:
+            raise RecordError(f"two pairs have the name {pair['nodeid']}")
+        seen.add(pair["nodeid"])
+        speedup, low, high = pair["speedup"], pair["low"], pair["high"]
+        has_interval = low is not None and high is not None
+        if (low is None) != (high is None) or (has_interval and speedup is None):
+            raise RecordError(f"{pair['nodeid']}: of speedup, low and high some are null and some are not")
+        if speedup is not None and low is not None and high is not None and not low <= speedup <= high:
+            raise RecordError(f"{pair['nodeid']}: the speedup {speedup!r} is not between {low!r} and {high!r}")
 
 
 def _refuse_constant(name: str) -> float:

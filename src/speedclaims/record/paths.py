@@ -52,15 +52,7 @@ def check_report(folder: Path, names: Iterable[str]) -> None:
             raise OutputError(f"{path}: it is a folder, where a file of the report belongs: name another folder")
         if path.exists() and not path.is_file():
             raise OutputError(f"{path}: it is a device or a pipe: name another folder for the report")
-        if path.exists() and not _is_ours(path):
-            raise OutputError(
-                f"{path}: it is not of an earlier report, and would be replaced: move it, or name another folder"
-            )
-
-
-def _is_ours(path: Path) -> bool:
-    content = path.read_bytes()
-    return not content or any(mark in content for mark in _MARKS.get(path.name, _MARKS_OF_RECORDS))
+        record_files.refuse_foreign(path, _MARKS.get(path.name, _MARKS_OF_RECORDS), "of an earlier report")
 
 
 # -- a folder of records -------------------------------------------------------------------------------------------

@@ -22,11 +22,12 @@ from typing import (
 
 from speedclaims import boundary
 from speedclaims.errors import SpeedclaimsError
-from speedclaims.record.files import write_text
+from speedclaims.record.files import refuse_foreign, write_text
 from speedclaims.record.io import SCHEMA_PATH, SCHEMA_VERSION
 from speedclaims.record.json_types import JsonObject
 from speedclaims.record.types import Record
 
+_NAMESPACE = "urn:speedclaims:record:"
 _KINDS = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 
 
@@ -37,7 +38,7 @@ def schema() -> JsonObject:
     del whole["additionalProperties"]  # pytest-benchmark and other plugins add keys of their own
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
-        "$id": f"urn:speedclaims:record:{SCHEMA_VERSION}",
+        "$id": f"{_NAMESPACE}{SCHEMA_VERSION}",
         "title": "speedclaims record",
         **whole,
         "definitions": dict(sorted(definitions.items())),
@@ -103,7 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("file", nargs="?", type=Path, default=SCHEMA_PATH, help="default: the published one")
 
     def command() -> int:
-        write_text(parser.parse_args(arguments).file, text())
+        file = parser.parse_args(arguments).file
+        refuse_foreign(file, [_NAMESPACE.encode()], "a schema of records")
+        write_text(file, text())
         return 0
 
     return boundary.run(command, SpeedclaimsError, "speedclaims")

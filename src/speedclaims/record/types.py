@@ -233,7 +233,7 @@ class RecordedPair(PassFields):
     preset: Annotated[str | None, "Preset of sizes, or null."]
     device: Annotated[str, "Device that did the work, for example cpu or cuda."]
     control: Annotated[bool, "True for a control pair: two separately built instances of the same side."]
-    units: Annotated[float, "Batches, images or rows done by one call; rates are units / seconds."]
+    units: Annotated[_Positive, "Batches, images or rows done by one call; rates are units / seconds."]
     calls_before: Annotated[
         _Positive, "Calls of the before side in the whole that is compared; 1 unless the speedup is that of several."
     ]
@@ -268,10 +268,11 @@ class RecordedPair(PassFields):
         float | None,
         "exp of the mean over processes of the median log-ratio before / after of the blocks; above 1 the after side "
         "is faster.",
+        {"exclusiveMinimum": 0},
     ]
-    low: Annotated[float | None, "Low end of the confidence interval of the speedup over processes."]
-    high: Annotated[float | None, "High end of the confidence interval of the speedup over processes."]
-    confidence: Annotated[float, "Nominal coverage of the interval."]
+    low: Annotated[float | None, "Low end of the confidence interval of the speedup over processes.", {"minimum": 0}]
+    high: Annotated[float | None, "High end of the confidence interval of the speedup over processes.", {"minimum": 0}]
+    confidence: Annotated[float, "Nominal coverage of the interval.", {"exclusiveMinimum": 0, "exclusiveMaximum": 1}]
     reached_precision: Annotated[
         bool | None, "True when the interval became as narrow as asked before the time limit; null when not measured."
     ]

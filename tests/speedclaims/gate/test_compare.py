@@ -251,6 +251,11 @@ def test_a_threshold_that_is_no_number_is_refused(project, percent):
     result.stderr.fnmatch_lines([f"*argument --speedup-fail: '{percent}' is not a positive number of percent*"])
 
 
+def with_twice_the_same(made):
+    made["speedclaims"]["pairs"] *= 2
+    return made
+
+
 BAD = {
     "truncated": (lambda text: text[:-100], "damaged or not JSON"),
     "empty": (lambda _: "", "damaged or not JSON"),
@@ -259,6 +264,25 @@ BAD = {
     "of another schema version": (
         lambda text: text.replace('"schema_version": 2', '"schema_version": 99'),
         "schema version 99, this speedclaims reads 1 to 2: measure again, or use the version that wrote it",
+    ),
+    "of a speedup outside its interval": (
+        lambda text: text.replace('"low": 1.98', '"low": 2.5'),
+        "the speedup 2.0 is not between 2.5 and 2.02",
+    ),
+    "of a speedup above its interval": (
+        lambda text: text.replace('"speedup": 2.0', '"speedup": 2.5'),
+        "the speedup 2.5 is not between 1.98 and 2.02",
+    ),
+    "of half an interval": (lambda text: text.replace('"low": 1.98', '"low": null'), "some are null and some are not"),
+    "of a speedup of 0": (lambda text: text.replace('"speedup": 2.0', '"speedup": 0.0'), "speedup must be bigger than"),
+    "of two pairs of one name": (
+        lambda text: json.dumps(with_twice_the_same(json.loads(text))),
+        "two pairs have the name bench/test_a.py::a",
+    ),
+    "of no units": (lambda text: re.sub('"units": [0-9.]+', '"units": 0', text), "units must be bigger than 0"),
+    "of a confidence above 1": (
+        lambda text: text.replace('"confidence": 0.95', '"confidence": 2'),
+        "confidence must be",
     ),
     "with NaN": (lambda text: text.replace('"speedup": 2.0', '"speedup": NaN'), "it holds NaN"),
 }

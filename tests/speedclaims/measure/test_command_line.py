@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from speedclaims.measure.command_line import Given
+from tests.speedclaims.claims.test_ledger import usage_line
 from tests.speedclaims.conftest import LIGHT
 
 NUM_COMBINATIONS = 200 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 20
@@ -238,6 +239,44 @@ def test_p(pair, pid):
     assert run.ret == 1
     run.stdout.fnmatch_lines(
         ["*ChildError: the fresh process for time*does not find test_p.py::test_p*a name that may d*"]
+    )
+
+
+MAIN = """
+import sys
+import pytest
+import of_module
+
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "--speedup-processes=1", *sys.argv[1:]],
+                     plugins=["of_text", of_module, object()]))
+"""
+
+FIXTURE = """
+import pytest
+
+@pytest.fixture
+def {name}():
+    return "{name}"
+"""
+
+
+def test_plugins_that_pytest_main_is_given_are_in_the_fresh_process_too(tmp_path):
+    (tmp_path / "start.py").write_text(MAIN)
+    for name in ("of_text", "of_module"):
+        (tmp_path / f"{name}.py").write_text(FIXTURE.format(name=name))
+    (tmp_path / "test_p.py").write_text(
+        "def test_p(pair, of_text, of_module):\n    pair(lambda: sum(range(99)), lambda: None)\n"
+    )
+    command = [sys.executable, "start.py", *LIGHT]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
+@pytest.mark.parametrize("text", ["x", "[]", "{}"])
+def test_the_option_of_fresh_processes_is_refused_from_others(project, text):
+    assert usage_line(project.run(f"--speedup-child={text}")) == (
+        "ERROR: --speedup-child is for fresh processes that this plugin starts: leave it out"
     )
 
 

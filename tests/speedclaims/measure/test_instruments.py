@@ -104,6 +104,30 @@ def test_a_thread_that_is_traced_already_is_refused():
         thread.join()
 
 
+def test_a_thread_of_the_background_is_refused_if_a_tracer_follows_it():
+    end, seen, before = threading.Event(), Seen(), threading.gettrace()
+
+    def wait():
+        end.wait()
+
+    for is_traced in (False, True):
+        end.clear()
+        threading.settrace(seen if is_traced else None)
+        thread = threading.Thread(target=wait, name="our pool", daemon=True)
+        thread.start()
+        threading.settrace(seen)
+        try:
+            if is_traced and not hasattr(threading, "settrace_all_threads"):
+                with pytest.raises(RefusedError, match=r"the thread our pool may be traced"):
+                    measured()
+            else:
+                measured()
+        finally:
+            threading.settrace(before)
+            end.set()
+            thread.join()
+
+
 def test_a_profiler_without_a_switch_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "getprofile", object)
     with pytest.raises(RefusedError, match=r"a profiler \(object\) is on that cannot be switched off"):
@@ -198,6 +222,23 @@ def test_what_a_side_switches_on_is_refused(name, switch, back):
             measured(before=switch)
     finally:
         back()
+
+
+@has_monitoring
+def test_a_tool_of_sys_monitoring_that_a_side_switches_on_is_refused():
+    profile = cProfile.Profile()
+    try:
+        with pytest.raises(RefusedError, match="a side switches on a "):
+            measured(before=lambda: sys.getprofile() or sys.monitoring.get_tool(2) or profile.enable())
+    finally:
+        profile.disable()
+    sys.monitoring.use_tool_id(4, "ours")
+    try:
+        with pytest.raises(RefusedError, match=r"a side switches on a tool of sys\.monitoring"):
+            measured(before=lambda: sys.monitoring.set_events(4, sys.monitoring.events.PY_START))
+    finally:
+        sys.monitoring.set_events(4, 0)
+        sys.monitoring.free_tool_id(4)
 
 
 def test_a_session_under_cprofile_measures_its_pairs(project):

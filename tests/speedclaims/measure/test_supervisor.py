@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,37 @@ def test_what_a_command_started_ends_with_it():
     assert not is_alive(int(ended["output"]))
 
 
+START = "print(subprocess.Popen([sys.executable, '-c', {inner!r}], start_new_session=True).pid, flush=True)"
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux finds orphans")
+
+
+@linux
+def test_what_a_command_started_in_a_session_of_its_own_ends_with_it():
+    innermost = "import time; time.sleep(60)"
+    inner = f"import subprocess, sys, time; {START.format(inner=innermost)}; time.sleep(60)"
+    ended = run(f"import subprocess, sys, time; {START.format(inner=inner)}; time.sleep(1)")
+    pids = [int(line) for line in ended["output"].split()]
+    assert len(pids) == 2
+    assert not any(map(is_alive, pids))
+
+
+@linux
+def test_a_command_ends_with_its_supervisor_whatever_ends_that():
+    mark = f"speedclaims-test-{os.getpid()}"
+    code = "import os, signal, time; os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)"
+    assert "its supervisor ended with -9" in run(f"{code}  # {mark}")["error"]
+    commands = [path / "cmdline" for path in Path("/proc").iterdir() if path.name.isdigit()]
+    assert soon(lambda: not any(map(partial(holds, mark.encode()), commands)))
+
+
+def holds(text, path):
+    try:
+        return text in path.read_bytes() and is_alive(int(path.parent.name))
+    except OSError:
+        return False
+
+
 def is_alive(pid):
     """Return whether a process runs; one that has ended and waits for its parent does not."""
     try:
@@ -94,6 +126,7 @@ def soon(condition, seconds=2.0):
 TEST = """
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest

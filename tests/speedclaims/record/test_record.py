@@ -65,6 +65,7 @@ BROKEN = {
     "not text": (lambda p: p.write_bytes(b"\xff\x00\xfe"), "it is not text"),
     "missing": (lambda p: p.unlink(), "cannot be read"),
     "with NaN": (lambda p: p.write_text(p.read_text().replace('"audit": []', '"audit": [NaN]')), "it holds NaN"),
+    "a device": (lambda p: (p.unlink(), p.symlink_to("/dev/zero")), "it is a device"),
     "a list": (lambda p: p.write_text("[]"), "no speedclaims section"),
     "pytest-benchmark's alone": (lambda p: p.write_text('{"benchmarks": []}'), "no speedclaims section"),
     "of a later schema version": (lambda p: change(p, schema_version=3), "version 3, this speedclaims reads 1 to 2"),

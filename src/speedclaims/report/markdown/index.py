@@ -95,7 +95,7 @@ def _write(folder: Path, into: Path | None) -> None:
         OSError: a file cannot be read or written.
     """
     written = {folder / README: index(folder)}
-    _refuse_foreign(folder / README)
+    record_files.refuse_foreign(folder / README, [_WRITTEN_BY.encode()], "an earlier index")
     if into is not None:
         record_files.refuse_inputs([into], [folder / README, *folder.glob("recorded/*/*.json")])
         try:
@@ -107,12 +107,6 @@ def _write(folder: Path, into: Path | None) -> None:
         record_files.check_output(path)
     for path, text in written.items():
         record_files.write_text(path, text)
-
-
-def _refuse_foreign(readme: Path) -> None:
-    """Refuse to replace a file that an earlier call of this command did not write."""
-    if readme.exists() and _WRITTEN_BY.encode() not in readme.read_bytes():
-        raise ResultsError(f"{readme}: this command did not write it, and would replace it: move it first")
 
 
 if __name__ == "__main__":
