@@ -273,6 +273,20 @@ def test_plugins_that_pytest_main_is_given_are_in_the_fresh_process_too(tmp_path
     assert "1 passed" in done.stdout
 
 
+def test_a_test_next_to_the_root_is_found(tmp_path):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "test_p.py").write_text(
+        "import pytest\n@pytest.mark.parametrize('name', ['a::b', 'c'])\ndef test_p(pair, name):\n"
+        "    pair(lambda: sum(range(99)), lambda: None)\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--speedup-processes=1", *LIGHT]
+    command += ["--rootdir=root", "--speedup-max-time=0.1", "other"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
+
+
 @pytest.mark.parametrize("text", ["x", "[]", "{}"])
 def test_the_option_of_fresh_processes_is_refused_from_others(project, text):
     assert usage_line(project.run(f"--speedup-child={text}")) == (
