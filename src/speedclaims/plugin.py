@@ -30,6 +30,7 @@ from speedclaims.options import (
     DEPRECATED_HELPS,
     pytest_addoption,  # noqa: F401 - pytest finds the hook here
 )
+from speedclaims.record import benchmark_rows
 from speedclaims.record import files as record_files
 from speedclaims.record.json_types import JsonObject
 from speedclaims.session import ATTRIBUTE, KEY, ROW, SpeedSession
@@ -216,6 +217,24 @@ def pytest_runtest_makereport(
     outcome = yield
     if call.when != "teardown" and ROW in item.stash:
         setattr(outcome.get_result(), ATTRIBUTE, item.stash[ROW])
+
+
+_OF_BENCHMARK_TABLE = {
+    f"--benchmark-{name}"
+    for name in ("columns", "sort", "group-by", "name", "histogram", "cprofile", "verbose", "compare-fail")
+}
+"""Options of pytest-benchmark that are about its table."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_terminal_summary(config: pytest.Config) -> Generator[None, object, object]:
+    """Leave out pytest-benchmark's table of pairs, which is in the summary of speedups, unless it is asked for."""
+    wanted = _OF_BENCHMARK_TABLE | (set() if config.getoption("speedup_fail") else {"--benchmark-compare"})
+    is_asked_for = config.getoption("verbose") > 0 or command_line.is_given(config, wanted)
+    if is_asked_for or not config.pluginmanager.has_plugin("benchmark"):
+        return (yield)
+    with benchmark_rows.table_hidden(config):
+        return (yield)
 
 
 class _Run:

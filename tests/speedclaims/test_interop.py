@@ -31,6 +31,31 @@ def test_autosave_stores_both_rows_and_the_record_beside_ordinary_benchmarks(sav
     assert data["machine_info"]["libraries"]["pytest-benchmark"]
 
 
+PAIR = """
+def test_loop(pair):
+    pair(before=lambda: sum(range(20_000)), after=lambda: sum(range(10_000)))
+"""
+TABLE = "Name (time in"
+
+
+def test_the_table_of_pytest_benchmark_repeats_nothing_unless_it_is_asked_for(project):
+    project.write(test_p_py=PAIR)
+    shown = {
+        arguments: TABLE in project.run("--speedup-processes=1", *arguments).stdout.str()
+        for arguments in (
+            (), ("--speedup-report=out",), ("-v",), ("--benchmark-columns=min",), ("--benchmark-autosave",),
+            ("--benchmark-compare",),
+        )
+    }  # fmt: skip
+    assert [arguments for arguments, is_shown in shown.items() if is_shown] == [
+        ("-v",), ("--benchmark-columns=min",), ("--benchmark-compare",),
+    ]  # fmt: skip
+    project.write(test_p_py=TWO)
+    text = project.run("--speedup-processes=1").stdout.str()
+    assert TABLE in text
+    assert "test_plain" in text
+
+
 def test_compare_sets_each_side_beside_its_stored_row(saved):
     result = saved.run("--benchmark-compare")
     assert result.ret == 0

@@ -93,8 +93,6 @@ REFUSED = {
     "a report over a pipe": (cli.main, "report a.json -o with_pipe", "it is a device or a pipe"),
     "a report over a file": (cli.main, "report a.json -o b.json", "give a directory that can be written"),
     "an index over a page of others": (index.main, "reports", "it is not an earlier index"),
-    "verdicts into the index itself": (index.main, "reports --into reports/README.md", "not an earlier index"),
-    "verdicts into a record": (index.main, "reports --into reports/recorded/cpu/2026-01-01-abc.json", "not an"),
     "a schema over a record": (schema.main, "a.json", "it is not a schema of records"),
     "a table of figures over a record": (
         calibration.main, "coverage --sessions 2 -o a.json", "it is not an earlier table",
@@ -112,15 +110,6 @@ def test_an_output_that_would_replace_something_is_refused_in_one_line(name, pla
     assert line in said.err
     assert said.err.count("\n") == 1
     assert said.out == ""
-    assert contents(place) == before
-
-
-@pytest.mark.parametrize("into", ["README.md", "recorded/cpu/2026-01-01-abc.json"])
-def test_verdicts_never_go_into_what_the_index_reads_or_writes(place, into, capsys):
-    (place / "reports" / "README.md").unlink()
-    before = contents(place)
-    assert index.main(["reports", "--into", f"reports/{into}"]) == 2
-    assert "it is an input too" in capsys.readouterr().err
     assert contents(place) == before
 
 

@@ -13,7 +13,7 @@ import shlex
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -201,6 +201,11 @@ def options(config: pytest.Config, path: Path | None = None) -> tuple[list[Given
 def remember(config: pytest.Config) -> None:
     """Keep the options as they were given: a test may change the variables and the working folder."""
     config.stash[_GIVEN] = _given(config)
+
+
+def is_given(config: pytest.Config, names: Collection[str]) -> bool:
+    """Whether the user gave one of some options, on the command line, in the variable or in the ini file."""
+    return any(option.name in names for option in config.stash.get(_GIVEN, []))
 
 
 def _given(config: pytest.Config) -> list[Given]:

@@ -7,7 +7,8 @@ A pair becomes two ordinary rows, ``test_x[before]`` and ``test_x[after]``, so t
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from pytest_benchmark.stats import Metadata
 
 _COMMIT, _MACHINE = pytest.StashKey[JsonObject](), pytest.StashKey[JsonObject]()
+
+_OF_PAIRS = "label_before"
+"""A key that the rows of pairs have, and other rows have not."""
 
 SUPPORTED = ">=5.1,<5.4"
 """The versions of pytest-benchmark that this module works with, as ``pyproject.toml`` asks for them."""
@@ -116,6 +120,18 @@ class Rows:
         row.params = {**(benchmark.params or {}), "side": side}
         self._rows[side] = row
         return row
+
+
+@contextmanager
+def table_hidden(config: pytest.Config) -> Iterator[None]:
+    """Keep pytest-benchmark from printing its table where pairs are all that it holds; it still checks for losses."""
+    bench = session(config)
+    was = bench.quiet
+    bench.quiet = was or all(_OF_PAIRS in row.extra_info for row in bench.benchmarks)
+    try:
+        yield
+    finally:
+        bench.quiet = was
 
 
 def mark_used(benchmark: "BenchmarkFixture") -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from speedclaims.report.markdown.index import index, main
-from speedclaims.report.markdown.results import BEGIN, END, put, results
+from speedclaims.report.markdown.results import results
 from tests.speedclaims.report.sample import gpu_record, sample_record
 
 ROOT = Path(__file__).parents[3]
@@ -48,28 +48,17 @@ def test_a_damaged_record_leaves_the_old_index(folder, capsys):
     assert (folder / "README.md").read_text() == old
 
 
-@pytest.fixture
-def page(folder):
-    path = folder.parent / "PAGE.md"
-    path.write_text(f"# Page\n\n{BEGIN}\nold\n{END}\n\nthe rest\n")
-    return path
-
-
-def test_the_verdicts_of_each_machine_go_into_another_file(folder, page):
-    assert main([str(folder), "--into", str(page)]) == 0
-    text = page.read_text()
-    assert text.startswith("# Page\n")
-    assert text.endswith("\nthe rest\n")
-    assert "old" not in text
+def test_the_newest_verdicts_of_each_machine_come_first_and_those_of_gpus_before_the_others(folder):
+    text = index(folder)
     assert text.count("| claim |") == 2
-    assert "([record](reports/recorded/h200/2026-01-01-abc.json))" in text
-    assert main([str(folder), "--into", str(page)]) == 0
-    assert page.read_text() == text
+    places = [text.index(f"([record](recorded/{name}/2026-01-01-abc.json))") for name in ("h200", "cpu")]
+    assert places == sorted(places)
+    assert places[1] < text.index("## Records")
 
 
 def test_of_two_records_of_a_machine_the_newer_speaks(folder):
     (folder / "recorded" / "h200" / "2026-01-01-abc.json").rename(folder / "recorded" / "cpu" / "2026-01-02-def.json")
-    text = results(folder)
+    text = "\n".join(results(folder))
     assert text.count("| claim |") == 1
     assert "recorded/cpu/2026-01-02-def.json" in text
 
@@ -81,7 +70,7 @@ def test_a_newer_record_speaks_only_if_it_judges_a_claim(folder, is_judging):
     if not is_judging:
         data["speedclaims"]["claims"] = []
     (folder / "recorded" / "cpu" / "2099-01-01-abc.json").write_text(json.dumps(data))
-    assert ("recorded/cpu/2099-01-01-abc.json" in results(folder)) == is_judging
+    assert ("recorded/cpu/2099-01-01-abc.json" in "\n".join(results(folder))) == is_judging
 
 
 def test_where_no_record_of_a_machine_judges_a_claim_the_newest_says_so(folder):
@@ -89,43 +78,22 @@ def test_where_no_record_of_a_machine_judges_a_claim_the_newest_says_so(folder):
         data = json.loads(path.read_text())
         data["speedclaims"]["claims"] = []
         path.write_text(json.dumps(data))
-    text = results(folder)
+    text = "\n".join(results(folder))
     assert text.count("([record](") == 2
     assert "| claim |" not in text
 
 
-@pytest.mark.parametrize("text", ["", BEGIN, f"{END}\n{BEGIN}\n", f"{BEGIN}\n{END}\n{BEGIN}\n{END}\n"])
-def test_a_file_without_a_place_for_the_verdicts_stays_as_it_is(folder, page, text, capsys):
-    page.write_text(text)
-    assert main([str(folder), "--into", str(page)]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    assert page.read_text() == text
-
-
-@pytest.mark.parametrize("name", ["missing", "empty"])
-def test_a_folder_without_records_leaves_the_verdicts_as_they_are(folder, page, tmp_path, name, capsys):
-    assert main([str(folder), "--into", str(page)]) == 0
-    before = page.read_bytes()
-    other = tmp_path / name
-    if name == "empty":
-        other.mkdir()
-    assert main([str(other), "--into", str(page)]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith(f"speedclaims: {other}")
-    assert error.count("\n") == 1
-    assert page.read_bytes() == before
-    assert not (other / "README.md").exists()
+def test_a_folder_without_records_has_no_verdicts(tmp_path):
+    assert main([str(tmp_path)]) == 0
+    text = (tmp_path / "README.md").read_text()
+    assert "What came out" not in text
+    assert "## Records" not in text
 
 
 def test_a_folder_that_is_not_there_is_not_made(tmp_path, capsys):
     assert main([str(tmp_path / "missing")]) == 2
     assert "no such folder" in capsys.readouterr().err
     assert not (tmp_path / "missing").exists()
-
-
-def test_the_verdicts_in_this_readme_are_those_of_the_records():
-    text = (ROOT / "README.md").read_text()
-    assert put(text, results(ROOT / "reports"), "README.md") == text
 
 
 def test_the_index_of_this_repository_is_up_to_date():

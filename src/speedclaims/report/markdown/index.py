@@ -1,8 +1,7 @@
 """The index of a folder of evidence: ``python -m speedclaims.report.markdown.index reports`` writes its README.md.
 
-With ``--into FILE`` it also puts the newest verdicts of each machine between two marks of that file.
-
-It lists the records under ``recorded/``, newest first, with the machine and the verdicts, and the other Markdown files.
+It shows the newest verdicts of each machine, and lists the records under ``recorded/``, newest first, and the other
+Markdown files.
 """
 
 import argparse
@@ -15,7 +14,7 @@ from speedclaims.errors import SpeedclaimsError
 from speedclaims.record import files as record_files
 from speedclaims.record import io as record
 from speedclaims.report.markdown.report import escape_markdown as escape
-from speedclaims.report.markdown.results import ResultsError, put, results
+from speedclaims.report.markdown.results import results
 from speedclaims.report.model.gathering import age_of
 from speedclaims.report.model.view import view_record
 
@@ -28,16 +27,18 @@ def index(folder: Path) -> str:
 
     Raises:
         RecordError: a record under ``recorded/`` cannot be read.
-        ResultsError: there is no such folder.
+        OutputError: there is no such folder.
     """
     if not folder.is_dir():
-        raise ResultsError(f"{folder}: no such folder: name the one that holds the evidence")
+        raise record_files.OutputError(f"{folder}: no such folder: name the one that holds the evidence")
+    newest = results(folder)
     lines = [
         "# Evidence",
         "",
         f"{_WRITTEN_BY} {folder.name}`. Each record is one run, as it was",
         "left; `speedclaims report RECORD.json -o DIR` draws it.",
         "",
+        *(["## What came out", "", "The newest run on each kind of machine.", "", *newest] if newest else []),
         *_records(folder),
         "## Tables",
         "",
@@ -73,40 +74,28 @@ def _title(path: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the index; exit code 2 and one line where a record cannot be read, or there is none to show verdicts of."""
+    """Write the index; exit code 2 and one line where a record cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m speedclaims.report.markdown.index", description=__doc__)
     parser.add_argument("folder", type=Path, help="holds the evidence")
-    parser.add_argument("--into", type=Path, metavar="FILE", help="a Markdown file that shows the verdicts")
 
     def command() -> int:
-        given = parser.parse_args(arguments)
-        _write(given.folder, given.into)
+        _write(parser.parse_args(arguments).folder)
         return 0
 
     return boundary.run(command, SpeedclaimsError, "speedclaims")
 
 
-def _write(folder: Path, into: Path | None) -> None:
-    """Write the index, and the verdicts into another file.
+def _write(folder: Path) -> None:
+    """Write the index.
 
     Raises:
         RecordError: a record cannot be read.
-        ResultsError: there is no such folder, or a file cannot take the text.
-        OSError: a file cannot be read or written.
+        OutputError: there is no such folder, or the file is somebody else's.
+        OSError: the file cannot be written.
     """
-    written = {folder / README: index(folder)}
+    text = index(folder)
     record_files.refuse_foreign(folder / README, [_WRITTEN_BY.encode()], "an earlier index")
-    if into is not None:
-        record_files.refuse_inputs([into], [folder / README, *folder.glob("recorded/*/*.json")])
-        try:
-            old = into.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise ResultsError(f"{into}: it is not text: name a Markdown file") from None
-        written[into] = put(old, results(folder), str(into))
-    for path in written:
-        record_files.check_output(path)
-    for path, text in written.items():
-        record_files.write_text(path, text)
+    record_files.write_text(folder / README, text)
 
 
 if __name__ == "__main__":

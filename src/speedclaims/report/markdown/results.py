@@ -1,11 +1,9 @@
-"""The verdicts of a folder of evidence, as a table inside another Markdown file, such as a project's README.md."""
+"""The newest verdicts of each machine in a folder of evidence, as Markdown."""
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from speedclaims.errors import SpeedclaimsError
 from speedclaims.record import io as record
 from speedclaims.report.markdown.report import escape_markdown as escape
 from speedclaims.report.markdown.report import table
@@ -15,33 +13,24 @@ from speedclaims.report.model.formatting import MISSING
 from speedclaims.report.model.gathering import age_of
 from speedclaims.report.model.view import View, view_record
 
-BEGIN = "<!-- results: written by python -m speedclaims.report.markdown.index -->"
-END = "<!-- end of results -->"
 _REST = "{} more could not be judged there; the record says why of each."
 
 
-class ResultsError(SpeedclaimsError, ValueError):
-    """Signal that a file cannot take the table, in one line: what is wrong, where, and how to fix it."""
+def results(folder: Path) -> list[str]:
+    """Return the lines of what the newest record of each machine under ``recorded/`` says of the claims.
 
-
-def results(folder: Path) -> str:
-    """Return what the newest record of each machine under ``recorded/`` says of the claims, as Markdown.
-
-    Of a machine with records that judge claims, one that judges none (of a few pairs alone, say) is passed over. Claims
-    that no machine could judge are counted, not listed.
+    Machines with a GPU come first. Of a machine with records that judge claims, one that judges none (of a few pairs
+    alone, say) is passed over. Claims that no machine could judge are counted, not listed.
 
     Raises:
         RecordError: a record cannot be read.
-        ResultsError: there is none.
     """
     lines: list[str] = []
     for path, view in _newest(folder):
-        place = f"{folder.name}/{path.relative_to(folder).as_posix()}"
-        lines += [f"**{escape(view.machine)}** ([record]({place})). {escape(' '.join(view.certainty))}", ""]
-        lines += [*_verdicts(view), ""]
-    if not lines:
-        raise ResultsError(f"{folder / 'recorded'}: no record of any machine: name the folder that holds recorded/")
-    return "\n".join(lines).rstrip()
+        place = path.relative_to(folder).as_posix()
+        lines += [f"### {escape(view.machine)}", "", f"{escape(view.headline)} ([record]({place}))", ""]
+        lines += [f"{escape(' '.join(view.certainty))}", "", *_verdicts(view), ""]
+    return lines
 
 
 def _verdicts(view: View) -> list[str]:
@@ -59,8 +48,9 @@ def _verdicts(view: View) -> list[str]:
 
 
 def _newest(folder: Path) -> Iterator[tuple[Path, View]]:
-    """Yield the newest record of each machine."""
-    for machine in sorted((folder / "recorded").glob("*/")):
+    """Yield the newest record of each machine, those with a GPU first."""
+    machines = sorted((folder / "recorded").glob("*/"), key=lambda path: (path.name.startswith("cpu"), path.name))
+    for machine in machines:
         records = [(path, record.read(path)) for path in machine.glob("*.json")]
         records.sort(key=lambda pair: age_of(pair[1]), reverse=True)
         views = ((path, view_record(data)) for path, data in records)
@@ -105,17 +95,3 @@ def _of_variants(row: ClaimRow, variants: Sequence[str]) -> Iterator[str]:
 def _result_and_verdict(row: ClaimRow) -> str:
     verdict = f"{row.verdict.symbol} {row.verdict.word}" if row.is_judged else ""
     return "<br>".join(filter(None, (escape(row.result), verdict, escape(row.among))))
-
-
-def put(text: str, table_text: str, name: str) -> str:
-    """Return a file's text with the table between its two marks.
-
-    Raises:
-        ResultsError: the marks are not there, once each and in their order.
-    """
-    pattern = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
-    if len(pattern.findall(text)) != 1 or text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ResultsError(
-            f"{name}: no place for the results: put one line {BEGIN} and, below it, one line {END} there"
-        )
-    return pattern.sub(lambda _: f"{BEGIN}\n\n{table_text}\n\n{END}", text)

@@ -159,5 +159,5 @@ def _profiled(view: View, layout: Layout) -> Iterator["Text"]:
 
 def _control_lines(view: View, layout: Layout) -> Iterator["Text"]:
     told = "; ".join(f"{row.name} {row.result}" for row in view.controls)
-    controls = f"Control: {told}, where the truth is 1. " if told else ""
-    yield from layout.paragraph(f"{controls}{view.noise}", MUTED)
+    if told:  # else the last lines say why there is no noise floor
+        yield from layout.paragraph(f"Control: {told}, where the truth is 1. {view.noise}", MUTED)
