@@ -69,6 +69,8 @@ TRAINERS = (
 def run_trainers() -> list[dict[str, Any]]:
     """Measure the trainers' pairs by pytest with its default options, and return a run of each.
 
+    A run with too few rounds for an interval has None for both of its ends.
+
     Raises:
         RecordError: a pair was not measured.
     """
@@ -86,7 +88,8 @@ def run_trainers() -> list[dict[str, Any]]:
         done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=900, check=False)  # noqa: S603
         record = read(Path(folder, "record.json")) if Path(folder, "record.json").exists() else None
     rows = record["speedclaims"]["pairs"] if record else []
-    found = [{"pair": row["nodeid"], "run": [row["speedup"], row["low"], row["high"]]} for row in rows if row["low"]]
+    measured = [row for row in rows if row["speedup"]]
+    found = [{"pair": row["nodeid"], "run": [row["speedup"], row["low"], row["high"]]} for row in measured]
     if len(found) < len(TRAINERS):
         last = " ".join(done.stdout.split()[-40:])
         raise RecordError(f"the trainers' pairs: pytest ended with {done.returncode}: {last}")
@@ -148,7 +151,8 @@ class Agreement:
         num_disjoint: pairs of runs whose intervals do not overlap.
         num_run_pairs: pairs of runs.
         num_held: runs whose interval holds the consensus, the median of all processes.
-        num_runs: runs.
+        num_runs: runs with an interval.
+        num_without: runs with too few rounds for one.
     """
 
     between_sd: float
@@ -157,13 +161,14 @@ class Agreement:
     num_run_pairs: int
     num_held: int
     num_runs: int
+    num_without: int = 0
 
 
 def agreement(rows: Sequence[dict[str, Any]]) -> Agreement:
     """Return how the runs of one pair agree, from its processes or its runs in their order."""
     if "run" in rows[0]:
         logs = [math.log(row["run"][0]) for row in rows]
-        ends = [(math.log(row["run"][1]), math.log(row["run"][2])) for row in rows]
+        ends = [(math.log(row["run"][1]), math.log(row["run"][2])) for row in rows if row["run"][1]]
     else:
         processes = [interval(row["log_ratios"], CONFIDENCE) for row in rows]
         logs = [math.log(one.speedup) for one in processes]
@@ -178,6 +183,7 @@ def agreement(rows: Sequence[dict[str, Any]]) -> Agreement:
         len(couples),
         sum(low <= consensus <= high for low, high in ends),
         len(ends),
+        sum("run" in row and not row["run"][1] for row in rows),
     )
 
 
@@ -205,7 +211,8 @@ def between_table(rows: Sequence[dict[str, Any]], num_busy: int) -> str:
         f"{_run_seconds(rows):.1f} s a run with the processes' starts. A run of trainers is one of `pytest` with its "
         f"default options. Of {num_run_pairs} pairs of runs, {num_disjoint} have intervals that do not "
         f"overlap ({share(num_disjoint, num_run_pairs)}); {num_held} of {num_runs} runs hold the consensus, the "
-        f"median of all processes ({share(num_held, num_runs)}).",
+        f"median of all processes ({share(num_held, num_runs)}). Runs with too few rounds for an interval: "
+        f"{sum(one.num_without for one in total)}.",
         "",
         "| pair | runs | sd between processes | half-width, median | disjoint | hold the consensus |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -215,7 +222,7 @@ def between_table(rows: Sequence[dict[str, Any]], num_busy: int) -> str:
             name,
             str(one.num_runs),
             f"{one.between_sd:.1%}",
-            f"{median(one.half_widths):.1%}",
+            f"{median(one.half_widths):.1%}" if one.half_widths else "none",
             f"{one.num_disjoint} of {one.num_run_pairs}",
             f"{one.num_held} of {one.num_runs}",
         ]

@@ -101,6 +101,14 @@ def test_runs_of_the_trainers_are_taken_as_they_come(tmp_path, monkeypatch):
     assert (found.num_runs, found.num_run_pairs, found.num_disjoint, found.num_held) == (3, 3, 2, 1)
 
 
+def test_runs_without_an_interval_are_counted_apart():
+    runs = [[2.0, 1.9, 2.1], [2.1, 2.0, 2.2], [2.2, None, None]]
+    rows = [{"pair": "p", "num_busy": 2, "with_start_s": 9.0, "run": run} for run in runs]
+    found = agreement(rows)
+    assert (found.num_runs, found.num_run_pairs, found.num_without) == (2, 1, 1)
+    assert "Runs with too few rounds for an interval: 1." in between_table(rows, 2)
+
+
 def test_a_trainers_pair_that_was_not_measured_ends_it_in_one_line(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("bench.calibration.unlike.PAIRS", {})
     monkeypatch.setattr(between, "TRAINERS", ("bench/nowhere.py::test_x",))

@@ -183,7 +183,7 @@ def test_the_table_of_a_readme_has_a_column_for_each_variant(tmp_path) -> None:
     folder = tmp_path / "recorded" / "cpu"
     folder.mkdir(parents=True)
     (folder / "2026-01-01-abc.json").write_text(json.dumps(with_variants()))
-    text = results(tmp_path).replace("\\", "")
+    text = "\n".join(results(tmp_path)).replace("\\", "")
     assert "| claim | claimed | as published [95%] | as done right [95%] |" in text
     assert f"{OVERALL} | ≥ 1.05x | {RESULTS[PUBLISHED]}<br>▼ refuted | {RESULTS[FIXED]}<br>✓ confirmed |" in text
     assert "| not measured: the published program ran out of memory | 1.02x<br>▼ refuted |" in text

@@ -126,10 +126,12 @@ def _lines(
         yield from layout.paragraph(line.name + layout.text(f": {line.missing}", MUTED), hang=_INDENT)
         return
     name, quote = line.name, line.quote
-    left = (widths[0] if name.cell_len <= widths[0] else layout.width) - name.cell_len - _GAP
-    if quote and left >= (_MIN_QUOTE if is_brief else min(_MIN_QUOTE, quote.cell_len)):
+    is_above = name.cell_len > widths[0]
+    left = (layout.width if is_above else widths[0]) - name.cell_len - _GAP
+    has_place_below = not (is_brief or is_above) and quote.cell_len <= layout.width - _INDENT
+    if quote and left >= (quote.cell_len if has_place_below else min(_MIN_QUOTE, quote.cell_len)):
         name, quote = name + layout.text(" " * _GAP) + layout.cut(quote, left), layout.text("")
-    if name.cell_len > widths[0]:
+    if is_above:
         yield from layout.paragraph(name)
         name = layout.text("")
     values = (value or layout.text(NOTHING, MUTED) for value in line.values)

@@ -1,0 +1,89 @@
+"""All code of the documentation runs and prints what the pages show."""
+
+import os
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import Command, File, differs, steps
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    path
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    if any(steps(path.read_text(encoding="utf-8")))
+]
+OF_THE_READER = ("python -m venv", "pip install speedclaims")
+"""Commands that the reader needs and these tests do not: they have an environment."""
+QUICK = "-pno:hypothesispytest -pno:xdist -pno:cacheprovider --speedup-max-time=5"
+
+
+def install(folder):
+    """Let Python find the project of a folder with its entry points, as an installer does."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    metadata = folder / f"{project['name']}-{project['version']}.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
+    lines = []
+    for group, names in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{name} = {target}" for name, target in names.items())]
+    (metadata / "entry_points.txt").write_text("\n".join(lines) + "\n")
+
+
+def follow(page, folder):
+    """Do what a page says in a folder; return what went differently, a text for each command."""
+    environment = {name: value for name, value in os.environ.items() if "XDIST" not in name and name != "CI"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    environment |= {"COLUMNS": "100", "PYTHONIOENCODING": "utf-8", "PYTEST_ADDOPTS": QUICK}
+    status, wrong = 0, []
+    for step in steps(page):
+        if isinstance(step, File):
+            path = folder / step.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(step.text, encoding="utf-8")
+        elif step.text == "echo $?":
+            assert step.lines == [str(status)]
+        elif step.text == "pip install .":
+            install(folder)
+            environment["PYTHONPATH"] = os.pathsep.join([str(folder), environment.get("PYTHONPATH", "")])
+        elif not step.text.startswith(OF_THE_READER):
+            assert isinstance(step, Command)
+            command = shlex.split(step.text)
+            done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+            status = done.returncode
+            line = differs(step.lines, (done.stdout + done.stderr).splitlines())
+            if line is not None:
+                wrong.append(f"not printed: {line}\n$ {step.text}\n{done.stdout}{done.stderr}")
+    return wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(path.relative_to(ROOT)) for path in PAGES])
+def test_a_page_shows_what_its_commands_print(page, tmp_path):
+    assert follow(page.read_text(encoding="utf-8"), tmp_path) == []
+
+
+def test_a_page_that_shows_something_else_is_noticed(tmp_path):
+    page = '```python title="a.py"\nprint("1.5x faster")\n```\n```console\n$ python a.py\n{}\n$ echo $?\n0\n```\n'
+    assert follow(page.format("2.5x faster"), tmp_path) == []
+    assert len(follow(page.format("2.5x slower"), tmp_path)) == 1
+
+
+def test_the_reference_is_that_of_the_code():
+    command = [sys.executable, str(ROOT / "docs" / "reference" / "generate.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_line_that_is_not_printed_is_noticed():
+    printed = ["one 1.5x", "two 3 µs", "three 3"]
+    assert differs(["one 2.25x", "...", "three 4"], printed) is None
+    assert differs(["...", "two 7.1 ms", "thr* 0"], printed) is None
+    assert differs(["two"], printed) == "two"
+    assert differs(["...", "four"], printed) == "four"
+    assert differs(["one 1x", "three 3"], printed) == "three 3"
