@@ -118,7 +118,7 @@ FLOORS = (
     ("measure", "gate", "audit", "report.model", "report.html", "report.markdown", "report.terminal"),
     ("markers", "session"),
     ("fixtures", "options", "gating"),
-    ("export", "doctor", "calibrate", "plugin"),
+    ("export", "docs", "doctor", "calibrate", "plugin"),
     ("cli",),
     ("__main__",),
 )

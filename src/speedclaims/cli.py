@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,10 +43,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="speedclaims",
         description="Say what can be measured here, check a ledger's arithmetic, and draw what "
         "`pytest --speedup-report DIR` measured: speedups of pairs and verdicts on claims.",
-        epilog="Exit codes: 0; 1 a regression, or with --strict an inconsistent claim; 2 bad usage, bad input or a "
-        "place that cannot be read or written; 3 nothing to judge, compare or export; 70 an error of speedclaims "
-        "itself, whose traceback is kept in a file; 130 after Ctrl-C. 2, 70 and 130 write one line to the standard "
-        "error.",
+        epilog="Exit codes: 0; 1 a regression, a text that contradicts its record, or with --strict an inconsistent "
+        "claim; 2 bad usage, bad input or a place that cannot be read or written; 3 nothing to judge, compare, export "
+        "or check; 70 an error of speedclaims itself, whose traceback is kept in a file; 130 after Ctrl-C. 2, 70 and "
+        "130 write one line to the standard error.",
     )
     parser.add_argument("--version", action="version", version=f"speedclaims {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
     _add_compare(commands)
     _add_export(commands)
+    _add_docs(commands)
     _add_audit(commands)
     _add_doctor(commands)
     _add_calibrate(commands)
@@ -111,6 +113,36 @@ def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     export.add_argument("--to", required=True, choices=FORMATS, help="the format")
     export.add_argument("-o", "--out", type=_path, metavar="FILE", help="write it there (default: print it)")
     export.set_defaults(run=_export)
+
+
+def _add_docs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    docs = commands.add_parser(
+        "docs",
+        help="fill the figures in Markdown from the newest record, or check them",
+        description="Fill the text between <!-- speedclaims: NAME.FIELD --> and <!-- end --> in Markdown from the "
+        "newest record that measured it, or end with 1 when the text contradicts that record; with 3 when there is no "
+        "such marker. NAME is the node id of a test or its end, such as the test's name, or a claim's id. FIELD is "
+        "speedup, interval, estimate, before or after of a pair, value of a figure, verdict of a claim, or date, "
+        "commit or machine of any.",
+    )
+    action = docs.add_mutually_exclusive_group(required=True)
+    action.add_argument("--check", action="store_true", help="print a line for each text that contradicts its record")
+    action.add_argument("--write", action="store_true", help="write the texts, and print the files that changed")
+    docs.add_argument("files", nargs="+", type=_path, metavar="FILE", help="a Markdown file")
+    docs.add_argument(
+        "--record",
+        action="append",
+        type=_path,
+        metavar="PATH",
+        help="a record, or a folder of records; may be given several times (default: reports)",
+    )
+    docs.add_argument(
+        "--max-age",
+        type=positive("days"),
+        metavar="DAYS",
+        help="with --check, end with 1 too when the newest record is older (default: any age)",
+    )
+    docs.set_defaults(run=_docs)
 
 
 def _add_audit(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -227,6 +259,32 @@ def _export(options: argparse.Namespace) -> int:
     with _writing(options.out):
         record_files.write_text(options.out, made.text)
     return 0
+
+
+def _docs(options: argparse.Namespace) -> int:
+    from speedclaims import docs  # noqa: PLC0415
+    from speedclaims.report.model.formatting import plural  # noqa: PLC0415
+
+    if options.write and options.max_age is not None:
+        raise docs.DocsError("--max-age goes with --check: --write takes the newest record, however old")
+    files = {os.path.realpath(path): path for path in options.files}  # each once
+    pages = [docs.read_page(path) for path in files.values()]
+    num_places = sum(len(page.places) for page in pages)
+    if not num_places:
+        names = ", ".join(str(page.path) for page in pages)
+        complain(f"speedclaims: {names}: no <!-- speedclaims: NAME.FIELD --> marker: nothing to check or write")
+        return NOTHING
+    sources = docs.read_records(options.record or [Path("reports")])
+    if options.write:
+        for path in docs.write(pages, sources):
+            say(str(path))
+        return 0
+    found = docs.differences(pages, sources, options.max_age, datetime.now(UTC))
+    for line in found:
+        say(line)
+    if not found:
+        say(f"{plural(num_places, 'text')} of {plural(len(pages), 'file')} checked: none contradicts its newest record")
+    return REFUTED if found else 0
 
 
 @contextmanager

@@ -27,6 +27,10 @@ class RecordError(SpeedclaimsError, ValueError):
     """Signal that a record cannot be used, in one line: what is wrong, where, and how to fix it."""
 
 
+class NoSectionError(RecordError):
+    """Signal that a file is JSON and no record: pytest-benchmark's own, or a file of something else."""
+
+
 @cache
 def _validator() -> Callable[[object], object] | None:
     """Return the compiled schema, None without fastjsonschema."""
@@ -85,7 +89,8 @@ def read(path: Path) -> "Record":
     """Read and validate a record; one of an earlier schema version is brought to the present one.
 
     Raises:
-        RecordError: the file is missing, truncated, not JSON, not a record, or of another schema version.
+        RecordError: the file is missing, truncated, not JSON, or of another schema version.
+        NoSectionError: it is JSON and no record.
     """
     try:
         if stat.S_ISCHR(path.stat().st_mode):
@@ -103,7 +108,7 @@ def read(path: Path) -> "Record":
         raise RecordError(f"{path}: damaged or not JSON ({error}): measure again") from None
     section = data.get("speedclaims") if isinstance(data, dict) else None
     if not isinstance(section, dict):
-        raise RecordError(f"{path}: no speedclaims section: measure with the plugin and --speedup-report")
+        raise NoSectionError(f"{path}: no speedclaims section: measure with the plugin and --speedup-report")
     version = section.get("schema_version")
     try:
         upgrade(section)
