@@ -32,6 +32,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "place")
     save(Path("run.json"), record(measured("a")))
     Path("text").write_text("words\n")
+    Path("marked").write_text("<!-- speedclaims: b.speedup -->2x<!-- end -->\n")
     Path("binary").write_bytes(b"\xff\xfe\x00")
     Path("deep.json").write_text(DEEP)
     Path("damaged.json").write_text(json.dumps({"speedclaims": {"schema_version": 1, "claims": [{"low": []}]}}))
@@ -57,6 +58,16 @@ BAD = [
     (cli, f"export run.json --to csv -o {LONG}", "it cannot be written (File name too long)"),
     (cli, "export run.json --to csv -o loop", "it cannot be written (Too many levels of symbolic links)"),
     (cli, "export run.json --to pdf", "argument --to: invalid choice: 'pdf'"),
+    (cli, "docs --check binary", "speedclaims: binary: it is not text"),
+    (cli, "docs --write loop", "speedclaims: loop: Too many levels of symbolic links"),
+    (cli, f"docs --check {LONG}", "File name too long"),
+    (cli, "docs --check marked --record damaged.json", "speedclaims: damaged.json: "),
+    (cli, f"docs --check marked --record {LONG}", "File name too long"),
+    (cli, "docs --check marked --record loop", "loop: no such file or folder"),
+    (cli, "docs --check marked", "reports: no such file or folder"),
+    (cli, "docs --check marked --record run.json", "marked:1: no record has 'b'"),
+    (cli, "docs marked", "one of the arguments --check --write is required"),
+    (cli, "docs --check marked --max-age -1", "argument --max-age: '-1' is not a positive number of days"),
     (cli, "audit folder", "the ledger cannot be read (Is a directory)"),
     (cli, f"audit {LONG}", "the ledger cannot be read (File name too long)"),
     (cli, "audit binary", "not a TOML file"),
@@ -139,6 +150,7 @@ FAULTS = [
     (cli, "_report", "report run.json -o out"),
     (cli, "_compare", "compare run.json run.json"),
     (cli, "_export", "export run.json --to csv"),
+    (cli, "_docs", "docs --check text"),
     (cli, "_audit", "audit text"),
     (cli, "_doctor", "doctor"),
     (cli, "_calibrate", "calibrate"),
@@ -240,6 +252,8 @@ def spoken(tmp_path_factory):
     folder = tmp_path_factory.mktemp("spöken")
     row = {**measured("a", after="≥ 2"), "title": "Schneller: „mit“ ≥ 2 \udc80"}
     save(folder / "rün.json", record(row))
+    marker = "<!-- speedclaims: a.speedup -->≥ 3<!-- end -->"
+    (folder / "wörter.md").write_text(marker, encoding="utf-8")
     (folder / "audits.py").write_text(
         "from speedclaims.audit import Recomputed\n"
         "def twice():\n    return Recomputed(claimed='≥ 2', recomputed='3', formula='a ÷ b', consistent=True)\n"
@@ -256,6 +270,7 @@ SPEAKING = {
     "export, Markdown": ("export rün.json --to markdown", 0),
     "export, JSON": ("export rün.json --to bencher", 0),
     "compare": ("compare rün.json rün.json", 0),
+    "docs": ("docs --check wörter.md --record rün.json", 1),
     "audit": ("audit claims.toml", 0),
     "report": ("report rün.json -o neü", 0),
 }

@@ -19,6 +19,7 @@ from typing import Final, Literal
 from speedclaims.errors import SpeedclaimsError
 from speedclaims.record import files as record_files
 from speedclaims.record import io as record_io
+from speedclaims.record import paths as record_paths
 from speedclaims.record.types import Record, RecordedClaim, RecordedFigure, RecordedPair
 from speedclaims.record.verdicts import counting
 from speedclaims.report.markdown.places import Place, fill, find_places
@@ -129,7 +130,7 @@ def read_page(path: Path) -> Page:
 
 
 def read_records(places: Sequence[Path]) -> list[Source]:
-    """Read records, newest first. In a folder, JSON that is no record is passed over.
+    """Read records, newest first. In a folder, JSON that is no record and a run that has not ended are passed over.
 
     Args:
         places: records, and folders that hold records at any depth.
@@ -146,7 +147,9 @@ def read_records(places: Sequence[Path]) -> list[Source]:
         if not place.is_dir():
             found[place] = record_io.read(place)
             continue
-        for path in sorted(path for path in place.rglob("*.json") if path.is_file()):
+        for path in sorted(place.rglob("*.json")):
+            if path.name == record_paths.SO_FAR or not path.is_file():
+                continue
             try:
                 found[path] = record_io.read(path)
             except record_io.NoSectionError:
@@ -182,7 +185,7 @@ def _pair_values(pair: RecordedPair, record: Record) -> dict[str, Value]:
     point = row.speedup.point
     interval = row.speedup.interval or f"[{point.removesuffix('x')}, {point.removesuffix('x')}]"
     estimate = f"{point} {interval}"
-    ends = _ends(row.low, row.high, interval)
+    ends = _ends(row.low, row.high, estimate)
     return {
         "speedup": Value(point, estimate, ends),
         "interval": Value(interval, interval, ends),
@@ -198,7 +201,7 @@ def _figure_values(row: RecordedFigure, record: Record) -> dict[str, Value]:
     estimate = format_estimate(value, low, high, unit="" if unit == "1" else unit)
     ends = None
     if estimate.interval and low is not None and high is not None and unit not in _SCALED and not _numbers(unit):
-        ends = _ends(low, high, estimate.interval)
+        ends = _ends(low, high, str(estimate))
     return {"value": Value(escape_markdown(estimate.point), str(estimate), ends), **_run_values(record)}
 
 
@@ -217,9 +220,9 @@ def _run_values(record: Record) -> dict[str, Value]:
     return {name: Value(escape_markdown(text), text) for name, text in words.items()}
 
 
-def _ends(low: float, high: float, interval: str) -> tuple[float, float]:
-    """Return the ends of an interval, as measured or as shown with fewer digits, whichever are farther out."""
-    return min(low, *_numbers(interval)), max(high, *_numbers(interval))
+def _ends(low: float, high: float, shown: str) -> tuple[float, float]:
+    """Return the ends of an interval, as measured or as an estimate shows them, whichever are farther out."""
+    return min(low, *_numbers(shown)), max(high, *_numbers(shown))
 
 
 def _numbers(text: str) -> list[float]:
@@ -288,7 +291,7 @@ def _written(page: Page, place: Place, sources: Sequence[Source]) -> str:
 
 
 def look_up(name: str, sources: Sequence[Source], where: str) -> Fact:
-    """Return what a marker's name stands for.
+    """Return the field that a marker names.
 
     Args:
         name: ``NAME.FIELD`` or ``NAME.FIELD in PLACE``.

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, reject, settings
 from hypothesis import strategies as st
 
 from speedclaims import cli
-from speedclaims.docs import FIELDS, Page, differences, read_records, write
+from speedclaims.docs import FIELDS, Page, _source, agrees, differences, look_up, read_records, write
 from speedclaims.report.markdown.places import PlaceError, fill, find_places
 from tests.speedclaims.comparing import gone, judged, measured, record, save
 
@@ -246,6 +246,7 @@ def test_records_are_files_and_folders_that_are_named(place):
 def test_in_a_folder_json_that_is_no_record_is_passed_over_and_a_damaged_record_is_not(place, capsys):
     (place / "reports" / "theirs.json").write_text('{"benchmarks": []}')
     (place / "reports" / "folder.json").mkdir()
+    save(place / "reports" / "record.partial.json", made(measured("test_epoch[x]", 9.0), day="2026-11-28"))
     assert check("test_epoch[x].speedup", "3x") == 0
     (place / "reports" / "half.json").write_text('{"speedclaims": {')
     assert check("test_epoch[x].speedup", "3x") == 2
@@ -437,7 +438,8 @@ def test_a_marker_outside_of_code_is_found(text):
     (found,) = find_places(text, "a.md")
     assert (found.name, found.text) == ("a.speedup", "3x")
     assert text[found.start : found.end] == "3x"
-    assert text[: found.start].count("\n") == found.line - 1 + text[: found.start].count("\n", text.index("<!--"))
+    began = re.search(r"<!--\s*speedclaims", text, re.IGNORECASE).start()
+    assert found.line == 1 + text.count("\n", 0, began)
 
 
 def test_a_place_that_would_be_code_once_filled_is_refused():
@@ -498,6 +500,23 @@ def test_what_is_written_agrees_and_the_text_around_the_places_is_as_it_was(sour
     assert [place.name for place in after] == [place.name for place in before]
     assert differences([Page(path, done, tuple(after))], records, None, datetime.now(UTC)) == []
     assert outside(done, after) == outside(text, before)
+
+
+@given(
+    st.lists(st.floats(1e-7, 1e7), min_size=3, max_size=3).map(sorted),
+    st.tuples(*[st.floats(-1e7, 1e7)] * 3),
+    st.sampled_from(["1", "sd", "% of 7 days", "s", "bytes", "FLOP", "of 4 faults"]),
+)
+@example([3.0, 3.0, 3.0], (1.0, 1.0, 1.0), "of 4 faults")
+@example([2.946, 3.0849, 3.0849], (9.0, 1.0, 2.0), "sd")
+def test_whatever_was_measured_agrees_with_what_is_written_of_it(ends, value, unit):
+    low, speedup, high = ends
+    pair = PAIR | {"speedup": speedup, "low": low, "high": high}
+    figure = FIGURE | {"value": value[0], "low": min(value[1:]), "high": max(value[1:]), "unit": unit}
+    source = _source(Path("a.json"), made(pair, figures=[figure]))
+    for name in [*(f"test_epoch[x].{one}" for one in FIELDS["pair"]), "test_growth.value"]:
+        fact = look_up(name, [source], "a.md:1")
+        assert agrees(fact.value.text, fact), (fact.value, name)
 
 
 def outside(text, places):
