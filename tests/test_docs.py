@@ -5,9 +5,12 @@ import functools
 import json
 import os
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
+from speedclaims.docs import differences, read_page, read_records
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -124,6 +127,13 @@ def test_every_relative_link_leads_to_a_file(page):
     targets, undefined = relative_links(page.read_text(encoding="utf-8"))
     assert undefined == []
     assert [target for target in targets if not (page.parent / target.partition("#")[0]).exists()] == []
+
+
+def test_no_figure_of_a_page_contradicts_the_newest_record(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    pages = [read_page(page) for page in PAGES]
+    assert any(page.places for page in pages)
+    assert differences(pages, read_records([Path("reports/recorded")]), None, datetime.now(UTC)) == []
 
 
 def test_links_are_found_but_for_those_in_code():
