@@ -3,9 +3,10 @@
 - github-action-benchmark, tool ``customBiggerIsBetter``: an array of ``{name, unit, value, range, extra}``.
 - Bencher's metric format: ``{benchmark: {measure: {value, lower_value, upper_value}}}``.
 - CSV, a line for each pair; and Markdown, the report's own tables.
+- github-comment: one screen of Markdown for a comment on a pull request, the gate's verdict first.
 
-Pairs without a speedup are left out, with the reason: none of these formats has a place for what was not measured.
-Control pairs are left out too, for their speedup is 1 by construction.
+Pairs without a speedup are left out, with the reason: the formats of other tools have no place for what was not
+measured. Control pairs are left out too, for their speedup is 1 by construction.
 """
 
 import csv
@@ -16,6 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from speedclaims.record.types import Record, RecordedPair
+
+COMMENT = "github-comment"
+"""The format that is of use without a measured pair too: it says why there is none."""
 
 MAX_NAME = 1024
 """The longest name of a benchmark that Bencher takes; the others have no bound."""
@@ -121,6 +125,12 @@ def _markdown(record: Record, _: Sequence[RecordedPair]) -> str:
     return render_markdown([record])
 
 
+def _github_comment(record: Record, _: Sequence[RecordedPair]) -> str:
+    from speedclaims.report.html.page import render_comment  # noqa: PLC0415 - the other formats need none of it
+
+    return render_comment(record)
+
+
 def _json(value: object) -> str:
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
@@ -130,8 +140,9 @@ FORMATS: dict[str, Callable[[Record, Sequence[RecordedPair]], str]] = {
     "bencher": _bencher,
     "csv": _csv,
     "markdown": _markdown,
+    COMMENT: _github_comment,
 }
 """The formats by name."""
 
-MARKS = (b'"unit": "x"', b'"speedup": {', b"nodeid,", b"\n## How to read this\n")
+MARKS = (b'"unit": "x"', b'"speedup": {', b"nodeid,", b"\n## How to read this\n", b"<!-- speedclaims -->\n")
 """Contents by which an earlier export in one of them is known."""

@@ -10,10 +10,12 @@ import pytest
 
 from speedclaims import cli
 from speedclaims.export import FORMATS, export, names
+from speedclaims.gate.compare import Rules, compare
 from speedclaims.report.model.columns import CSV_FIELDS
-from tests.speedclaims.comparing import gone, measured, record, save
+from tests.speedclaims.comparing import gone, measured, record, save, slowed
 from tests.speedclaims.report.conftest import poison
 from tests.speedclaims.report.sample import empty_record, gpu_record, sample_record, without_claims
+from tests.speedclaims.report.test_markdown import OWN_HTML, inline_tokens
 
 # github-action-benchmark, README, "Custom": every entry needs name, unit and value; range and extra may be added.
 GITHUB_ACTION_BENCHMARK = fastjsonschema.compile(
@@ -135,6 +137,54 @@ def test_markdown_is_the_reports():
     assert "test\\_persistent\\_workers" in text
     hostile = export(poison(sample_record()), "markdown").text
     assert "<script" not in hostile
+
+
+def test_a_comment_shows_the_gate_first_and_what_fails_above_the_rest():
+    pairs = [measured(f"p{number}", 2.0) for number in range(20)]
+    base = record(*pairs)
+    new = slowed(base, 1.0)
+    new["speedclaims"]["pairs"][-1] |= slowed(record(pairs[-1]), 1.5)["speedclaims"]["pairs"][0]
+    gate = compare(base["speedclaims"], new["speedclaims"], Rules(5), words="base.json")
+    new["speedclaims"]["gate"] = gate.recorded()
+    text = export(new, "github-comment").text
+    lines = text.splitlines()
+    assert lines[0] == "<!-- speedclaims -->"
+    assert lines[1].startswith("### ✗ Gate failed, 1 alarm. 20 pairs: 1 regressed, 19 held.")
+    rows = [line for line in lines if line.startswith("| p")]
+    assert len(rows) == 8
+    assert rows[0].startswith("| p19 ")
+    assert rows[0].endswith("✗ regressed |")
+    assert "12 more pairs in the report." in lines
+    assert len(lines) < 30
+
+
+def test_a_comment_without_a_gate_shows_claims_and_pairs_in_one_screen():
+    text = export(sample_record(), "github-comment").text
+    assert "▼ refuted" in text
+    assert len(text.splitlines()) < 45
+    assert "Gate" not in text
+
+
+def test_a_comment_of_a_run_that_measured_nothing_says_so(tmp_path, capsys):
+    path = save(tmp_path / "run.json", record(gone("b", reason="no GPU")))
+    assert cli.main(["export", str(path), "--to", "github-comment"]) == 0
+    assert "no GPU" in capsys.readouterr().out
+
+
+def test_a_comment_is_no_longer_than_github_takes():
+    long = record(*(measured(f"p{number}") | {"title": "<" * 20_000} for number in range(9)), device_name="<" * 70_000)
+    text = export(long, "github-comment").text
+    assert len(text) < 65_536
+    assert "The tables are too long for a comment: see the report." in text
+
+
+def test_hostile_text_is_no_markup_in_a_comment():
+    text = export(poison(sample_record()), "github-comment").text
+    tokens = inline_tokens(text)
+    assert {token.type for token in tokens} <= {"text", "html_inline"}
+    assert {token.content for token in tokens if token.type == "html_inline"} <= {OWN_HTML}
+    assert text.count("<!--") == 1
+    assert "@user" not in text
 
 
 def test_the_command_prints_or_writes_and_tells_what_it_left_out(tmp_path, capsys):

@@ -18,7 +18,7 @@ from speedclaims.report.html.svg_ladder import waterfall_svg
 from speedclaims.report.html.svg_phases import phases_svg
 from speedclaims.report.html.svg_timeline import timeline_svg
 from speedclaims.report.html.svg_trend import machine_svg, trend_svg
-from speedclaims.report.markdown.report import markdown_report
+from speedclaims.report.markdown.report import markdown_comment, markdown_report
 from speedclaims.report.model import columns, gate
 from speedclaims.report.model.claims import ClaimRow
 from speedclaims.report.model.columns import NOTHING, PAGE, Cell, Column, Part, Row, missing, shown
@@ -34,7 +34,7 @@ from speedclaims.report.model.view import View, view_record
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["ReportError", "render_html", "render_markdown", "why_no_page", "write_report"]
+__all__ = ["ReportError", "render_comment", "render_html", "render_markdown", "why_no_page", "write_report"]
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _MIN_DRIFT: Final = 3
@@ -111,6 +111,16 @@ def render_html(records: Sequence[Record], *, sources: Sequence[str] = ()) -> st
 
     """
     return _html(_several(gather(records, sources)))
+
+
+def render_comment(record: Record) -> str:
+    """Return one screen of a record's tables for a comment on a pull request; text of the record cannot become markup.
+
+    Raises:
+        ReportError: it is not a record.
+
+    """
+    return markdown_comment(_view(record))
 
 
 def render_markdown(records: Sequence[Record], *, sources: Sequence[str] = ()) -> str:

@@ -6,8 +6,9 @@ from typing import Final
 
 from speedclaims.report.model import columns
 from speedclaims.report.model.columns import MARKDOWN, Cell, Column, Part, Row, shown
-from speedclaims.report.model.formatting import VERDICTS, clean, plural
+from speedclaims.report.model.formatting import VERDICTS, clean, plural, shorten
 from speedclaims.report.model.gate import (
+    CHANGES,
     base_sentence,
     chance_sentences,
     changes,
@@ -32,6 +33,12 @@ _REST: Final = {
     "fold": ": {}",
 }
 """How a cell shows its first part, and those behind it, by their roles."""
+COMMENT_MARK: Final = "<!-- speedclaims -->"
+"""The first line of a comment."""
+MOST_ROWS, MOST_PROBLEMS, MOST_CLAIMS = 8, 5, 5
+"""How many rows of each kind a comment shows."""
+MOST_CHARACTERS, MOST_IN_SENTENCE = 50_000, 500
+"""How long the tables of a comment may be, of which GitHub takes 65,536 characters, and the sentences above them."""
 _LINK: Final = re.compile(r"(?<=\w):(?=//)|(?<=\bwww)\.", re.IGNORECASE)
 
 
@@ -92,6 +99,65 @@ def markdown_report(
         *_origin(view, sources, notes),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def markdown_comment(view: View) -> str:
+    """Return one screen of the report for a comment on a pull request: the verdicts first, and no more rows than fit.
+
+    The first line is `COMMENT_MARK`, by which the comment is found again.
+    """
+    head = [COMMENT_MARK, *_comment_head(view)]
+    tables = [*_comment_gate(view), *_comment_claims(view)]
+    if view.gate is None:
+        rows = sorted(view.pairs, key=lambda row: not row.problem)
+        tables += [*_rows(columns.PAIRS, rows[:MOST_ROWS], view.confidence), *_left_out(rows, MOST_ROWS, "pair")]
+    if sum(map(len, tables)) > MOST_CHARACTERS:
+        tables = ["The tables are too long for a comment: see the report."]
+    return "\n".join([*head, *tables]).rstrip() + "\n"
+
+
+def _comment_head(view: View) -> Iterator[str]:
+    gate = view.gate
+    if gate is None:
+        yield f"### {escape_markdown(shorten(view.headline, MOST_IN_SENTENCE))}"
+    else:
+        yield f"### {'✗' if gate.exit_code else '✓'} {escape_markdown(verdict_sentence(gate))}"
+        yield ""
+        yield escape_markdown(shorten(view.headline, MOST_IN_SENTENCE))
+    yield ""
+    yield escape_markdown(shorten(view.machine, MOST_IN_SENTENCE))
+    yield ""
+
+
+def _comment_gate(view: View) -> Iterator[str]:
+    gate = view.gate
+    if gate is None:
+        return
+    order = list(CHANGES)
+    rows = sorted(compared(gate), key=lambda change: (not gate.fails(change), order.index(change.verdict)))
+    if rows:
+        yield from _rows(changes(has_intervals=True), rows[:MOST_ROWS])
+    yield from _left_out(rows, MOST_ROWS, "pair")
+    known = list(problems(gate))
+    if known:
+        yield from (f"- {shown.symbol} {escape_markdown(sentence)}" for shown, sentence in known[:MOST_PROBLEMS])
+        yield ""
+    yield from _left_out(known, MOST_PROBLEMS, "problem")
+
+
+def _comment_claims(view: View) -> Iterator[str]:
+    asked = [row for row in view.claims if row.is_asked]
+    rows = sorted(asked, key=lambda row: (row.overall.word != "refuted", not row.is_judged_on_any))
+    if rows:
+        yield from _rows(columns.claims(rows), rows[:MOST_CLAIMS], view.confidence)
+    yield from _left_out(rows, MOST_CLAIMS, "claim")
+
+
+def _left_out(rows: Sequence[object], most: int, noun: str) -> Iterator[str]:
+    """Yield how many rows a comment has no room for."""
+    if len(rows) > most:
+        yield f"{plural(len(rows) - most, f'more {noun}')} in the report."
+        yield ""
 
 
 def _head(view: View) -> Iterator[str]:
