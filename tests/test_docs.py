@@ -14,7 +14,13 @@ from speedclaims.docs import differences, read_page, read_records
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "changelog.d" / "README.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "changelog.d" / "README.md",
+    *sorted(DOCS.rglob("*.md")),
+    *sorted(ROOT.glob("examples/**/*.md")),
+]
 NOT_SOURCES = {"__pycache__", "build", "dist", "runs"}
 
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)

@@ -253,7 +253,7 @@ def is_plain(line: str) -> bool:
 
 @pytest.mark.parametrize(
     "path",
-    [path for folder in ("src/speedclaims", "trainers", "bench") for path in modules(folder)],
+    [path for folder in ("src/speedclaims", "trainers", "bench", "examples") for path in modules(folder)],
     ids=lambda p: str(p.relative_to(ROOT)),
 )
 def test_the_first_line_of_a_docstring_is_plain(path):
@@ -267,7 +267,12 @@ def test_words_that_are_ruled_out_would_be_seen(line):
 
 @pytest.mark.parametrize(
     ("tests", "code"),
-    [("tests/speedclaims", "src/speedclaims"), ("tests/trainers", "trainers"), ("tests/bench", "bench")],
+    [
+        ("tests/speedclaims", "src/speedclaims"),
+        ("tests/trainers", "trainers"),
+        ("tests/bench", "bench"),
+        ("tests/examples", "examples"),
+    ],
 )
 def test_the_folders_of_tests_are_those_of_the_code(tests, code):
     """A folder of helpers, without tests, may have any name."""
