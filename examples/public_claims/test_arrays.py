@@ -29,7 +29,7 @@ def test_expression(pair, expression, size):
     pair(
         lambda: evaluate(**arrays),
         lambda: numexpr.evaluate(expression, arrays),
-        names=("NumPy", f"numexpr, {numexpr.nthreads} threads"),
+        names=("NumPy", f"numexpr (threads: {numexpr.nthreads})"),
         units=size,
         equivalent=np.array_equal,
     )
