@@ -1,6 +1,7 @@
 """The index of the evidence lists each record by machine and verdicts, and the committed one is up to date."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,20 @@ def test_every_record_and_every_table_is_listed(folder):
     assert "[h200/2026-01-01-abc](recorded/h200/2026-01-01-abc.json)" in text
     assert "3 of 5 claims judged on this machine hold" in text
     assert "- [Real runs](statistics/runs.md)" in text
+
+
+def test_a_record_adds_what_no_newer_one_of_its_machine_measured(folder):
+    older = sample_record()
+    older["datetime"] = "2020-01-01T00:00:00+00:00"
+    (folder / "recorded" / "cpu" / "2020-01-01-old.json").write_text(json.dumps(older))
+    row = next(line for line in index(folder).splitlines() if "2020-01-01-old" in line)
+    assert row.endswith("| nothing |")
+    older["speedclaims"]["pairs"][0]["name"] = "test_only_there[4]"
+    (folder / "recorded" / "cpu" / "2020-01-01-old.json").write_text(json.dumps(older))
+    row = next(line for line in index(folder).splitlines() if "2020-01-01-old" in line)
+    assert row.endswith("| `test_only_there` |")
+    first = next(line for line in index(folder).splitlines() if line.startswith("| [cpu/2026-01-01-abc]"))
+    assert re.search(r"(`test_\w+`(, )?)+( and \d+ others)? \|$", first)
 
 
 def test_the_index_lists_neither_itself_nor_the_latest_report(folder):

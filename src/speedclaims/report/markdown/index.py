@@ -6,19 +6,21 @@ Markdown files.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from speedclaims import boundary
 from speedclaims.errors import SpeedclaimsError
 from speedclaims.record import files as record_files
 from speedclaims.record import io as record
+from speedclaims.record.types import Record
 from speedclaims.report.markdown.report import escape_markdown as escape
 from speedclaims.report.markdown.results import results
 from speedclaims.report.model.gathering import age_of
 from speedclaims.report.model.view import view_record
 
 README = "README.md"
+_MOST_NAMED = 3
 _WRITTEN_BY = "Written by `python -m speedclaims.report.markdown.index"
 
 
@@ -52,14 +54,40 @@ def _records(folder: Path) -> list[str]:
     if not found:
         return []
     found.sort(key=lambda pair: age_of(pair[1]), reverse=True)
-    rows = ["## Records", "", "| record | measured on | found |", "| --- | --- | --- |"]
+    rows = ["## Records", "", "Newest first. *Adds* names the tests that no newer record of that machine measured.", ""]
+    rows += ["| record | measured on | found | adds |", "| --- | --- | --- | --- |"]
+    newer: set[tuple[str, str, str | None]] = set()
     for path, data in found:
         view = view_record(data)
         link = f"[{path.parent.name}/{path.stem}]({path.relative_to(folder).as_posix()})"
         report = path.with_suffix(".md")
         tables = f" ([tables]({report.relative_to(folder).as_posix()}))" if report.exists() else ""
-        rows.append(f"| {link}{tables} | {escape(view.machine)} | {escape(view.headline)} |")
+        measured = {(path.parent.name, *test) for test in _measured(data)}
+        adds = _adds([name for _, name, _ in sorted(measured - newer, key=str)])
+        newer |= measured
+        rows.append(f"| {link}{tables} | {escape(view.machine)} | {escape(view.headline)} | {adds} |")
     return [*rows, ""]
+
+
+def _measured(data: Record) -> Iterator[tuple[str, str | None]]:
+    """Yield the tests that a record has a value of, and the presets."""
+    section = data["speedclaims"]
+    for row in section["pairs"]:
+        if row["speedup"] is not None and not row["control"]:
+            yield row["name"], row["preset"]
+    for figure in section["figures"]:
+        if figure["value"] is not None:
+            yield figure["name"], figure["preset"]
+
+
+def _adds(names: Sequence[str]) -> str:
+    """Return a few names of tests without their parameters, and how many others there are."""
+    distinct = list(dict.fromkeys(name.partition("[")[0] for name in names))
+    if not distinct:
+        return "nothing"
+    others = len(distinct) - _MOST_NAMED
+    shown = ", ".join(f"`{name}`" for name in distinct[: _MOST_NAMED + (others == 1)])
+    return f"{shown} and {others} others" if others > 1 else shown
 
 
 def _tables(folder: Path) -> list[Path]:
