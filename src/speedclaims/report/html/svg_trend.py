@@ -37,7 +37,7 @@ def trend_svg(trend: Trend, numbers: Mapping[str, int], *, title: str) -> str:
     """Draw a pair's speedups in the order of the records, newest on the right, on one logarithmic axis.
 
     Whiskers are the intervals. A mark without one is hollow, one of a changed tree has a ring around it, and a cross
-    below says that a record has the pair without a speedup.
+    below says that a record has the pair without a speedup. A vertical line marks where the speedups changed.
 
     Args:
         trend: the pair.
@@ -63,9 +63,10 @@ class _Axis(LogAxis):
         # a point for each record: the same moment and machine may come twice
         self.places = {id(point): number for number, point in enumerate(points)}
 
+        self.step = (_WIDTH - _LEFT - _RIGHT - 12) / len(points)
+
     def x(self, point: Point) -> float:
-        room = _WIDTH - _LEFT - _RIGHT - 12
-        return _LEFT + 6 + room * (self.places[id(point)] + 0.5) / len(self.points)
+        return _LEFT + 6 + self.step * (self.places[id(point)] + 0.5)
 
     def drawn(self) -> str:
         """Return the grid with its ratios, the line at 1x, and the first and the last date."""
@@ -97,6 +98,9 @@ def _line(line: Line, axis: _Axis, number: int) -> str:
         if drawable and len(group) > 1:
             places = " ".join(f"{axis.x(point):.1f},{axis.place(point.row.value or 1):.1f}" for point in group)
             body += f'<polyline points="{places}"/>'
+    for one in line.changed:
+        x = axis.x(one.point) - axis.step / 2
+        body += f'<line class="change" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP:.1f}" y2="{axis.floor:.1f}"/>'
     body += "".join(_point(point, axis, number) for point in line.points)
     return f'<g class="m{number % _NUM_COLORS}">{body}</g>'
 

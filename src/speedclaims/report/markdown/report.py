@@ -316,7 +316,7 @@ def _trend_cells(trend: Trend, line: Line) -> tuple[str, ...]:
         line.machine,
         ", ".join(map(_point, line.points)),
         line.newest.result,
-        line.change,
+        "; ".join([line.change, *(one.told for one in line.changed)]),
     )
     return tuple(escape_markdown(cell) for cell in cells)
 

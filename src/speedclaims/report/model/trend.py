@@ -10,6 +10,7 @@ from typing import Final
 
 from speedclaims.record.pair_key import CONFIGURATION, configuration, shown
 from speedclaims.record.types import Environment, Record, RecordedPair
+from speedclaims.report.model.changes import change_points
 from speedclaims.report.model.formatting import clean, format_number
 from speedclaims.report.model.pairs import PairRow
 from speedclaims.report.model.view import View
@@ -56,11 +57,26 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangePoint:
+    """The first point after a change of a pair's speedups, and by how many percent they changed."""
+
+    point: Point
+    percent: float
+
+    @property
+    def told(self) -> str:
+        """Return when, at which commit and by how much the speedups changed."""
+        by = f"{'+' if self.percent > 0 else _MINUS}{format_number(abs(self.percent), 2)}%"
+        return f"changed by {by} from {self.point.run.date[:10]}, {self.point.run.commit} on"
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
-    """The points of a pair on one machine, oldest first."""
+    """The points of a pair on one machine, oldest first, and those at which its speedups changed."""
 
     machine: str
     points: tuple[Point, ...]
+    changed: tuple[ChangePoint, ...] = ()
 
     @property
     def newest(self) -> PairRow:
@@ -188,8 +204,14 @@ def _trend(key: Key, points: Sequence[Point], variant: str, newest: Run) -> Tren
     told = next((point for point in points if point.row.status != "not measured"), points[0])
     index = next((point.row.index for point in points if point.run is newest), None)
     names = sorted({point.run.machine for point in points})
-    lines = [Line(name, tuple(point for point in reversed(points) if point.run.machine == name)) for name in names]
+    lines = [_of_machine(name, [point for point in reversed(points) if point.run.machine == name]) for name in names]
     return Trend(key, told.row, variant, index, tuple(lines))
+
+
+def _of_machine(name: str, points: Sequence[Point]) -> Line:
+    measured = [(point, point.row.value) for point in points if point.row.value is not None]
+    found = change_points([value for _, value in measured])
+    return Line(name, tuple(points), tuple(ChangePoint(measured[one.index][0], one.percent) for one in found))
 
 
 def _variants(keys: Sequence[Key]) -> Mapping[Key, str]:
