@@ -4,8 +4,10 @@
 """
 
 import argparse
+import inspect
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,8 @@ import pytest
 
 from speedclaims import cli, options
 from speedclaims.boundary import complain
+from speedclaims.fixtures.figure import Figure
+from speedclaims.fixtures.pair import Pair, Result
 from speedclaims.record import schema
 from speedclaims.record.files import write_text
 from speedclaims.record.json_types import JsonObject
@@ -43,6 +47,27 @@ A run's record is pytest-benchmark's JSON with one more key, `speedclaims`. A va
 with a reason. `record.schema.json` in the package is the JSON schema.
 """
 
+_FIXTURES = f"""\
+# Fixtures
+
+{_BY}
+"""
+
+_LABELS = """\
+## pair_labels
+
+Override this fixture in a `conftest.py` to label the rows of all pairs with a `family`, a `preset` and a `device`:
+
+```python
+import pytest
+
+
+@pytest.fixture
+def pair_labels():
+    return {"preset": "large", "device": "cuda"}
+```
+"""
+
 _MARKERS = [text for name, text in vars(options).items() if name.endswith("_HELP") and isinstance(text, str)]
 
 
@@ -70,6 +95,36 @@ def options_page() -> str:
 def _sentence(text: str) -> str:
     line = " ".join(text.split())
     return line[:1].upper() + line[1:] + ("" if line.endswith(".") else ".")
+
+
+def fixtures_page() -> str:
+    """Return the page of the fixtures, from their docstrings."""
+    lines = [_FIXTURES]
+    for name, function in (("pair", Pair.__call__), ("figure", Figure.__call__)):
+        told, sections = _docstring(function)
+        lines += [f"## {name}", "", told, "", "| argument | meaning |", "| --- | --- |"]
+        lines += [f"| `{argument}` | {_cell(text)} |" for argument, text in sections["Args"].items()]
+        lines += ["", "Raises:", "", *(f"- `{error}`: {text}" for error, text in sections["Raises"].items()), ""]
+        if name == "pair":
+            told, sections = _docstring(Result)
+            lines += ["### Its result", "", told, "", "| attribute | meaning |", "| --- | --- |"]
+            lines += [f"| `{attribute}` | {_cell(text)} |" for attribute, text in sections["Attributes"].items()]
+            lines.append("")
+    return "\n".join([*lines, _LABELS])
+
+
+def _docstring(documented: object) -> tuple[str, dict[str, dict[str, str]]]:
+    """Return the text of a docstring in Google's style, and its sections: texts by their names."""
+    told, *parts = re.split(r"^(\w+):\n", inspect.getdoc(documented) or "", flags=re.MULTILINE)
+    sections: dict[str, dict[str, str]] = {}
+    for title, body in zip(parts[::2], parts[1::2], strict=True):
+        entries = re.split(r"^    (\w+): ", body, flags=re.MULTILINE)[1:]
+        sections[title] = {name: " ".join(text.split()) for name, text in zip(entries[::2], entries[1::2], strict=True)}
+    return told.replace("``", "`").strip(), sections
+
+
+def _cell(text: str) -> str:
+    return _sentence(text.replace("``", "`").replace("|", "\\|"))
 
 
 def commands_page() -> str:
@@ -105,7 +160,12 @@ def _meaning(value: JsonObject) -> str:
     return " ".join(str(text).split()).replace("|", "\\|")
 
 
-PAGES = {"options.md": options_page, "commands.md": commands_page, "record.md": record_page}
+PAGES = {
+    "fixtures.md": fixtures_page,
+    "options.md": options_page,
+    "commands.md": commands_page,
+    "record.md": record_page,
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -170,7 +170,8 @@ def lines(found: Calibration) -> list[str]:
         f"{found.same_seed_percent:.1f}% between processes with one hash seed.",
         f"One process measures a speedup to {found.within_percent:.1f}% and takes {found.process_s:.1f} s.",
         f"Nothing changed, and the gate sees: {'; '.join(same)}.",
-        f"The after side does {KNOWN_LOSS:.0%} more, and a gate of {GATED_PERCENT:g}% says: {'; '.join(slower)}.",
+        f"The after side does {KNOWN_LOSS:.0%} more, and in {NUM_PROCESSES * found.process_s:.0f} s a pair a gate of "
+        f"{GATED_PERCENT:g}% says: {'; '.join(slower)}.",
         f"Smallest loss that the gate finds in {FOUND:.0%} of runs: {', '.join(limits)}.",
         f"Recommended: --speedup-fail {found.recommended_percent} --speedup-until-decided",
     ]

@@ -16,7 +16,13 @@ def positive(unit: str) -> Callable[[str], float]:
         return _parser(
             float, lambda value: 0 < value <= _MOST_SECONDS, f"a positive number of seconds up to {_MOST_SECONDS:.0f}"
         )
-    return _parser(float, lambda value: 0 < value < math.inf, f"a positive number of {unit}")
+    kind = _percent if unit == "percent" else float
+    return _parser(kind, lambda value: 0 < value < math.inf, f"a positive number of {unit}")
+
+
+def _percent(text: str) -> float:
+    """Return a number of percent, with or without its sign."""
+    return float(text.removesuffix("%"))
 
 
 def fraction(text: str) -> float:

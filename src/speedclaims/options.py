@@ -40,7 +40,7 @@ DEPRECATED_HELPS = tuple(f"{old}: the deprecated name of {new}." for old, new in
 
 
 _FAIL_HELP = (
-    "speedup_fail(percent): with --speedup-fail, the loss of speedup in percent at which this pair fails, instead of "
+    "speedup_fail(percent): with --speedup-fail, the loss in percent at which this pair fails, instead of "
     "the option's value."
 )
 
@@ -145,9 +145,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--speedup-fail",
         metavar="PCT",
         type=positive("percent"),
-        help="with --benchmark-compare: exit with 1 when a pair lost PCT percent of its speedup since that run, beyond "
-        "what noise explains; when a pair is missing, renamed, not measured or configured differently; or when a claim "
-        "is lost",
+        help="with --benchmark-compare: exit with 1 when the after side of a pair takes PCT percent longer than in "
+        "that run, measured against the before side and beyond what noise explains; when a pair is missing, renamed, "
+        "not measured or configured differently; or when a claim is lost",
     )
     add(
         "--speedup-fail-ambiguous",

@@ -17,8 +17,8 @@ import pytest
 
 from speedclaims import boundary
 from speedclaims.clock import now
-from speedclaims.errors import SpeedclaimsError
-from speedclaims.markers import measures
+from speedclaims.errors import SpeedclaimsError, shorten
+from speedclaims.markers import measures, named_claims
 from speedclaims.measure import child_process, command_line
 from speedclaims.options import (
     _CLAIM_HELP,
@@ -213,10 +213,38 @@ def figure(request: pytest.FixtureRequest, benchmark: "BenchmarkFixture", pair_l
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pluggy.Result[pytest.TestReport], None]:
-    """Hang a pair's row on the test's report: the way from an xdist worker to its controller."""
+    """Hang a pair's row on the test's report: the way from an xdist worker to its controller.
+
+    A test that measured nothing gets a row that says why. It fails where a claim rests on it.
+    """
     outcome = yield
+    report = outcome.get_result()
+    if call.when != "teardown" and ROW not in item.stash and child_process.job_of(item.config) is None:
+        _note_nothing_measured(item, report, call)
     if call.when != "teardown" and ROW in item.stash:
-        setattr(outcome.get_result(), ATTRIBUTE, item.stash[ROW])
+        setattr(report, ATTRIBUTE, item.stash[ROW])
+
+
+def _note_nothing_measured(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
+    """Keep a row for a test that failed before it measured, or ended without measuring."""
+    claims = [claim for claim, _ in named_claims(item)]
+    if not (claims or measures(item)):
+        return
+    from speedclaims.fixtures.pair_row import row_of_nothing  # noqa: PLC0415 - loading the plugin must stay cheap
+
+    session = item.config.stash[KEY]
+    if report.failed and call.excinfo is not None:
+        error = call.excinfo.value
+        why = error.cause if isinstance(error, child_process.ChildError) else call.excinfo.exconly()
+        session.add_row(item, row_of_nothing(item, f"the test failed: {shorten(why)}"))
+    elif report.passed and call.when == "call":
+        session.add_row(item, row_of_nothing(item, "the test ended without calling pair or figure"))
+        if claims:
+            report.outcome = "failed"
+            report.longrepr = (
+                f"nothing measured: the test judges {', '.join(claims)} and ended without calling pair or figure: call "
+                "it, or skip the test with the reason"
+            )
 
 
 _OF_BENCHMARK_TABLE = {
@@ -453,6 +481,8 @@ class _Run:
             elif path.name != "record.json" and path.suffix == ".json":
                 terminalreporter.write_line(f"record: {shown}")
         self._show_missed_options(terminalreporter)
+        if self.config.getoption("benchmark_compare", None) and self.gating is None:
+            terminalreporter.write_line("times were compared above; add --speedup-fail PCT to compare speedups")
         kept = [usual for usual, name in self._names.items() if usual != name]
         for name in kept if self.written else ():
             terminalreporter.write_line(f"{name} in that folder is the base of this run, and stays as it is")

@@ -63,6 +63,7 @@ def test_compare_sets_each_side_beside_its_stored_row(saved):
     for row in ("test_loop[before]", "test_loop[after]", "test_plain"):
         assert f"{row} (0001_" in text
         assert f"{row} (NOW)" in text
+    assert "times were compared above; add --speedup-fail PCT to compare speedups" in text
     assert "machine_info is different" not in result.stdout.str() + result.stderr.str()
 
 

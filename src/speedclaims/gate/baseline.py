@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from speedclaims.record import benchmark_rows
+from speedclaims.record.paths import RECORD
 
 if TYPE_CHECKING:
     from speedclaims.record.types import Record
@@ -61,11 +62,11 @@ def _refuse_unmeasured(config: pytest.Config, percent: float) -> None:
 
 
 def _path(config: pytest.Config, wanted: str | bool) -> Path:  # noqa: FBT001 - it is what the option holds
-    if isinstance(wanted, str) and (wanted.endswith(".json") or len(Path(wanted).parts) > 2):
-        path = Path(wanted)
+    if isinstance(wanted, str) and (wanted.endswith(".json") or len(Path(wanted).parts) > 2 or Path(wanted).exists()):
+        path = Path(wanted, RECORD) if Path(wanted, RECORD).is_file() else Path(wanted)
         if not path.is_file():
             raise pytest.UsageError(
-                f"--benchmark-compare={wanted}: there is no such file: name a record, or save a run first"
+                f"--benchmark-compare={wanted}: there is no such record: name one, such as report/{RECORD}"
             )
         return path
     try:

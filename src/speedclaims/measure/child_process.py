@@ -38,6 +38,12 @@ class ChildError(SpeedclaimsError, RuntimeError):
         super().__init__(message)
         self.left = left
 
+    @property
+    def cause(self) -> str:
+        """The error of the process's test where its output shows one, else the first line of the message."""
+        lines = str(self).splitlines()
+        return next((line.removeprefix("E").strip() for line in lines if line.startswith("E  ")), lines[0])
+
 
 @dataclass(frozen=True)
 class Job:

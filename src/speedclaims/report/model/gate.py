@@ -32,8 +32,8 @@ _MEND: Final = (
     "--speedup-report)."
 )
 _CHANCE: Final = (
-    "A loss is how much longer the after side takes, measured against the before side. The intervals hold together "
-    "at a nominal 99%: chance alone should fail at most 1 in 200 sessions with unchanged code."
+    "A loss is how much longer the after side takes, measured against the before side, less what other load explains. "
+    "Chance alone should fail at most 1 in 200 sessions with unchanged code."
 )
 
 
@@ -88,7 +88,8 @@ def base_sentence(gate: Gate) -> str:
     smallest = min((change.percent for change in gate.changes), default=None)
     hidden = known and smallest is not None and 100 * max(known) > smallest / 2
     end = f", more than half of the {smallest:g}% that fail: smaller losses may go unseen" if hidden else ""
-    return f"Compared with {clean(gate.base)}. Noise floor {told[0]} in the base, {told[1]} now{end}."
+    noise = f" Noise floor {told[0]} in the base, {told[1]} now{end}." if known else ""
+    return f"Compared with {clean(gate.base)}.{noise}"
 
 
 def chance_sentences(gate: Gate) -> str:
