@@ -18,7 +18,7 @@ from speedclaims import boundary
 from speedclaims.boundary import say
 from speedclaims.errors import SpeedclaimsError
 from speedclaims.numbers import count, fraction, positive
-from speedclaims.record.files import check_output, refuse_foreign, refuse_inputs, write_text
+from speedclaims.record.files import check_output, holds, refuse_foreign, refuse_inputs, write_text
 from speedclaims.record.io import RecordError
 
 _WRITE_RESULTS = ("gate-runs", "between")
@@ -43,7 +43,7 @@ def _run(options: argparse.Namespace) -> int:
     results: Path | None = getattr(options, "results", None)
     if options.out is not None:
         refuse_inputs([options.out], [] if results is None else [results])
-        refuse_foreign(options.out, _MARKS, "an earlier table")
+        refuse_foreign(options.out, holds(*_MARKS), "an earlier table")
         check_output(options.out)
     if results is not None and options.command in _WRITE_RESULTS:
         check_output(results)

@@ -170,12 +170,15 @@ PAGES = {
 
 def main(arguments: list[str]) -> int:
     """Write the pages, or say which are out of date."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only say which pages are out of date")
+    is_check = parser.parse_args(arguments).check
     os.environ["COLUMNS"] = "80"  # the width of the help
     stale = []
     for name, page in PAGES.items():
         text = page().rstrip("\n") + "\n"
         path = HERE / name
-        if arguments != ["--check"]:
+        if not is_check:
             write_text(path, text)
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(name)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from speedclaims import __version__, boundary
 from speedclaims.boundary import complain, say
 from speedclaims.errors import SpeedclaimsError
-from speedclaims.export import COMMENT, FORMATS, MARKS, export
+from speedclaims.export import COMMENT, FORMATS, export, is_export
 from speedclaims.numbers import positive
 from speedclaims.record import files as record_files
 
@@ -246,7 +246,7 @@ def _export(options: argparse.Namespace) -> int:
     if options.out is not None:
         record_files.refuse_inputs([options.out], [options.record])
         with _writing(options.out):
-            record_files.refuse_foreign(options.out, MARKS, "an earlier export")
+            record_files.refuse_foreign(options.out, is_export, "an earlier export")
             record_files.check_output(options.out)
     made = export(record.read(options.record), options.to)
     for line in made.left_out:

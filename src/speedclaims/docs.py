@@ -120,8 +120,9 @@ def read_page(path: Path) -> Page:
         PlaceError: its markers cannot be used.
         OSError: it cannot be read.
     """
-    if stat.S_ISCHR(path.stat().st_mode):
-        raise DocsError(f"{path}: it is a device: name a Markdown file")
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise DocsError(f"{path}: it is a device or a pipe: name a Markdown file")
     try:
         text = path.read_bytes().decode()
     except UnicodeDecodeError:
@@ -239,18 +240,25 @@ def differences(pages: Sequence[Page], sources: Sequence[Source], most_days: flo
         now: the present time.
 
     Raises:
-        DocsError: a marker names no field of any record.
+        DocsError: markers name no field of any record, a line for each; the contradictions are among the lines.
     """
-    found = []
+    found, unknown = [], 0
     for page in pages:
         for place in page.places:
             where = f"{page.path}:{place.line}"
-            fact = look_up(place.name, sources, where)
+            try:
+                fact = look_up(place.name, sources, where)
+            except DocsError as error:
+                found.append(str(error))
+                unknown += 1
+                continue
             problems = [] if agrees(place.text, fact) else [_contradiction(place.text, fact)]
             if most_days is not None and (age := _too_old(fact.source, most_days, now)):
                 problems.append(age)
             if problems:
                 found.append(f"{where}: {place.name}: {'; '.join(problems)}")
+    if unknown:
+        raise DocsError(" | ".join(found))
     return found
 
 

@@ -144,5 +144,22 @@ FORMATS: dict[str, Callable[[Record, Sequence[RecordedPair]], str]] = {
 }
 """The formats by name."""
 
-MARKS = (b'"unit": "x"', b'"speedup": {', b"nodeid,", b"\n## How to read this\n", b"<!-- speedclaims -->\n")
-"""Contents by which an earlier export in one of them is known."""
+
+def is_export(content: bytes) -> bool:
+    """Whether a file's content is an export in one of the formats."""
+    text = content.decode("utf-8", "replace")
+    if text.startswith(("nodeid,", "<!-- speedclaims -->\n")):
+        return True
+    if text.startswith("# "):
+        return "\n## How to read this\n" in text
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return False
+    if isinstance(found, list):
+        return bool(found) and all(isinstance(one, dict) and one.get("unit") == "x" and "value" in one for one in found)
+    return isinstance(found, dict) and bool(found) and all(_is_metric(one) for one in found.values())
+
+
+def _is_metric(found: object) -> bool:
+    return isinstance(found, dict) and found.keys() == {"speedup"}

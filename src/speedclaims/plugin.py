@@ -95,7 +95,7 @@ def _check_folders(config: pytest.Config, gating: "Gating | None") -> None:
             if name == "report":
                 from speedclaims.record import paths as record_paths  # noqa: PLC0415 - likewise
 
-                record_paths.check_report(folder, _report_names(folder, gating).values())
+                record_paths.check_report(folder, _report_names(folder, _bases(config, gating)).values())
         except SpeedclaimsError as error:
             raise pytest.UsageError(f"{option}: {error}") from None
         except OSError as error:
@@ -105,25 +105,36 @@ def _check_folders(config: pytest.Config, gating: "Gating | None") -> None:
 
 
 def _check_json(config: pytest.Config, gating: "Gating | None") -> None:
-    """Refuse a file of ``--benchmark-json`` that is the base of the gate, or somebody else's."""
+    """Refuse a file of ``--benchmark-json`` that cannot be written, is in use, or is somebody else's."""
     path: Path | None = config.getoption("benchmark_json", None)
     if path is None or child_process.job_of(config) is not None:
         return
+    report: Path | None = config.getoption("speedup_report")
+    in_use = _bases(config, gating)
+    if report is not None:
+        in_use += [report / name for name in _report_names(report, in_use).values()]
     try:
-        if gating is not None:
-            record_files.refuse_inputs([path], [gating.place])
-        record_files.refuse_foreign(path, [b'"benchmarks"'], "a file of pytest-benchmark")
+        record_files.refuse_inputs([path], in_use)
+        record_files.refuse_foreign(path, record_files.holds(b'"machine_info"'), "a file of pytest-benchmark")
+        record_files.check_output(path)
     except SpeedclaimsError as error:
         raise pytest.UsageError(f"--benchmark-json {error}") from None
     except OSError as error:
         raise pytest.UsageError(f"--benchmark-json {boundary.describe_place(error)}") from None
 
 
-def _report_names(folder: Path, gating: "Gating | None") -> dict[str, str]:
-    """Return the names of a report's files by their usual ones: the base of the gate keeps its name."""
+def _bases(config: pytest.Config, gating: "Gating | None") -> list[Path]:
+    """Return the file with which this run is compared, where there is one."""
+    if gating is not None:
+        return [gating.place]
+    wanted = config.getoption("benchmark_compare", None)
+    return [Path(wanted).absolute()] if isinstance(wanted, str) and Path(wanted).is_file() else []
+
+
+def _report_names(folder: Path, in_use: Sequence[Path]) -> dict[str, str]:
+    """Return the names of a report's files by their usual ones: a base keeps its name."""
     from speedclaims.record import paths as record_paths  # noqa: PLC0415 - loading the plugin must stay cheap
 
-    in_use = [] if gating is None else [gating.place]
     usual = (record_paths.PAGE, record_paths.TABLES, record_paths.RECORD, record_paths.SO_FAR)
     return {name: record_paths.unused(name, folder, in_use) for name in usual}
 
@@ -249,7 +260,7 @@ def _note_nothing_measured(item: pytest.Item, report: pytest.TestReport, call: p
 
 _OF_BENCHMARK_TABLE = {
     f"--benchmark-{name}"
-    for name in ("columns", "sort", "group-by", "name", "histogram", "cprofile", "verbose", "compare-fail")
+    for name in ("columns", "sort", "group-by", "name", "histogram", "cprofile", "verbose", "compare-fail", "time-unit")
 }
 """Options of pytest-benchmark that are about its table."""
 
@@ -271,6 +282,7 @@ class _Run:
     def __init__(self, config: pytest.Config, gating: "Gating | None") -> None:
         self.config = config
         self.gating = gating
+        self._bases = _bases(config, gating)  # now, for a test may change the working folder
         self.session: SpeedSession = config.stash[KEY]
         self.written: list[Path] = []
         self.problems: list[str] = []
@@ -359,7 +371,7 @@ class _Run:
 
     @property
     def _names(self) -> dict[str, str]:
-        return {} if self._report is None else _report_names(self._report, self.gating)
+        return {} if self._report is None else _report_names(self._report, self._bases)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_machine_info(self, machine_info: JsonObject) -> None:

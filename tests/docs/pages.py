@@ -1,15 +1,16 @@
 """Find files and commands with their outputs in a page of documentation.
 
 A fenced block with a title is a file, as in `python title="test_words.py"`. A block of kind `console` holds commands
-after `$ ` and what they print. A line `...` stands for any lines, `*` for any text, and a number with its unit for any
-number.
+after `$ ` and all that they print. A line `...` stands for any lines and `*` for any text. A measured number stands for
+any number: one with decimals, with a unit, or in brackets. Counts are compared.
 """
 
 import re
 from dataclasses import dataclass, field
 
 _FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?[^\n]*\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?: [nµm]?s\b)?")
+_NUMBER = r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?"
+_MEASURED = re.compile(rf"\[{_NUMBER}, {_NUMBER}\]|[-+]?\d+\.\d+(?: [nµm]?s\b|x|%)?|[-+]?\d+(?: [nµm]?s\b|x|%)")
 
 
 @dataclass
@@ -44,7 +45,7 @@ def steps(page):
 
 
 def differs(shown, printed):
-    """Return the first shown line that was not printed in its place, None where all were."""
+    """Return the first shown line that was not printed in its place, or the first printed one that is not shown."""
     rest, may_skip = list(map(_masked, printed)), False
     for line in shown:
         if line == "...":
@@ -57,11 +58,11 @@ def differs(shown, printed):
             return line
         rest.pop(0)
         may_skip = False
-    return None
+    return next(filter(None, rest), None) if shown and not may_skip else None
 
 
 def _masked(line):
-    return " ".join(_NUMBER.sub("0", line).split())
+    return " ".join(_MEASURED.sub("#", line).split())
 
 
 def _like(wanted, line):

@@ -41,8 +41,8 @@ def follow(page, folder):
     environment = {name: value for name, value in os.environ.items() if "XDIST" not in name and name != "CI"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     environment |= {"COLUMNS": "100", "PYTHONIOENCODING": "utf-8", "PYTEST_ADDOPTS": QUICK}
-    status, wrong = 0, []
-    for step in steps(page):
+    status, wrong, found = 0, [], steps(page)
+    for number, step in enumerate(found):
         if isinstance(step, File):
             path = folder / step.name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,8 +58,12 @@ def follow(page, folder):
             done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
             status = done.returncode
             line = differs(step.lines, (done.stdout + done.stderr).splitlines())
+            said = f"$ {step.text}\n{done.stdout}{done.stderr}"
             if line is not None:
-                wrong.append(f"not printed: {line}\n$ {step.text}\n{done.stdout}{done.stderr}")
+                wrong.append(f"shown or printed alone: {line}\n{said}")
+            is_asked = found[number + 1 : number + 2] == [Command("echo $?", [f"{status}"])]
+            if status != 0 and not is_asked:
+                wrong.append(f"ended with {status}: {said}")
     return wrong
 
 
@@ -71,7 +75,11 @@ def test_a_page_shows_what_its_commands_print(page, tmp_path):
 def test_a_page_that_shows_something_else_is_noticed(tmp_path):
     page = '```python title="a.py"\nprint("1.5x faster")\n```\n```console\n$ python a.py\n{}\n$ echo $?\n0\n```\n'
     assert follow(page.format("2.5x faster"), tmp_path) == []
-    assert len(follow(page.format("2.5x slower"), tmp_path)) == 1
+    assert follow(page.format("..."), tmp_path) == []
+    for wrong in ("2.5x slower", "2.5x faster\nmore", "1 faster"):
+        assert len(follow(page.format(wrong), tmp_path)) == 1
+    failing = '```python title="a.py"\nraise SystemExit(3)\n```\n```console\n$ python a.py\n```\n'
+    assert len(follow(failing, tmp_path)) == 1
 
 
 def test_the_reference_is_that_of_the_code():
@@ -82,8 +90,10 @@ def test_the_reference_is_that_of_the_code():
 
 def test_a_line_that_is_not_printed_is_noticed():
     printed = ["one 1.5x", "two 3 µs", "three 3"]
-    assert differs(["one 2.25x", "...", "three 4"], printed) is None
-    assert differs(["...", "two 7.1 ms", "thr* 0"], printed) is None
+    assert differs(["one 2.25x", "...", "three 3"], printed) is None
+    assert differs(["...", "two 7.1 ms", "thr*"], printed) is None
+    assert differs(["...", "three 4"], printed) == "three 4"
+    assert differs(["one 2.25x", "two 7 µs"], printed) == "three 3"
     assert differs(["two"], printed) == "two"
     assert differs(["...", "four"], printed) == "four"
     assert differs(["one 1x", "three 3"], printed) == "three 3"

@@ -319,6 +319,8 @@ BAD = {
     "nested": (place_of("test_epoch[x].speedup", place_of("test_epoch[x].speedup")), "holds another one"),
     "not closed": ("<!-- speedclaims: test_epoch[x].speedup >3x<!-- end -->", "the marker is not closed"),
     "never closed": ("<!-- speedclaims: test_epoch[x].speedup", "the marker is not closed"),
+    "no colon": ("<!-- speedclaims test_epoch[x].speedup -->3x<!-- end -->", "that is no marker: write <!-- "),
+    "another word": ("<!-- speedclaim: test_epoch[x].speedup -->3x<!-- end -->", "that is no marker"),
     "no such folder": (place_of("test_epoch[x].speedup in x"), "none of the records is in a folder or file 'x'"),
 }  # fmt: skip
 
@@ -334,6 +336,15 @@ def test_a_marker_that_cannot_be_used_is_one_line_with_its_place_and_the_code_2(
     assert said.err.startswith("speedclaims: a.md:3: ")
     assert said.err.count("\n") == 1
     assert line in said.err
+
+
+def test_a_wrong_name_hides_no_contradiction(place, capsys):
+    page(f"{place_of('test_epoch[x].speedup', '99x')} {place_of('zzz.speedup')}")
+    assert run("--check", "a.md") == 2
+    said = capsys.readouterr().err
+    assert 'says "99x"' in said
+    assert "no record has 'zzz'" in said
+    assert said.count("\n") == 1
 
 
 def test_a_name_of_several_pairs_is_refused_and_names_them(place, capsys):
@@ -419,6 +430,8 @@ NO_CODE = [
     f"\\` {MARKED} `",
     f"<!-- ` -->{MARKED} `",
     f"``` a ```\n{MARKED}",
+    f"> ```\n> code\n\n{MARKED}",
+    f"> > ```\n> code {MARKED}",
     f"```\ncode\n```\n{MARKED}",
     f"~~~\n~~~\n{MARKED}\n~~~\n~~~",
     f"\u2028```{MARKED}",

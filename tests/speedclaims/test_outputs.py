@@ -59,6 +59,8 @@ def place(tmp_path, monkeypatch):
     os.mkfifo(folder / "with_pipe" / "speedups.md")
     (folder / "with_link").mkdir()
     (folder / "with_link" / "index.html").symlink_to("../of_others_index.html/index.html")
+    (folder / "mine.py").write_text("for nodeid, why in found.items():\n    pass  # <!-- speedclaims -->\n")
+    (folder / "mine.json").write_text('{"speedup": {"on": true}, "unit": "x"}')
     (folder / "reports" / "recorded" / "cpu").mkdir(parents=True)
     shutil.copy("a.json", "reports/recorded/cpu/2026-01-01-abc.json")
     (folder / "reports" / "README.md").write_text("# Our own words\n")
@@ -73,6 +75,8 @@ REFUSED = {
     "an export over a file of others": (
         cli.main, "export a.json --to csv -o of_others_index.html/index.html", "it is not an earlier export",
     ),
+    "an export over source code": (cli.main, "export a.json --to csv -o mine.py", "it is not an earlier export"),
+    "an export over settings": (cli.main, "export a.json --to bencher -o mine.json", "it is not an earlier export"),
     "an export over another record": (cli.main, "export a.json --to csv -o b.json", "it is not an earlier export"),
     "an export over a link to a file of others": (
         cli.main, "export a.json --to markdown -o with_link/index.html", "it is not an earlier export",
@@ -229,13 +233,18 @@ def test_the_file_of_pytest_benchmark_is_neither_the_base_nor_somebody_else_s(pr
     project.write(test_p_py=PAIR.replace("AFTER", "0.002"))
     save(project.path / "base.json", record_of(measured("a")))
     (project.path / "linked.json").symlink_to("base.json")
-    (project.path / "notes.json").write_text('{"ours": 1}')
+    (project.path / "notes.json").write_text('{"ours": 1, "benchmarks": []}')
+    (project.path / "folder").mkdir()
     before = contents(project.path)
     gate = ("--benchmark-compare=base.json", "--speedup-fail=10")
     for arguments, words in (
         ((*gate, "--benchmark-json=base.json"), "it is an input too"),
         ((*gate, "--benchmark-json=linked.json"), "it is an input too"),
         (("--benchmark-json=notes.json",), "it is not a file of pytest-benchmark"),
+        (("--benchmark-compare=base.json", "--benchmark-json=base.json"), "it is an input too"),
+        (("--benchmark-json=folder",), "Is a directory"),
+        (("--benchmark-json=",), "Is a directory"),
+        (("--benchmark-json=base.json/below.json",), "Not a directory"),
     ):
         said = usage_line(project.run(*arguments))
         assert said.startswith("ERROR: --benchmark-json ")

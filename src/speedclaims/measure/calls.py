@@ -287,16 +287,31 @@ def _how_to_get(result: object) -> str | None:
 
 
 def accepts(function: Callable[..., object], num_arguments: int = 0) -> bool:
-    """Whether a function takes this number of arguments; True where its signature is not known."""
+    """Whether a function takes this number of arguments; True where its signature is not known.
+
+    A decorator may give its function arguments that nobody else does, so the wrapper counts.
+    """
     try:
-        signature = inspect.signature(function)
-    except ValueError:  # a builtin without a signature, such as list.clear
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):  # a builtin such as list.clear, or an object that answers to every name
         return True
     try:
         signature.bind(*range(num_arguments))
     except TypeError:
         return False
     return True
+
+
+def needed_arguments(function: Callable[..., object]) -> int | None:
+    """Return how many arguments a function, or the one behind its decorators, needs; None where that is not known."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    return sum(one.default is one.empty and one.kind not in _VARIABLE for one in parameters)
+
+
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def cached_name(side: object) -> str | None:

@@ -18,7 +18,15 @@ from types import ModuleType
 from typing import NamedTuple
 
 from speedclaims import clock
-from speedclaims.measure.calls import Call, Loop, RefusedError, accepts, empty_seconds, refuse_unfinished
+from speedclaims.measure.calls import (
+    Call,
+    Loop,
+    RefusedError,
+    accepts,
+    empty_seconds,
+    needed_arguments,
+    refuse_unfinished,
+)
 from speedclaims.measure.contention import Watch
 from speedclaims.measure.instruments import switched_off
 from speedclaims.measure.statistics import Interval, StoppingRule, interval, log_ratio
@@ -199,12 +207,20 @@ def setup_for(setup: Callable[..., object] | None) -> Callable[[SideName], objec
         raise TypeError(f"setup is {type(setup).__name__}, not callable: pass a function")
     if not accepts(setup) and not accepts(setup, 1):
         raise TypeError("setup needs other arguments than one, the name of the side about to run: give it defaults")
+    if not accepts(setup):
+        return setup
+    return setup if accepts(setup, 1) and _wants_name(setup) else lambda _side: setup()
+
+
+def _wants_name(setup: Callable[..., object]) -> bool:
+    """Whether a setup that can do without the side's name is meant to get it."""
+    if hasattr(setup, "__wrapped__"):
+        return needed_arguments(setup) == 1
     try:
         parameters = inspect.signature(setup).parameters.values()
-    except ValueError:  # a builtin without a signature, such as list.clear
-        return lambda _side: setup()
-    takes_one = not accepts(setup) or any(one.kind is one.VAR_POSITIONAL for one in parameters)
-    return setup if takes_one else lambda _side: setup()
+    except (TypeError, ValueError):  # a builtin without a signature, such as list.clear
+        return False
+    return any(one.kind is one.VAR_POSITIONAL for one in parameters)
 
 
 def default_synchronize() -> Callable[[], object]:

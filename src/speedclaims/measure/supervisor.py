@@ -96,6 +96,9 @@ class Supervised:
         )
         if self.is_over:
             self.end()
+        if _prctl is not None:
+            signal.signal(signal.SIGCHLD, lambda *_: _reap(process.pid))
+            _reap(process.pid)
         if order["limit"] is not None:
             timer = threading.Timer(order["limit"], self.end_late)
             timer.daemon = True
@@ -136,6 +139,15 @@ def _die_with_parent() -> None:
     _prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != _OWN_PID:  # it has died already
         os._exit(1)
+
+
+def _reap(command: int) -> None:
+    """Take note of the ends of processes that the command left to this one; of its own the other code does."""
+    with contextlib.suppress(ChildProcessError):
+        while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if found.si_pid == command:
+                return
+            os.waitpid(found.si_pid, os.WNOHANG)
 
 
 def _end_orphans() -> None:

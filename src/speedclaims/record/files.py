@@ -10,7 +10,7 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from speedclaims.clock import now
@@ -57,12 +57,12 @@ def is_same(one: Path, other: Path) -> bool:
         return False
 
 
-def refuse_foreign(path: Path, marks: Iterable[bytes], what: str) -> None:
+def refuse_foreign(path: Path, is_ours: Callable[[bytes], bool], what: str) -> None:
     """Refuse to replace a file that is neither empty nor, by what it holds, of an earlier run.
 
     Args:
         path: the output.
-        marks: contents by which files of earlier runs are known; one of them will do.
+        is_ours: says of a content whether it is of an earlier run.
         what: what files of earlier runs are, such as ``an earlier export``.
 
     Raises:
@@ -70,8 +70,13 @@ def refuse_foreign(path: Path, marks: Iterable[bytes], what: str) -> None:
         OSError: it cannot be read.
     """
     content = path.read_bytes() if path.is_file() else b""
-    if content and not any(mark in content for mark in marks):
+    if content and not is_ours(content):
         raise OutputError(f"{path}: it is not {what}, and would be replaced: move it, or name another place")
+
+
+def holds(*marks: bytes) -> Callable[[bytes], bool]:
+    """Return a function that says of a content whether it holds one of some marks."""
+    return lambda content: any(mark in content for mark in marks)
 
 
 def check_output(path: Path) -> None:

@@ -5,6 +5,7 @@ records that it reads it checks only that they are strict JSON with a ``speedcla
 """
 
 import json
+import math
 import stat
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -15,10 +16,14 @@ from speedclaims.errors import SpeedclaimsError
 from speedclaims.record.upgrade import upgrade
 
 if TYPE_CHECKING:
-    from speedclaims.record.types import Record, RecordedPair
+    from speedclaims.record.types import Record, RecordedFigure, RecordedPair
 
 SCHEMA_VERSION = 2
 SCHEMA_PATH = Path(__file__).with_name("record.schema.json")
+_MOST_TIMES = 1e15
+"""More than any clock could tell."""
+_MOST_DIGITS = 300
+"""Of whole numbers; no float holds larger ones."""
 NOT_ASKED = "its test did not run"
 """Reason of a claim none of whose tests were among those of the run."""
 
@@ -103,7 +108,7 @@ def read(path: Path) -> "Record":
     except UnicodeDecodeError:
         raise RecordError(f"{path}: not a record (it is not text): name a file written by --speedup-report") from None
     try:
-        data = json.loads(text, parse_constant=_refuse_constant)
+        data = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: damaged or not JSON ({error}): measure again") from None
     section = data.get("speedclaims") if isinstance(data, dict) else None
@@ -123,6 +128,7 @@ def read(path: Path) -> "Record":
         validate(data)
         found = cast("Record", data)
         _check_pairs(found["speedclaims"]["pairs"])
+        _check_figures(found["speedclaims"]["figures"])
     except RecordError as error:
         raise RecordError(f"{path}: {error}: measure again") from None
     return found
@@ -145,6 +151,38 @@ def _check_pairs(pairs: "Sequence[RecordedPair]") -> None:
             raise RecordError(f"{pair['nodeid']}: of speedup, low and high some are null and some are not")
         if speedup is not None and low is not None and high is not None and not low <= speedup <= high:
             raise RecordError(f"{pair['nodeid']}: the speedup {speedup!r} is not between {low!r} and {high!r}")
+        if speedup is not None and not 1 / _MOST_TIMES <= speedup <= _MOST_TIMES:
+            raise RecordError(f"{pair['nodeid']}: a speedup of {speedup!r} is none")
+        is_withheld = pair["status"] in {"withheld", "not_measured"} or pair["equivalence"] == "failed"
+        if speedup is not None and is_withheld:
+            raise RecordError(f"{pair['nodeid']}: it is {pair['status']} and has a speedup")
+
+
+def _check_figures(figures: "Sequence[RecordedFigure]") -> None:
+    """Check that figures have unique names, and values inside their intervals.
+
+    Raises:
+        RecordError: something does not fit together.
+    """
+    seen: set[str] = set()
+    for one in figures:
+        if one["nodeid"] in seen:
+            raise RecordError(f"two figures have the name {one['nodeid']}")
+        seen.add(one["nodeid"])
+        value, low, high = one["value"], one["low"], one["high"]
+        if value is not None and low is not None and high is not None and not low <= value <= high:
+            raise RecordError(f"{one['nodeid']}: the value {value!r} is not between {low!r} and {high!r}")
+
+
+def _finite(text: str) -> float:
+    found = float(text)
+    return found if math.isfinite(found) else _refuse_constant(text)
+
+
+def _whole(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        _refuse_constant(f"{text[:_MOST_DIGITS]}...")
+    return int(text)
 
 
 def _refuse_constant(name: str) -> float:

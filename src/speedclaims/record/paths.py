@@ -52,7 +52,8 @@ def check_report(folder: Path, names: Iterable[str]) -> None:
             raise OutputError(f"{path}: it is a folder, where a file of the report belongs: name another folder")
         if path.exists() and not path.is_file():
             raise OutputError(f"{path}: it is a device or a pipe: name another folder for the report")
-        record_files.refuse_foreign(path, _MARKS.get(path.name, _MARKS_OF_RECORDS), "of an earlier report")
+        is_ours = record_files.holds(*_MARKS.get(path.name, _MARKS_OF_RECORDS))
+        record_files.refuse_foreign(path, is_ours, "of an earlier report")
 
 
 # -- a folder of records -------------------------------------------------------------------------------------------

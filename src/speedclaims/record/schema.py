@@ -22,7 +22,7 @@ from typing import (
 
 from speedclaims import boundary
 from speedclaims.errors import SpeedclaimsError
-from speedclaims.record.files import refuse_foreign, write_text
+from speedclaims.record.files import holds, refuse_foreign, write_text
 from speedclaims.record.io import SCHEMA_PATH, SCHEMA_VERSION
 from speedclaims.record.json_types import JsonObject
 from speedclaims.record.types import Record
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         file = parser.parse_args(arguments).file
-        refuse_foreign(file, [_NAMESPACE.encode()], "a schema of records")
+        refuse_foreign(file, holds(_NAMESPACE.encode()), "a schema of records")
         write_text(file, text())
         return 0
 

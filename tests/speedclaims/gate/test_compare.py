@@ -273,6 +273,10 @@ BAD = {
         lambda text: text.replace('"speedup": 2.0', '"speedup": 2.5'),
         "the speedup 2.5 is not between 1.98 and 2.02",
     ),
+    "of a speedup that was withheld": (
+        lambda text: text.replace('"status": "measured"', '"status": "withheld"', 1),
+        "it is withheld and has a speedup",
+    ),
     "of half an interval": (lambda text: text.replace('"low": 1.98', '"low": null'), "some are null and some are not"),
     "of a speedup of 0": (lambda text: text.replace('"speedup": 2.0', '"speedup": 0.0'), "speedup must be bigger than"),
     "of two pairs of one name": (

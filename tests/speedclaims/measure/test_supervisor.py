@@ -90,6 +90,27 @@ def test_what_a_command_started_in_a_session_of_its_own_ends_with_it():
 
 
 @linux
+def test_what_a_command_leaves_behind_does_not_pile_up():
+    code = """
+import os, subprocess, time
+for _ in range(60):
+    subprocess.run(["sh", "-c", "true &"])
+time.sleep(0.3)
+parent = os.getppid()
+dead = 0
+for name in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        fields = open(f"/proc/{name}/stat").read().rpartition(")")[2].split()
+    except OSError:
+        continue
+    dead += fields[0] == "Z" and int(fields[1]) == parent
+print(dead)
+"""
+    ended = run(code)
+    assert (ended["status"], ended["output"]) == (0, "0\n")
+
+
+@linux
 def test_a_command_ends_with_its_supervisor_whatever_ends_that():
     mark = f"speedclaims-test-{os.getpid()}"
     code = "import os, signal, time; os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)"

@@ -65,6 +65,14 @@ BROKEN = {
     "not text": (lambda p: p.write_bytes(b"\xff\x00\xfe"), "it is not text"),
     "missing": (lambda p: p.unlink(), "cannot be read"),
     "with NaN": (lambda p: p.write_text(p.read_text().replace('"audit": []', '"audit": [NaN]')), "it holds NaN"),
+    "with a number that no float holds": (
+        lambda p: p.write_text(p.read_text().replace('"audit": []', '"audit": [1e999]')),
+        "it holds 1e999",
+    ),
+    "with a whole number that no float holds": (
+        lambda p: p.write_text(p.read_text().replace('"audit": []', f'"audit": [{10**400}]')),
+        "it holds 1000",
+    ),
     "a device": (lambda p: (p.unlink(), p.symlink_to("/dev/zero")), "it is a device"),
     "a list": (lambda p: p.write_text("[]"), "no speedclaims section"),
     "pytest-benchmark's alone": (lambda p: p.write_text('{"benchmarks": []}'), "no speedclaims section"),

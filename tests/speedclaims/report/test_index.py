@@ -38,7 +38,7 @@ def test_a_record_adds_what_no_newer_one_of_its_machine_measured(folder):
     (folder / "recorded" / "cpu" / "2020-01-01-old.json").write_text(json.dumps(older))
     row = next(line for line in index(folder).splitlines() if "2020-01-01-old" in line)
     assert row.endswith("| nothing |")
-    older["speedclaims"]["pairs"][0]["name"] = "test_only_there[4]"
+    older["speedclaims"]["pairs"][0]["nodeid"] = "bench/test_old.py::test_only_there[4]"
     (folder / "recorded" / "cpu" / "2020-01-01-old.json").write_text(json.dumps(older))
     row = next(line for line in index(folder).splitlines() if "2020-01-01-old" in line)
     assert row.endswith("| `test_only_there` |")

@@ -74,15 +74,15 @@ def _measured(data: Record) -> Iterator[tuple[str, str | None]]:
     section = data["speedclaims"]
     for row in section["pairs"]:
         if row["speedup"] is not None and not row["control"]:
-            yield row["name"], row["preset"]
+            yield row["nodeid"], row["preset"]
     for figure in section["figures"]:
         if figure["value"] is not None:
-            yield figure["name"], figure["preset"]
+            yield figure["nodeid"], figure["preset"]
 
 
 def _adds(names: Sequence[str]) -> str:
     """Return a few names of tests without their parameters, and how many others there are."""
-    distinct = list(dict.fromkeys(name.partition("[")[0] for name in names))
+    distinct = list(dict.fromkeys(name.rpartition("::")[2].partition("[")[0] for name in names))
     if not distinct:
         return "nothing"
     others = len(distinct) - _MOST_NAMED
@@ -122,7 +122,7 @@ def _write(folder: Path) -> None:
         OSError: the file cannot be written.
     """
     text = index(folder)
-    record_files.refuse_foreign(folder / README, [_WRITTEN_BY.encode()], "an earlier index")
+    record_files.refuse_foreign(folder / README, record_files.holds(_WRITTEN_BY.encode()), "an earlier index")
     record_files.write_text(folder / README, text)
 
 

@@ -18,7 +18,9 @@ _OPENING: Final = re.compile(r"[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*(`{3,}(?=[
 _CLOSING: Final = re.compile(r"[ \t>]*(`{3,}|~{3,})[ \t\r\n]*$")
 _FIRST_LINE: Final = re.compile(r"[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]|#{1,6}[ \t]|\|)")
 _TOKEN: Final = re.compile(
-    r"\\[\\`<]|(?P<ticks>`+)|(?P<marker><!--\s*speedclaims\s*:)|<!--(?:(?!<!--).)*?-->", re.DOTALL | re.IGNORECASE
+    r"\\[\\`<]|(?P<ticks>`+)|(?P<marker><!--\s*speedclaims\s*:)|(?P<odd><!--\s*speed-?claims?\b(?!\s*-->))"
+    r"|<!--(?:(?!<!--).)*?-->",
+    re.DOTALL | re.IGNORECASE,
 )
 _REST_OF_MARKER: Final = re.compile(r"((?:(?!<!--|-->).)*)-->", re.DOTALL)
 _NEXT: Final = re.compile(r"<!--\s*(?:(?P<marker>speedclaims\s*:)|end\s*-->)", re.IGNORECASE)
@@ -72,9 +74,11 @@ def fill(text: str, places: Sequence[Place], values: Sequence[str], file: object
 
 def _paragraphs(text: str) -> Iterator[tuple[int, int]]:
     """Yield where the parts of a text begin and end that neither inline code nor a place crosses; no code blocks."""
-    start, fence = 0, ""
+    start, fence, quotes = 0, "", 0
     for match in _LINE.finditer(text):
         line = match.group()
+        if fence and _quotes(line) < quotes:  # a code block ends with the quotation that it is in
+            start, fence = match.start(), ""
         if fence:
             closing = _CLOSING.match(line)
             if closing and closing[1].startswith(fence):
@@ -84,11 +88,16 @@ def _paragraphs(text: str) -> Iterator[tuple[int, int]]:
         opening = _OPENING.match(line.rstrip("\r\n"))
         if opening or not line.strip(" \t\r\n>"):
             yield start, match.start()
-            start, fence = match.end(), opening[1] if opening else ""
+            start, fence, quotes = match.end(), opening[1] if opening else "", _quotes(line)
         elif _FIRST_LINE.match(line):
             yield start, match.start()
             start = match.start()
     yield start, len(text)
+
+
+def _quotes(line: str) -> int:
+    """Return how many quotations a line is in."""
+    return line[: len(line) - len(line.lstrip(" \t>"))].count(">")
 
 
 def _places(text: str, start: int, end: int, file: object) -> Iterator[Place]:
@@ -103,10 +112,17 @@ def _places(text: str, start: int, end: int, file: object) -> Iterator[Place]:
             # a run of backticks that nothing closes is text
             closing = re.compile(rf"(?<!`){token['ticks']}(?!`)").search(text, start, end)
             start = closing.end() if closing else start
+        elif token["odd"]:
+            line = _line_of(text, token.start())
+            raise PlaceError(f"{file}:{line}: that is no marker: write <!-- speedclaims: NAME.FIELD -->")
         elif token["marker"]:
             place = _place(text, token.start(), start, end, file)
             yield place
             start = place.end
+
+
+def _line_of(text: str, place: int) -> int:
+    return len(re.findall(r"\r\n|[\r\n]", text[:place])) + 1
 
 
 def _place(text: str, began: int, start: int, end: int, file: object) -> Place:
@@ -115,7 +131,7 @@ def _place(text: str, began: int, start: int, end: int, file: object) -> Place:
     Raises:
         PlaceError: see `find_places`.
     """
-    line = len(re.findall(r"\r\n|[\r\n]", text[:began])) + 1
+    line = _line_of(text, began)
     marker = _REST_OF_MARKER.match(text, start, end)
     if marker is None:
         raise PlaceError(f"{file}:{line}: the marker is not closed: write <!-- speedclaims: NAME.FIELD -->")

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Final
 
 _WINDOW: Final = 50
+_MOST_LOG: Final = 100.0
 _MAX_P: Final = 0.001
 """apache-otava's own defaults."""
 
@@ -36,7 +37,9 @@ def change_points(values: Sequence[float]) -> tuple[Change, ...]:
     found, _ = analysis.compute_change_points(
         list(map(math.log, values)), window_len=_WINDOW, max_pvalue=_MAX_P, min_magnitude=0.0
     )
-    return tuple(Change(int(one.index), 100 * math.expm1(one.stats.mean_2 - one.stats.mean_1)) for one in found)
+    return tuple(
+        Change(int(one.index), 100 * math.expm1(min(one.stats.mean_2 - one.stats.mean_1, _MOST_LOG))) for one in found
+    )
 
 
 def can_find_changes() -> bool:

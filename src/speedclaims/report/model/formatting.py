@@ -15,6 +15,8 @@ from speedclaims.record.types import Figure
 
 MISSING: Final = "not measured"
 _MAX_DECIMALS: Final = 5
+_SMALLEST, _LARGEST = 1e-4, 1e15
+"""Numbers between these are written without an exponent."""
 _FEWEST_DIGITS: Final = 3
 _MOST_DIGITS: Final = 7
 # what could reorder the words around it, and two characters that no XML may hold
@@ -101,11 +103,13 @@ def words(name: str) -> str:
 
 
 def format_number(value: float, digits: int = 3) -> str:
-    """Format a number to significant digits, without an exponent and without rounding whole digits away."""
+    """Format a number to significant digits, without rounding whole digits away; with an exponent if it needs one."""
     if not math.isfinite(value):
         return MISSING
     if value == 0:
         return "0"
+    if not _SMALLEST <= abs(value) < _LARGEST:
+        return f"{value:.{digits}g}"
     # the exponent after rounding: 0.9996 with three digits is 1.00
     exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
     decimals = max(0, digits - 1 - exponent)
@@ -123,7 +127,7 @@ def interval_decimals(low: float, high: float, bounds: Sequence[float] = (), *, 
     More are added while rounding would put an end on a bound that it does not reach: the text would then
     contradict the verdict.
     """
-    half = (high - low) / 2
+    half = high / 2 - low / 2
     decimals = 2 if half <= 0 else max(1 if high < _NEEDED_DECIMALS_BELOW else 0, -math.floor(math.log10(half)))
     decimals = min(decimals, _MAX_DECIMALS)
     shown = [low, high] if point is None else [low, high, point]
@@ -158,8 +162,9 @@ def format_estimate(
         return Estimate(format_quantity(value, unit), "")
     if unit in {"s", "bytes"}:
         return Estimate(format_quantity(value, unit), f"[{format_quantity(low, unit)}, {format_quantity(high, unit)}]")
-    decimals = interval_decimals(low, high, bounds, point=value)
-    return Estimate(with_unit(f"{value:.{decimals}f}", unit), f"[{low:.{decimals}f}, {high:.{decimals}f}]")
+    needs_exponent = not _SMALLEST <= max(abs(low), abs(high)) < _LARGEST
+    form = ".3g" if needs_exponent else f".{interval_decimals(low, high, bounds, point=value)}f"
+    return Estimate(with_unit(f"{value:{form}}", unit), f"[{low:{form}}, {high:{form}}]")
 
 
 def _is_count(unit: str) -> bool:
