@@ -257,11 +257,10 @@ def test_a_run_without_a_report_says_that_nothing_was_measured(runner):
 
 
 @needs_jq
-def test_a_report_that_is_no_record_ends_in_one_line_and_no_comment(runner):
-    done = commented(runner, artifact='{"speedclaims": "![x](https://evil.example)"}')
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert not (runner.temp / "written.json").exists()
+def test_of_a_report_that_is_no_record_the_comment_says_so_and_shows_nothing(runner):
+    ((_, _, body),) = commented(runner, artifact='{"speedclaims": "![x](https://evil.example)"}')
+    assert "### ✗ The record of this run cannot be read" in body
+    assert "evil" not in body
 
 
 @needs_jq
