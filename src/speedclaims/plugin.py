@@ -145,6 +145,15 @@ def _shown(path: Path, config: pytest.Config) -> Path:
     return path.relative_to(start) if path.is_relative_to(start) else path
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """In a child, pass over all files but that of its test."""
+    job = child_process.job_of(config)
+    if job is None or collection_path == Path(job.path) or collection_path in Path(job.path).parents:
+        return None
+    return True
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Note which pairs are to run; in a child, keep the one test that it was started for."""

@@ -51,6 +51,7 @@ class Job:
 
     Attributes:
         nodeid: the test.
+        path: its file.
         task: ``time`` (both sides, in alternation), or for one side what ``passes.run_tasks`` takes.
         side: ``before`` or ``after``; for ``time`` neither.
         out: file for the figures.
@@ -59,6 +60,7 @@ class Job:
     """
 
     nodeid: str
+    path: str
     task: str
     side: str
     out: str
@@ -113,7 +115,9 @@ def run(  # noqa: PLR0913 - what a job is made of
     Raises:
         ChildError: the process failed, or was ended, before it had left everything.
     """
-    job = Job(item.nodeid, task, side, f"{command_line.FOLDER}/{supervisor.FIGURES}", max_time, num_processes)
+    job = Job(
+        item.nodeid, str(item.path), task, side, f"{command_line.FOLDER}/{supervisor.FIGURES}", max_time, num_processes
+    )
     limit = min(limit, _SPARE_S + 2 * max_time)
     ended = supervised(
         command_line.command(item.config, item.path, item.nodeid, f"{OPTION}={json.dumps(asdict(job))}"),

@@ -134,8 +134,21 @@ def command(config: pytest.Config, path: Path, nodeid: str, *hidden: str) -> lis
         ),
         f"--basetemp={FOLDER}/basetemp",
         *hidden,
-        f"{_relative(path, start)}::{nodeid.partition('::')[2]}",
+        _argument(_relative(path, start), nodeid.partition("::")[2]),
     ]
+
+
+def _argument(path: str, name: str) -> str:
+    """Return the argument that names a test: or a folder above it, where pytest would misread the path.
+
+    The fresh process collects that one file in either case, and keeps that one test.
+    """
+    if "[" not in path and "::" not in path:
+        return f"{path}::{name}"
+    folder = Path(path)
+    while "[" in f"{folder}" or "::" in f"{folder}":
+        folder = folder.parent
+    return f".{os.sep}{folder}"
 
 
 def _plugin_names(config: pytest.Config) -> Iterator[str]:

@@ -287,6 +287,22 @@ def test_a_test_next_to_the_root_is_found(tmp_path):
     assert "2 passed" in done.stdout
 
 
+@pytest.mark.parametrize("name", ["we ird[x]", "a::b/c"])
+def test_a_test_in_a_folder_of_an_odd_name_is_found(tmp_path, name):
+    folder = tmp_path / "sub" / name
+    folder.mkdir(parents=True)
+    (folder / "test_p.py").write_text(
+        "import pytest\n@pytest.mark.parametrize('name', ['[1]', 'c'])\ndef test_p(pair, name):\n"
+        "    pair(lambda: sum(range(99)), lambda: None)\n"
+    )
+    (tmp_path / "sub" / "test_other.py").write_text("def test_other():\n    pass\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--speedup-processes=1", *LIGHT]
+    command += ["--speedup-max-time=0.1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "3 passed" in done.stdout
+
+
 @pytest.mark.parametrize("text", ["x", "[]", "{}"])
 def test_the_option_of_fresh_processes_is_refused_from_others(project, text):
     assert usage_line(project.run(f"--speedup-child={text}")) == (
