@@ -1,6 +1,9 @@
 """A record as a page that opens anywhere: one HTML file, its tables as Markdown, and the record itself."""
 
+import base64
+import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -22,7 +25,7 @@ from speedclaims.report.markdown.report import markdown_comment, markdown_report
 from speedclaims.report.model import columns, gate
 from speedclaims.report.model.claims import ClaimRow
 from speedclaims.report.model.columns import NOTHING, PAGE, Cell, Column, Part, Row, missing, shown
-from speedclaims.report.model.formatting import VERDICTS, clean, plural
+from speedclaims.report.model.formatting import MOST_NAMES, VERDICTS, clean, plural
 from speedclaims.report.model.gathering import Gathered, ReportError, gather
 from speedclaims.report.model.ladder import Ladder
 from speedclaims.report.model.machines import Machines, machines
@@ -38,6 +41,7 @@ __all__ = ["ReportError", "render_comment", "render_html", "render_markdown", "w
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _MIN_DRIFT: Final = 3
+_ADDRESS: Final = re.compile(r"(?<!\S)(https?://\S+?)(?=[,;.]?(?:\s|$))")
 
 
 def write_report(
@@ -104,7 +108,7 @@ def why_no_page() -> str | None:
 
 
 def render_html(records: Sequence[Record], *, sources: Sequence[str] = ()) -> str:
-    """Return the page about the newest record: self-contained, without scripts or outside requests.
+    """Return the page about the newest record: self-contained, without outside requests or any script but its own.
 
     Raises:
         ReportError: no record, or a record that is not one.
@@ -152,6 +156,7 @@ def _several(gathered: Gathered) -> _Several:
 
 def _html(several: _Several) -> str:
     view = several.runs[0].view
+    script = _template("report.js")
     numbers = {run.machine: number for number, run in enumerate(several.machines.newest)}
     return (
         _environment()
@@ -168,6 +173,10 @@ def _html(several: _Several) -> str:
             gate=gate,
             on_page=partial(shown, place=PAGE),
             cells=_cells,
+            keys=_keys,
+            links={row.index: row.anchor for row in (*view.pairs, *view.controls)},
+            with_addresses=_with_addresses,
+            most_names=MOST_NAMES,
             nothing=NOTHING,
             strips=_strips(view.claims),
             plural=plural,
@@ -176,7 +185,9 @@ def _html(several: _Several) -> str:
             phases=_phases(view),
             drifts=_drifts((*view.pairs, *view.controls)),
             timelines=_timelines((*view.pairs, *view.controls)),
-            style=_style(),
+            style=_template("report.css"),
+            script=script,
+            script_hash=_hash(script),
             verdicts=list(VERDICTS.values()),
             sources=several.gathered.sources,
             notes=several.gathered.notes,
@@ -226,8 +237,18 @@ def _safe(markup: str) -> str:
     return Markup(markup)  # noqa: S704 - made by plots.py, which escapes, or read from templates/
 
 
-def _style() -> str:
-    return _safe((_TEMPLATES / "report.css").read_text(encoding="utf-8").strip())
+def _template(name: str) -> str:
+    return _safe((_TEMPLATES / name).read_text(encoding="utf-8").strip())
+
+
+def _hash(script: str) -> str:
+    """Return the hash by which the page's policy allows its own script and no other."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _with_addresses(text: str) -> list[str]:
+    """Return text in parts, every second of which is a web address that the page links to."""
+    return _ADDRESS.split(text)
 
 
 def _forest(view: View) -> str:
@@ -279,6 +300,11 @@ def _cells(kept: Sequence[Column[Row]], row: Row) -> Iterator[_Cell]:
             cell = column.cell(row)
             classes = (column.style, "number" * (column.align == "right"), "blank" * (not cell))
             yield _Cell(cell, 1, " ".join(filter(None, classes)), column.label)
+
+
+def _keys(kept: Sequence[Column[Row]], row: Row) -> str:
+    """Return what the page's script sorts a row by, for each column."""
+    return json.dumps([list(column.key(row)) if column.key else None for column in kept])
 
 
 def _ladders(view: View) -> list[tuple[Ladder, str]]:

@@ -6,6 +6,7 @@ selected and searched. The same rows always give the same bytes.
 
 import math
 import statistics
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -13,6 +14,8 @@ from typing import Final, TypeGuard
 
 from speedclaims.report.model.formatting import clean, format_number
 
+LINE: Final = 15.0
+"""How far the lines of a label are apart."""
 _MAX_POINTS: Final = 160
 _NICE: Final = (
     (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0),
@@ -163,6 +166,39 @@ def text_svg(x: float, y: float, text: str, *, style: str = "", anchor: str = "s
     """Return words at a place of a drawing."""
     kind = f' class="{style}"' if style else ""
     return f'<text{kind} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(clean(text))}</text>'
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Return text as lines of at most a number of letters, of which wide ones count twice; nothing is cut."""
+    lines, left = [""], width
+    for word in clean(text).split(" "):
+        needed = _num_letters(word)
+        if lines[-1] and needed + 1 <= left:
+            lines[-1] += f" {word}"
+            left -= needed + 1
+            continue
+        if lines[-1]:
+            lines.append("")
+            left = width
+        for letter in word:
+            if _num_letters(letter) > left:
+                lines.append("")
+                left = width
+            lines[-1] += letter
+            left -= _num_letters(letter)
+    return lines
+
+
+def _num_letters(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def lines_svg(x: float, middle: float, lines: Sequence[tuple[str, str]], *, anchor: str = "start") -> str:
+    """Return lines of words, each with its class, around the middle of a row of a drawing."""
+    top = middle + 4 - LINE * (len(lines) - 1) / 2
+    return "".join(
+        text_svg(x, top + LINE * number, text, style=style, anchor=anchor) for number, (text, style) in enumerate(lines)
+    )
 
 
 def mark_svg(shape: str, x: float, y: float, size: float, *, is_hollow: bool = False) -> str:

@@ -3,20 +3,24 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import accumulate, pairwise
 from typing import Final
 
-from speedclaims.report.html.svg import LogAxis, hand_drawn, is_drawable, mark_svg, text_svg
-from speedclaims.report.model.formatting import clean, format_bound, shorten
+from speedclaims.report.html.svg import LINE, LogAxis, hand_drawn, is_drawable, lines_svg, mark_svg, text_svg, wrapped
+from speedclaims.report.model.formatting import clean, format_bound
 
 _WIDTH: Final = 1080.0
 _LEFT: Final = 390.0
 _RIGHT: Final = 890.0
-_ROW: Final = 38.0
+_PAD: Final = 8.0
 _TOP: Final = 8.0
 _FOOT: Final = 46.0
 _BAR: Final = 27.4
 _MARK: Final = 4.4
-_MAX_LABEL: Final = 52
+_LABEL: Final = 54
+_SUBLABEL: Final = 62
+_TEXT: Final = 28
+_REASON: Final = 46
 _SHAPES: Final = {"same": "circle", "less": "triangle down", "different": "diamond"}
 
 
@@ -41,15 +45,16 @@ def forest_svg(rows: Sequence[ForestRow], *, title: str, noise: float | None = N
     A line marks 1, a band around it the noise floor, and a shaded bar in a row the range that is claimed for it.
     """
     axis = LogAxis((value for row in rows for value in _extent(row)), _LEFT, _RIGHT)
-    bottom = _TOP + _ROW * len(rows)
+    tops = list(accumulate(map(_height, rows), initial=_TOP))
+    middles, bottom = [(top + below) / 2 for top, below in pairwise(tops)], tops[-1]
     told = "; ".join(f"{clean(row.label)}: {clean(row.text)}" for row in rows)
     body = f"<desc>{escape(told)}</desc>"
     if noise:
         body += _bar("noise", axis.place(1 / (1 + noise)), axis.place(1 + noise), _TOP, bottom)
-    body += "".join(_ranges(row, number, axis) for number, row in enumerate(rows))
-    body += "".join(_line("grid", _LEFT, _RIGHT, y, y) for y in (_TOP + _ROW * i for i in range(1, len(rows) + 1)))
+    body += "".join(_ranges(row, middle, axis) for row, middle in zip(rows, middles, strict=True))
+    body += "".join(_line("grid", _LEFT, _RIGHT, y, y) for y in tops[1:])
     body += _line("one", axis.place(1), axis.place(1), _TOP, bottom) + "".join(_ticks(axis, bottom))
-    body += "".join(_row(row, _TOP + _ROW * (number + 0.5), axis) for number, row in enumerate(rows))
+    body += "".join(_row(row, middle, axis) for row, middle in zip(rows, middles, strict=True))
     return hand_drawn("forest", _WIDTH, bottom + _FOOT, title, body)
 
 
@@ -62,18 +67,31 @@ def _ticks(axis: LogAxis, bottom: float) -> Iterator[str]:
     yield text_svg(axis.place(1) + 10, bottom + 40, "faster \u2192", style="tick")
 
 
-def _ranges(row: ForestRow, number: int, axis: LogAxis) -> str:
+def _ranges(row: ForestRow, middle: float, axis: LogAxis) -> str:
     """Return the claimed ranges of a row; what is open at one side reaches the end of the axis."""
-    top = _TOP + _ROW * (number + 0.5) - _BAR / 2
+    top = middle - _BAR / 2
     return "".join(
         _bar("claimed", axis.place(low or axis.low), axis.place(high or axis.high), top, top + _BAR)
         for low, high in row.claimed
     )
 
 
+def _labels(row: ForestRow) -> list[tuple[str, str]]:
+    under = wrapped(row.sublabel, _SUBLABEL) if row.sublabel else []
+    return [*((line, "") for line in wrapped(row.label, _LABEL)), *((line, "tick") for line in under)]
+
+
+def _results(row: ForestRow) -> list[tuple[str, str]]:
+    is_known = row.value is not None
+    return [(line, "" if is_known else "tick") for line in wrapped(row.text, _TEXT if is_known else _REASON)]
+
+
+def _height(row: ForestRow) -> float:
+    return max(_BAR, LINE * max(len(_labels(row)), len(_results(row)))) + _PAD
+
+
 def _row(row: ForestRow, middle: float, axis: LogAxis) -> str:
-    body = text_svg(0, middle - 2 if row.sublabel else middle + 4, shorten(clean(row.label), _MAX_LABEL))
-    body += text_svg(0, middle + 13, shorten(clean(row.sublabel), _MAX_LABEL + 10), style="tick")
+    body = lines_svg(0, middle, _labels(row))
     is_hollow = True  # without an interval: there is a point, but nobody knows how sure it is
     if is_drawable(row.low) and is_drawable(row.high):
         is_hollow = False
@@ -82,9 +100,7 @@ def _row(row: ForestRow, middle: float, axis: LogAxis) -> str:
         body += "".join(_line("end", x, x, middle - 5, middle + 5) for x in (left, right))
     if is_drawable(row.value):
         body += mark_svg(_SHAPES[row.work], axis.place(row.value), middle, _MARK, is_hollow=is_hollow)
-    known = row.value is not None
-    text = shorten(clean(row.text), 28 if known else 46)
-    body += text_svg(_WIDTH, middle + 4, text, style="" if known else "tick", anchor="end")
+    body += lines_svg(_WIDTH, middle, _results(row), anchor="end")
     return f'<g class="{"control" if row.is_control else row.work}">{body}</g>'
 
 

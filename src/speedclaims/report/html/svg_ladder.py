@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from html import escape
+from itertools import accumulate, pairwise
 from typing import Final
 
-from speedclaims.report.html.svg import LogAxis, hand_drawn, is_drawable, text_svg
-from speedclaims.report.model.formatting import format_bound, shorten
+from speedclaims.report.html.svg import LINE, LogAxis, hand_drawn, is_drawable, lines_svg, text_svg, wrapped
+from speedclaims.report.model.formatting import format_bound
 from speedclaims.report.model.ladder import FASTER, SLOWER, Factor, Ladder, Rung
 
 _WIDTH: Final = 1000.0
@@ -17,7 +18,8 @@ _HEAD: Final = 24.0
 _FOOT: Final = 26.0
 _BAR: Final = 14.0
 _TEXT: Final = 4.5
-_MAX_LABEL: Final = 32
+_LABEL: Final = 32
+_REASON: Final = 100
 _WHOLE: Final = "all on"
 _STYLES: Final = {FASTER: "faster", SLOWER: "slower"}
 
@@ -41,19 +43,21 @@ class _Plot:
         self._ladder, self._noise = ladder, noise
         values = (value for rung in ladder.rungs for value in _numbers(rung.speedup))
         self._scale = LogAxis((value for value in values if is_drawable(value)), _LEFT, _RIGHT)
-        self._bottom = _HEAD + _ROW * (len(ladder.rungs) + 1)
+        tops = list(accumulate(map(_height, ladder.rungs), initial=_HEAD))
+        self._middles = [(top + below) / 2 for top, below in pairwise([*tops, tops[-1] + _ROW])]
+        self._bottom = tops[-1] + _ROW
         self.height = self._bottom + _FOOT
 
     def parts(self) -> Iterator[str]:
         """Yield the axis, then the rows from the top."""
         yield from self._axis()
         start: float | None = 1.0
-        for number, rung in enumerate(self._ladder.rungs):
-            yield self._row(number, rung, start)
+        for middle, rung in zip(self._middles, self._ladder.rungs, strict=False):
+            yield self._row(middle, rung, start)
             start = rung.speedup.value
         whole = self._ladder.whole
         if is_drawable(whole.value):
-            yield self._total(len(self._ladder.rungs), whole)
+            yield self._total(self._middles[-1], whole)
 
     def _axis(self) -> Iterator[str]:
         for tick in self._scale.ticks():
@@ -64,11 +68,10 @@ class _Plot:
         yield text_svg(_RIGHT + 20, _HEAD - 10, "speedup", style="tick")
         yield text_svg(_STEP + 20, _HEAD - 10, "step", style="tick")
 
-    def _row(self, number: int, rung: Rung, start: float | None) -> str:
-        middle = _HEAD + _ROW * (number + 0.5)
+    def _row(self, middle: float, rung: Rung, start: float | None) -> str:
         seen = _STYLES.get(rung.step.seen(self._noise), "untold")
         body = f"<title>{escape(f'{rung.label}: {rung.speedup.told}; step {rung.step.told}; {rung.verdict}')}</title>"
-        body += text_svg(0, middle + _TEXT, shorten(rung.label, _MAX_LABEL))
+        body += lines_svg(0, middle, _plain(rung.label, _LABEL))
         if is_drawable(rung.speedup.value):
             if is_drawable(start):
                 body += self._bar(start, rung.speedup.value, middle)
@@ -76,11 +79,10 @@ class _Plot:
             body += text_svg(_RIGHT + 20, middle + _TEXT, rung.speedup.ratio)
             body += text_svg(_STEP + 20, middle + _TEXT, rung.step.ratio or "\u2013")
         else:
-            body += text_svg(_LEFT + 8, middle + _TEXT, shorten(rung.speedup.told, 70), style="tick")
+            body += lines_svg(_LEFT + 8, middle, _plain(rung.speedup.told, _REASON, "tick"))
         return f'<g class="{seen}">{body}</g>'
 
-    def _total(self, number: int, whole: Factor) -> str:
-        middle = _HEAD + _ROW * (number + 0.5)
+    def _total(self, middle: float, whole: Factor) -> str:
         body = f"<title>{escape(f'{_WHOLE}: {whole.told}')}</title>"
         body += text_svg(0, middle + _TEXT, _WHOLE)
         body += self._bar(1.0, whole.value or 1.0, middle) + self._whisker(whole, middle)
@@ -102,6 +104,15 @@ class _Plot:
             f'<line class="whisker" x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"/>'
             for x1, x2, y1, y2 in lines
         )
+
+
+def _plain(text: str, width: int, style: str = "") -> list[tuple[str, str]]:
+    return [(line, style) for line in wrapped(text, width)]
+
+
+def _height(rung: Rung) -> float:
+    reason = "" if is_drawable(rung.speedup.value) else rung.speedup.told
+    return _ROW + LINE * (max(len(wrapped(rung.label, _LABEL)), len(wrapped(reason, _REASON))) - 1)
 
 
 def _numbers(factor: Factor) -> Iterator[float]:

@@ -65,7 +65,13 @@ def _rows(listed: Sequence[Column[Row]], rows: Sequence[Row], confidence: str = 
     kept = shown(listed, rows, MARKDOWN)
     right = [number for number, column in enumerate(kept) if column.align == "right"]
     header = [escape_markdown(column.title.format(confidence=confidence)) for column in kept]
-    yield from table(header, [[_cell(column.cell(row)) for column in kept] for row in rows], right=right)
+    lines: list[list[str]] = []
+    for group in columns.groups(rows):
+        if group.title:
+            title = f"**{escape_markdown(group.title)}**{f': {group.counts}' if group.counts else ''}"
+            lines.append([title, *[""] * (len(kept) - 1)])
+        lines += ([_cell(column.cell(row)) for column in kept] for row in group.rows)
+    yield from table(header, lines, right=right)
 
 
 def _cell(parts: Cell) -> str:
@@ -149,7 +155,7 @@ def _comment_claims(view: View) -> Iterator[str]:
     asked = [row for row in view.claims if row.is_asked]
     rows = sorted(asked, key=lambda row: (row.overall.word != "refuted", not row.is_judged_on_any))
     if rows:
-        yield from _rows(columns.claims(rows), rows[:MOST_CLAIMS], view.confidence)
+        yield from _rows(columns.claims(rows, view.device), rows[:MOST_CLAIMS], view.confidence)
     yield from _left_out(rows, MOST_CLAIMS, "claim")
 
 
@@ -195,7 +201,7 @@ def _claims(view: View) -> Iterator[str]:
     yield ""
     asked = [row for row in view.claims if row.is_asked]
     if asked:
-        yield from _rows(columns.claims(asked), asked, view.confidence)
+        yield from _rows(columns.claims(asked, view.device), asked, view.confidence)
     others = {row.id for row in view.claims if not row.is_asked}
     if others:
         yield f"{plural(len(others), 'claim')} whose tests did not run."

@@ -11,10 +11,12 @@ from speedclaims.report.model.formatting import (
     VERDICTS,
     Estimate,
     Verdict,
+    anchors,
     clean,
     equivalence_words,
     format_estimate,
     format_range,
+    listed,
     not_measured,
     words,
 )
@@ -30,6 +32,8 @@ class ClaimRow:
     empty for every other claim, and for all rows of a claim but its first. A claim is run if the run has a figure for
     it, or evidence. It is asked if one of its tests was among those of the run, whatever became of it, or if it has
     evidence. ``recorded`` is the row of the record.
+
+    ``anchor`` is the id of the row in a page.
 
     ``variant`` is empty unless the claim is judged on several variants. The rows of a claim are then those of the
     variant that counts, and the first of them that is judged, or else the first, has those of the others as ``others``.
@@ -61,7 +65,13 @@ class ClaimRow:
     pair: int | None
     evidence: str
     others: tuple["ClaimRow", ...]
+    anchor: str
     recorded: RecordedClaim = field(compare=False, repr=False)
+
+    @property
+    def group(self) -> str:
+        """Return the document under which a table shows the row."""
+        return self.source
 
     @property
     def of_variants(self) -> tuple["ClaimRow", ...]:
@@ -87,17 +97,30 @@ class ClaimRow:
         return not_measured(self.reason) + here
 
     @property
-    def summary(self) -> str:
-        """Return the variant, its result and its verdict in one line."""
-        verdict = f" {self.verdict.symbol} {self.verdict.word}" if self.is_judged else ""
-        why = self.reason if self.is_judged and self.measured else ""
-        return f"{self.variant}: {', '.join(part for part in (self.result + verdict, why, self.among) if part)}"
+    def summaries(self) -> tuple[tuple[str, Verdict], ...]:
+        """Return a sentence and the verdict over all tests for each of the claim's other variants."""
+        variants = dict.fromkeys(row.variant for row in self.others)
+        return tuple(_summary([row for row in self.others if row.variant == variant]) for variant in variants)
+
+
+def _summary(rows: Sequence[ClaimRow]) -> tuple[str, Verdict]:
+    """Return a variant's results in one sentence, each with the tests that have it, and the verdict over all."""
+    tests: dict[str, list[str]] = {}
+    rule = ""
+    for row in rows:
+        verdict = f" {row.verdict.symbol} {row.verdict.word}" if row.is_judged else ""
+        why = f", {row.reason}" if row.is_judged and row.measured and row.reason else ""
+        by, _, rule = row.among.partition("; ")
+        tests.setdefault(f"{row.result}{verdict}{why}", []).append(by.removeprefix("by "))
+    parts = [f"{told}, by {listed(names)}" if any(names) else told for told, names in tests.items()]
+    told = listed([*parts, rule] if rule else parts, "; ")
+    return f"{rows[0].variant}: {told}", rows[0].overall
 
 
 def claim_rows(
     claims: Sequence[RecordedClaim], index_of: Mapping[str, int], evidence_of: Mapping[str, str]
 ) -> tuple[ClaimRow, ...]:
-    """Return the rows of a record's claims, what was judged first; a claim has rows for what counts.
+    """Return the rows of a record's claims by document, what was judged first; a claim has rows for what counts.
 
     Args:
         claims: the record's rows.
@@ -112,7 +135,7 @@ def claim_rows(
         made = [row for of_variant in _by_variant(group) for row in _variant_rows(of_variant, index_of)]
         found = () if any(row.is_judged for row in made) else group[0].get("evidence", [])
         words_of = [evidence_of[nodeid] for nodeid in found if nodeid in evidence_of]
-        evidence = f"beside it, no verdict: {'; '.join(words_of)}" if words_of else ""
+        evidence = f"beside it, no verdict: {listed(words_of, '; ')}" if words_of else ""
         is_run, is_asked = any(row.is_run for row in made), any(row.is_asked for row in made)
         made = [replace(row, is_run=is_run or bool(evidence), is_asked=is_asked or bool(evidence)) for row in made]
         made[0] = replace(made[0], evidence=evidence)
@@ -120,8 +143,11 @@ def claim_rows(
         host = next((number for number, row in enumerate(counted) if row.is_judged), 0)
         counted[host] = replace(counted[host], others=tuple(made[len(counted) :]))
         rows += counted
-    # What was judged comes first, measured before arithmetic; inside a group the ledger's order stays.
-    return tuple(sorted(rows, key=lambda row: (not row.is_judged_on_any, row.kind != "measured", not row.is_run)))
+    order = {source: number for number, source in enumerate(dict.fromkeys(clean(one["source"]) for one in claims))}
+    # Of a document, what was judged comes first, measured before arithmetic; else the ledger's order stays.
+    rows.sort(key=lambda row: (order[row.source], not row.is_judged_on_any, row.kind != "measured", not row.is_run))
+    ids = anchors("claim-", (row.id for row in rows))
+    return tuple(replace(row, anchor=anchor) for row, anchor in zip(rows, ids, strict=True))
 
 
 def counted_as(rows: Sequence[ClaimRow]) -> str:
@@ -187,6 +213,7 @@ def _claim_row(claim: RecordedClaim, index_of: Mapping[str, int]) -> ClaimRow:
         pair=index_of.get(claim["pair"] or ""),
         evidence="",
         others=(),
+        anchor="",
         recorded=claim,
     )
 

@@ -16,7 +16,7 @@ from typing import Final, Generic, Literal, TypeVar
 
 from speedclaims.report.model.claims import ClaimRow, counted_as, other_variants
 from speedclaims.report.model.figures import FigureRow
-from speedclaims.report.model.formatting import MISSING, Verdict
+from speedclaims.report.model.formatting import MISSING, VERDICTS, Verdict
 from speedclaims.report.model.ladder import Factor, Rung
 from speedclaims.report.model.pairs import PairRow
 from speedclaims.report.model.trend import Run
@@ -64,6 +64,7 @@ class Column(Generic[Row]):
         align: the side on which its cells line up.
         places: the renderings that show it.
         style: a class of the page's style sheet.
+        key: makes what the page sorts the rows by: texts, or numbers in which None comes last.
         is_result: whether a row without a result shows the reason in place of this cell and others of this kind.
         is_optional: whether a terminal shows it only where every name still fits on one line with the values; the last
             such column is left out first.
@@ -74,6 +75,7 @@ class Column(Generic[Row]):
     align: Literal["left", "right"] = "left"
     places: tuple[Place, ...] = (PAGE, MARKDOWN, TERMINAL)
     style: str = ""
+    key: Callable[[Row], Sequence[float | str | None]] | None = None
     is_result: bool = False
     is_optional: bool = False
 
@@ -81,6 +83,29 @@ class Column(Generic[Row]):
     def label(self) -> str:
         """Return the heading without the confidence."""
         return self.title.format(confidence="").partition(" [")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Group(Generic[Row]):
+    """Rows that a table shows under one heading: a document's claims with their verdicts, or a family's pairs."""
+
+    title: str
+    counts: str
+    rows: Sequence[Row]
+
+
+def groups(rows: Sequence[Row]) -> list[Group[Row]]:
+    """Return the rows by their `group`, in the order in which these occur; rows without one are one group."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(getattr(row, "group", ""), []).append(row)
+    return [Group(title, _counts(members), members) for title, members in found.items()]
+
+
+def _counts(rows: Sequence[object]) -> str:
+    """Return how many claims have each verdict; empty for other rows."""
+    words = [row.overall.word for row in {row.id: row for row in rows if isinstance(row, ClaimRow | AuditRow)}.values()]
+    return ", ".join(f"{words.count(one.word)} {one.word}" for one in VERDICTS.values() if one.word in words)
 
 
 def shown(columns: Sequence[Column[Row]], rows: Sequence[Row], place: Place) -> list[Column[Row]]:
@@ -149,7 +174,7 @@ def _equivalence(row: PairRow | ClaimRow) -> Cell:
 
 
 PAIRS: Final[Sequence[Column[PairRow]]] = (
-    Column("Pair", _pair, places=(PAGE, MARKDOWN), style="wide"),
+    Column("Pair", _pair, places=(PAGE, MARKDOWN), style="wide", key=lambda row: (row.name,)),
     Column("Pair", _text(lambda row: row.name, "title"), places=(TERMINAL,)),
     Column("Before → after", _text(lambda row: f"{row.before} → {row.after}"), places=(TERMINAL,), is_optional=True),
     Column("Work", _text(lambda row: row.work, "work"), places=(PAGE, MARKDOWN), style="nowrap"),
@@ -157,10 +182,15 @@ PAIRS: Final[Sequence[Column[PairRow]]] = (
         "Before",
         lambda row: _cell(Part(row.before_time), Part(row.before_share, "aside")),
         align="right",
+        key=lambda row: (row.recorded["before_s"],),
         is_result=True,
     ),
     Column(
-        "After", lambda row: _cell(Part(row.after_time), Part(row.after_share, "aside")), align="right", is_result=True
+        "After",
+        lambda row: _cell(Part(row.after_time), Part(row.after_share, "aside")),
+        align="right",
+        key=lambda row: (row.recorded["after_s"],),
+        is_result=True,
     ),
     Column("Units per second", _text(lambda row: row.rates), align="right", is_result=True, is_optional=True),
     Column(
@@ -168,6 +198,7 @@ PAIRS: Final[Sequence[Column[PairRow]]] = (
         lambda row: (_estimate(row.speedup) if row.speedup else Part(row.status),),
         align="right",
         places=(PAGE, MARKDOWN),
+        key=lambda row: (row.value,),
         is_result=True,
     ),
     Column("Speedup [{confidence}]", _colored_speedup, places=(TERMINAL,), is_result=True),
@@ -230,7 +261,7 @@ def _strip(row: ClaimRow) -> Cell:
 
 
 def _verdict(row: ClaimRow) -> Cell:
-    others = (Part(one.summary, "note", one.verdict.tone) for one in row.others)
+    others = (Part(told, "note", verdict.tone) for told, verdict in row.summaries)
     return verdict_cell(row.verdict) + _cell(Part(row.among, "note"), *others)
 
 
@@ -241,39 +272,60 @@ def _judged(row: ClaimRow) -> Cell:
     return _cell(result, *verdict, *notes, Part(row.among, "note"))
 
 
-_MEASURED: Final = Column("Measured [{confidence}]", _measured, style="result")
-_VERDICT: Final = Column("Verdict", _verdict)
+_ORDER: Final = [verdict.word for verdict in VERDICTS.values()]
+
+
+def _verdict_key(row: ClaimRow | AuditRow) -> tuple[int]:
+    return (_ORDER.index(row.verdict.word),)
+
+
+_MEASURED: Final = Column("Measured [{confidence}]", _measured, style="result", key=lambda row: (row.measured_value,))
+_VERDICT: Final = Column("Verdict", _verdict, key=_verdict_key)
+_DEVICE: Final = Column("Device", _text(lambda row: row.device))
 
 CLAIMS: Final[Sequence[Column[ClaimRow]]] = (
     Column(
         "Claim",
-        lambda row: (Part(row.text, "quote"), Part(f"{row.id} · {row.source}", "under", pair=row.pair)),
+        lambda row: (Part(row.text, "quote"), Part(row.id, "under", pair=row.pair)),
         places=(PAGE, MARKDOWN),
         style="wide",
+        key=lambda row: (row.id,),
     ),
     Column("Claim", lambda row: (Part(row.id, "title"), Part(row.text, "quote")), places=(TERMINAL,)),
-    Column("Claimed", lambda row: _cell(Part(row.claimed, "nowrap"), Part(row.metric, "under"))),
+    Column(
+        "Claimed",
+        lambda row: _cell(Part(row.claimed, "nowrap"), Part(row.metric, "under")),
+        key=lambda row: (row.high if row.low is None else row.low,),
+    ),
     _MEASURED,
     Column("Range and result", _strip, places=(PAGE,)),
     _VERDICT,
     Column("Equivalence", _equivalence, places=(PAGE, MARKDOWN)),
-    Column("Device", _text(lambda row: row.device)),
+    _DEVICE,
 )
 
 
-def claims(rows: Sequence[ClaimRow]) -> Sequence[Column[ClaimRow]]:
+def claims(rows: Sequence[ClaimRow], device: str) -> Sequence[Column[ClaimRow]]:
     """Return the columns of a table of claims: `CLAIMS`, and where claims have variants a column for each of them.
 
+    Without a row of another device than the machine's, which the line about the machine names, no column repeats it.
     The column of a variant has its results and verdicts. In a terminal, which has no room for these, the column of
     what was measured names the variant that counts, and each other variant has a line below the row.
     """
     counted = counted_as(rows)
+    listed = [one for one in CLAIMS if one is not _DEVICE or any(row.device not in {"", device} for row in rows)]
     if not counted:
-        return CLAIMS
+        return listed
     title = _as_variant(counted)
     replaced: dict[Column[ClaimRow], Sequence[Column[ClaimRow]]] = {
         _MEASURED: (
-            replace(_MEASURED, title=title, cell=_judged, places=(PAGE, MARKDOWN)),
+            replace(
+                _MEASURED,
+                title=title,
+                cell=_judged,
+                places=(PAGE, MARKDOWN),
+                key=lambda row: (*_verdict_key(row), row.measured_value),
+            ),
             replace(_MEASURED, title=title, places=(TERMINAL,)),
         ),
         _VERDICT: (
@@ -281,7 +333,7 @@ def claims(rows: Sequence[ClaimRow]) -> Sequence[Column[ClaimRow]]:
             replace(_VERDICT, places=(TERMINAL,)),
         ),
     }
-    return [one for column in CLAIMS for one in replaced.get(column, (column,))]
+    return [one for column in listed for one in replaced.get(column, (column,))]
 
 
 def _as_variant(variant: str) -> str:
@@ -303,7 +355,10 @@ def _variant_column(variant: str) -> Column[ClaimRow]:
             parts += [first, *rest, *_pair_of(one)]
         return tuple(parts)
 
-    return Column(_as_variant(variant), cell, places=(PAGE, MARKDOWN), style="result")
+    def key(row: ClaimRow) -> Sequence[float | None]:
+        return next(((*_verdict_key(one), one.measured_value) for one in row.others if one.variant == variant), (None,))
+
+    return Column(_as_variant(variant), cell, places=(PAGE, MARKDOWN), style="result", key=key)
 
 
 def _pair_of(row: ClaimRow) -> Cell:
@@ -314,11 +369,16 @@ def _pair_of(row: ClaimRow) -> Cell:
 # --- the documents' arithmetic, figures, switches ---
 
 AUDIT: Final[Sequence[Column[AuditRow]]] = (
-    Column("Sentence", lambda row: (Part(row.text, "quote"), Part(f"{row.id} · {row.source}", "under")), style="wide"),
+    Column(
+        "Sentence",
+        lambda row: (Part(row.text, "quote"), Part(row.id, "under")),
+        style="wide",
+        key=lambda row: (row.id,),
+    ),
     Column("Claimed", _text(lambda row: row.claimed), style="short"),
     Column("Recomputed", _text(lambda row: row.recomputed), style="short"),
     Column("How", _text(lambda row: row.formula), style="how"),
-    Column("Verdict", lambda row: verdict_cell(row.verdict)),
+    Column("Verdict", lambda row: verdict_cell(row.verdict), key=_verdict_key),
 )
 
 VALUES: Final[Sequence[Column[ValueRow]]] = (

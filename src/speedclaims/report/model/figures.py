@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from speedclaims.recorders import recorder
 from speedclaims.recorders.registry import recorders
-from speedclaims.report.model.formatting import clean, format_count, format_figure
+from speedclaims.report.model.formatting import MOST_NAMES, clean, format_count, format_figure, listed
 
 if TYPE_CHECKING:
     from speedclaims.record.types import Figure, RecordedPair
@@ -27,13 +27,15 @@ class FigureRow:
 class FigureTable:
     """One kind of figure over the pairs that have it.
 
-    ``missing`` says in one line which pairs have none and why; ``details`` are sentences about those that have one.
+    ``missing`` says in one line which pairs have none and why, and ``more`` names those that it only counts;
+    ``details`` are sentences about the pairs that have one.
     """
 
     title: str
     note: str
     rows: tuple[FigureRow, ...]
     missing: str
+    more: tuple[str, ...] = ()
     details: tuple[str, ...] = ()
 
 
@@ -57,6 +59,7 @@ def figure_tables(
                     kind.note,
                     tuple(_figure_row(row, names, pairs, per_unit=kind.per_unit) for row in present),
                     missing=_absent_line(absent, names),
+                    more=_absent_names(absent, names)[MOST_NAMES:],
                     details=tuple(
                         f"{names[row.pair]}, {side}: {clean(text)}" for row in present for side, text in row.details
                     ),
@@ -95,5 +98,9 @@ def _reasons(absent: Iterable[recorder.FigureRow]) -> str:
 def _absent_line(absent: Sequence[recorder.FigureRow], names: Sequence[str]) -> str:
     if not absent:
         return ""
-    named = ", ".join(names[row.pair] for row in absent)
+    named = listed(_absent_names(absent, names))
     return f"Not measured for {named}: {_reasons(absent) or 'no reason recorded'}."
+
+
+def _absent_names(absent: Sequence[recorder.FigureRow], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names[row.pair] for row in absent))

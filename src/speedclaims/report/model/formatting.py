@@ -7,13 +7,16 @@ written as a number.
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from speedclaims.record.types import Figure
 
 MISSING: Final = "not measured"
+MOST_NAMES: Final = 8
+"""How many names a sentence lists."""
 _MAX_DECIMALS: Final = 5
 _SMALLEST, _LARGEST = 1e-4, 1e15
 """Numbers between these are written without an exponent."""
@@ -35,6 +38,11 @@ class Verdict:
     ascii_symbol: str
     tone: str
     meaning: str
+
+    @property
+    def slug(self) -> str:
+        """Return the word as one that an attribute of the page can hold."""
+        return self.word.replace(" ", "-")
 
 
 VERDICTS: Final[Mapping[str, Verdict]] = {
@@ -324,6 +332,21 @@ def format_scalar(value: object) -> str:
 def plural(count: int, noun: str) -> str:
     """Return ``1 claim`` or ``2 claims``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def listed(names: Sequence[str], separator: str = ", ") -> str:
+    """Return at most `MOST_NAMES` names, and how many more there are."""
+    more = len(names) - MOST_NAMES
+    return separator.join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def anchors(prefix: str, names: Iterable[str]) -> Iterator[str]:
+    """Yield an id for each of some rows, made from their names: unique in the page, without spaces and markup."""
+    seen: Counter[str] = Counter()
+    for name in names:
+        made = prefix + re.sub(r"[^\w.:/\[\]-]+", "-", name)
+        seen[made] += 1
+        yield made if seen[made] == 1 else f"{made}~{seen[made]}"
 
 
 def shorten(text: str, width: int) -> str:

@@ -37,7 +37,8 @@ class PairRow:
 
     ``rates`` are the units per second of both sides. The shares are of the measured ceiling; that of the after side
     ends in the work saved. ``first_call`` gives the seconds of the first calls and the number of calls to break even;
-    it is empty where they were not measured. ``recorded`` is the row of the record.
+    it is empty where they were not measured. ``anchor`` is the id of the row in a page. ``recorded`` is the row of the
+    record.
     """
 
     index: int
@@ -72,6 +73,7 @@ class PairRow:
     timelines: tuple[Timeline, ...]
     claimed: tuple[tuple[float | None, float | None], ...]
     claims: tuple[str, ...]
+    anchor: str
     recorded: RecordedPair = field(compare=False, repr=False)
 
     @property
@@ -80,9 +82,9 @@ class PairRow:
         return "" if self.speedup else self.problem
 
     @property
-    def anchor(self) -> str:
-        """Return the id of the row in a page."""
-        return f"pair-{self.index}"
+    def group(self) -> str:
+        """Return the family under which a table shows the row."""
+        return clean(self.recorded["family"])
 
     @property
     def result(self) -> str:
@@ -146,6 +148,7 @@ def pair_row(index: int, pair: RecordedPair, claims: Sequence[RecordedClaim]) ->
         timelines=timelines(pair),
         claimed=ranges,
         claims=tuple(dict.fromkeys(clean(claim["id"]) for claim in judging)),
+        anchor=f"pair-{index}",
         recorded=pair,
     )
 

@@ -1,7 +1,7 @@
 """One record turned into the rows that every rendering shows, so that page, Markdown and terminal cannot disagree."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from speedclaims.gate.compare import Gate
 from speedclaims.record.io import NOT_ASKED
@@ -13,6 +13,7 @@ from speedclaims.report.model.formatting import (
     MISSING,
     VERDICTS,
     Verdict,
+    anchors,
     clean,
     format_estimate,
     not_measured,
@@ -46,6 +47,16 @@ class AuditRow:
     recomputed: str
     formula: str
     verdict: Verdict
+
+    @property
+    def overall(self) -> Verdict:
+        """Return the verdict of the claim."""
+        return self.verdict
+
+    @property
+    def group(self) -> str:
+        """Return the document under which a table shows the row."""
+        return self.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +111,7 @@ class View:
     command: str
     date: str
     commit: str
+    device: str
     device_name: str
 
 
@@ -109,7 +121,8 @@ def view_record(record: Record) -> View:
     index_of = {pair["nodeid"]: index for index, pair in enumerate(run["pairs"])}
     audit = tuple(audit_row(row) for row in run["audit"])
     measured = _without(run["claims"], {row["id"] for row in run["audit"]})
-    rows = [pair_row(index, pair, run["claims"]) for index, pair in enumerate(run["pairs"])]
+    ids = list(anchors("pair-", (clean(pair["nodeid"]) for pair in run["pairs"])))
+    rows = [replace(pair_row(index, pair, run["claims"]), anchor=ids[index]) for index, pair in enumerate(run["pairs"])]
     evidence_of = {
         pair["nodeid"]: row.as_evidence(device_words(run["environment"], pair["device"]))
         for pair, row in zip(run["pairs"], rows, strict=True)
@@ -151,6 +164,7 @@ def view_record(record: Record) -> View:
         command=clean(run["environment"]["command"]),
         date=clean(record["datetime"])[:16].replace("T", " "),
         commit=commit_words(run["environment"]),
+        device=clean(run["environment"]["device"]),
         device_name=clean(run["environment"]["device_name"]),
     )
 

@@ -1,6 +1,7 @@
 """Lay out text for a terminal's width, colour and characters, with rich."""
 
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,9 @@ MUTED: Final = "bright_black"
 BOLD: Final = "bold"
 TONES: Final = {"good": "green", "bad": "red", "more": "cyan", "open": "yellow", "none": MUTED}
 MIN_WIDTH: Final = 40
+_JOINT: Final = re.compile(r"(?<=,) (?=-?[\d.]+\])|(?<=\d[x%]) (?=\[-?\d)")
+_KEPT: Final = "\ue000"
+"""The character for a space at which no line may end, inside an estimate: rich breaks at every space of Unicode."""
 
 _ASCII: Final = {
     "→": "->",
@@ -50,11 +54,13 @@ class Layout:
         """Yield text as lines of at most the width: all of them indented, those behind the first by `hang` more."""
         from rich.console import Console  # noqa: PLC0415 - rich is imported only to print
 
-        left = self.text(text, style) if isinstance(text, str) else text
+        left = self.text(text, style) if isinstance(text, str) else text.copy()
+        left.plain = _JOINT.sub(_KEPT, left.plain)
         while left:
             line = left.wrap(Console(), self.width - indent, overflow="fold")[0]
             left = left[len(line) :]
             left = left[len(left) - len(left.plain.lstrip()) :]
+            line.plain = line.plain.replace(_KEPT, " ")
             line.pad_left(indent)
             yield line
             indent, hang = indent + hang, 0

@@ -60,7 +60,7 @@ def _without_rich(view: View, layout: Layout, why: str) -> Iterator[str]:
 
 def _result(row: ClaimRow) -> str:
     result = f"as {row.variant} {row.result}" if row.variant else row.result
-    return "; ".join(filter(None, (result, row.evidence, row.among, *(one.summary for one in row.others))))
+    return "; ".join(filter(None, (result, row.evidence, row.among, *(told for told, _ in row.summaries))))
 
 
 def _judging(view: View) -> set[int | None]:
@@ -89,7 +89,7 @@ def _lines(view: View, layout: Layout) -> Iterator["Text | Table"]:
 def _claims(view: View, layout: Layout) -> Iterator["Text | Table"]:
     run = [row for row in view.claims if row.is_run]
     if run:
-        yield from table(columns.claims(run), run, layout, confidence=view.confidence)
+        yield from table(columns.claims(run, view.device), run, layout, confidence=view.confidence)
     not_run = {row.id: row for row in view.claims if not row.is_run}
     yield from _not_run(list(not_run.values()), layout)
 

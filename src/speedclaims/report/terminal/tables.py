@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from speedclaims.report.model.columns import NOTHING, TERMINAL, Cell, Column, Row, missing, shown
+from speedclaims.report.model.columns import NOTHING, TERMINAL, Cell, Column, Row, groups, missing, shown
 from speedclaims.report.model.formatting import MISSING
 from speedclaims.report.terminal.layout import BOLD, MUTED, TONES, Layout
 
@@ -30,7 +31,7 @@ class _Line:
     name: "Text"
     quote: "Text"
     values: tuple["Text", ...]
-    reasons: "Text"
+    reasons: tuple["Text", ...] = ()
     missing: str = ""
 
 
@@ -42,7 +43,7 @@ def table(
     head: str = "",
     confidence: str = "",
 ) -> Iterator["Text | Table"]:
-    """Yield a table row by row, each with its reasons below it.
+    """Yield a table row by row, each with its reasons below it; where there are several groups, each has a heading.
 
     A name that has no room next to the values has a line of its own above them. Where the values have no room either,
     each row is a sentence. Of many rows, a quotation is shown only where it takes no line of its own.
@@ -55,7 +56,8 @@ def table(
         confidence: of the intervals.
     """
     kept = shown(columns, rows, TERMINAL)
-    lines = [_line(kept, row, layout) for row in rows]
+    grouped = groups(rows)
+    lines = [_line(kept, row, layout) for group in grouped for row in group.rows]
     titles = [layout.text(_lower(column.title.format(confidence=confidence)), MUTED) for column in kept]
     measured = [line.values for line in lines if not line.missing]
     widths = [
@@ -72,8 +74,14 @@ def table(
             yield from _sentence(line, kept, layout)
     else:
         header = layout.text(head, MUTED) if head else titles[0]
-        for line in (_Line(header, layout.text(""), tuple(titles[1:]), layout.text("")), *lines):
-            yield from _lines(line, kept, [room, *widths], layout, is_brief=len(rows) > MANY)
+        left = iter(lines)
+        yield from _lines(_Line(header, layout.text(""), tuple(titles[1:])), kept, [room, *widths], layout)
+        for group in grouped:
+            if len(grouped) > 1:
+                yield layout.text("")
+                yield from layout.paragraph(": ".join(filter(None, (group.title, group.counts))), MUTED)
+            for line in islice(left, len(group.rows)):
+                yield from _lines(line, kept, [room, *widths], layout, is_brief=len(rows) > MANY)
 
 
 def _line(columns: Sequence[Column[Row]], row: Row, layout: Layout) -> _Line:
@@ -84,7 +92,7 @@ def _line(columns: Sequence[Column[Row]], row: Row, layout: Layout) -> _Line:
         as_text(first[:1], layout),
         quote,
         tuple(as_text(cell, layout) for cell in others),
-        layout.text("; ").join(
+        tuple(
             layout.text(part.text.removeprefix(_MISSING), _STYLES.get(part.tone, ""))
             for cell in others
             for part in cell
@@ -114,12 +122,12 @@ def _sentence(line: _Line, columns: Sequence[Column[Row]], layout: Layout) -> It
     values = (f"{label} {value}" for label, value in named if value)
     told = layout.text(line.missing or ", ".join(values))
     name = line.name + layout.text(" ") + line.quote if line.quote else line.name
-    reasons = layout.text("; ") + line.reasons if line.reasons else layout.text("")
-    yield from layout.paragraph(name + layout.text(": ") + told + reasons, hang=_INDENT)
+    parts = (name + layout.text(": ") + told, *line.reasons)
+    yield from layout.paragraph(layout.text("; ").join(parts), hang=_INDENT)
 
 
 def _lines(
-    line: _Line, columns: Sequence[Column[Row]], widths: Sequence[int], layout: Layout, *, is_brief: bool
+    line: _Line, columns: Sequence[Column[Row]], widths: Sequence[int], layout: Layout, *, is_brief: bool = False
 ) -> Iterator["Text | Table"]:
     """Yield a row: its name next to its values or above them, then its quotation and its reasons."""
     if line.missing:
@@ -149,8 +157,12 @@ def _grid(cells: Sequence["Text"], columns: Sequence[Column[Row]], widths: Seque
     return grid
 
 
-def _below(quote: "Text", reasons: "Text", layout: Layout) -> Iterator["Text"]:
-    """Yield a quotation and the reasons behind it, or below it where both do not fit; a reason is never cut."""
+def _below(quote: "Text", several: Sequence["Text"], layout: Layout) -> Iterator["Text"]:
+    """Yield a quotation and the reasons behind it, or below it where both do not fit; a reason is never cut.
+
+    Several reasons that do not fit on one line have one each.
+    """
+    reasons = layout.text("; ").join(several)
     left = layout.width - _INDENT - (reasons.cell_len + _GAP if reasons else 0)
     if quote and left >= min(quote.cell_len, _MIN_QUOTE):
         gap = layout.text(" " * _GAP)
@@ -158,5 +170,6 @@ def _below(quote: "Text", reasons: "Text", layout: Layout) -> Iterator["Text"]:
         return
     if quote:
         yield from layout.paragraph(layout.cut(quote, layout.width - _INDENT), indent=_INDENT)
-    if reasons:
-        yield from layout.paragraph(reasons, indent=_INDENT)
+    fits = reasons.cell_len <= layout.width - _INDENT
+    for reason in [reasons] if fits and reasons else several:
+        yield from layout.paragraph(reason, indent=_INDENT, hang=_INDENT)
