@@ -21,6 +21,7 @@ from tests.speedclaims.report.sample import (
 )
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+Keys = pytest.importorskip("selenium.webdriver.common.keys", reason="selenium is not installed").Keys
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CHROMEDRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -126,9 +127,10 @@ def test_text_and_verdicts_are_readable_in_light_and_dark(browser: Any, scheme: 
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     show(browser, sample_record(), tmp_path, 1280, 800)
     colors = browser.execute_script(
-        "const back = getComputedStyle(document.body).backgroundColor;"
+        "const back = e => { const own = getComputedStyle(e).backgroundColor;"
+        " return own === 'rgba(0, 0, 0, 0)' ? back(e.parentElement) : own; };"
         "return [...document.querySelectorAll('h1, .badge, .under, .sure, .none, .good, .bad, a')]"
-        ".map(e => [getComputedStyle(e).color, back])"
+        ".map(e => [getComputedStyle(e).color, back(e)])"
     )
     assert min(contrast(parse(text), parse(back)) for text, back in colors) >= 4.5
 
@@ -149,3 +151,80 @@ def luminance(color: tuple[float, ...]) -> float:
     """Return the relative luminance of WCAG 2."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+WIDER = (
+    "return [...document.querySelectorAll('.scroll')].filter(e => e.querySelector('table')"
+    " && e.scrollWidth > e.clientWidth).map(e => e.ariaLabel)"
+)
+SHOWN = "return [...document.querySelectorAll('.claims tr[data-verdict]')].filter(e => e.getClientRects().length)"
+
+
+@pytest.mark.parametrize("make", [sample_record, gpu_record, ladder_record, with_variants, history])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_table_is_wider_than_the_page(browser: Any, make: Any, width: int, tmp_path: Path) -> None:
+    show(browser, make(), tmp_path, width, 800)
+    assert browser.execute_script(WIDER) == []
+
+
+def test_a_press_on_a_count_shows_the_claims_of_that_verdict_and_no_empty_group(browser: Any, tmp_path: Path) -> None:
+    record = sample_record()
+    for row in record["speedclaims"]["claims"]:
+        row["source"] = row["verdict"]
+    show(browser, record, tmp_path, 1280, 800)
+    every = browser.execute_script(SHOWN)
+    browser.find_element("css selector", "label[for=show-claims-refuted]").click()
+    shown = browser.execute_script(SHOWN)
+    assert {row.get_attribute("data-verdict") for row in shown} == {"refuted"}
+    headings = [one for one in browser.find_elements("css selector", ".claims .group") if one.is_displayed()]
+    assert [one.get_attribute("textContent").strip() for one in headings] == ["refuted: 1 refuted"]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    printed = browser.execute_script(SHOWN)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert printed == every
+    number = browser.execute_script(
+        "return [...document.querySelectorAll('[name=show-claims]')].findIndex(e => e.checked)"
+    )
+    browser.switch_to.active_element.send_keys(Keys.ARROW_LEFT * number)
+    assert browser.execute_script(SHOWN) == every
+
+
+def test_a_press_on_a_heading_sorts_the_rows_within_their_groups(browser: Any, tmp_path: Path) -> None:
+    show(browser, sample_record(), tmp_path, 1280, 800)
+    values = "return [...document.querySelectorAll('.claims tr[data-keys]')].map(e => JSON.parse(e.dataset.keys)[2][0])"
+    button = browser.find_element("css selector", ".claims th:nth-child(3) button")
+    measured = sorted(value for value in browser.execute_script(values) if value is not None)
+    assert len(measured) > 2
+    num_missing = len(browser.execute_script(values)) - len(measured)
+    for expected, state in ((measured, "ascending"), (measured[::-1], "descending")):
+        button.send_keys(Keys.ENTER)
+        assert browser.execute_script(values) == [*expected, *[None] * num_missing]
+        assert browser.find_element("css selector", ".claims th:nth-child(3)").get_attribute("aria-sort") == state
+    assert browser.find_element("css selector", ".claims tbody tr").get_attribute("class") == "group"
+
+
+def test_no_script_but_the_pages_own_can_run(browser: Any, tmp_path: Path) -> None:
+    show(browser, sample_record(), tmp_path, 1280, 800)
+    browser.execute_script(
+        "const script = document.createElement('script'); script.textContent = 'document.title = \"run\"';"
+        "document.body.append(script); document.body.setAttribute('onclick', 'document.title = \"run\"');"
+    )
+    browser.find_element("tag name", "h1").click()
+    assert browser.title != "run"
+    assert [entry for entry in browser.get_log("browser") if "Content Security Policy" in entry["message"]]
+
+
+def test_every_label_of_a_plot_is_whole_and_inside_it(browser: Any, tmp_path: Path) -> None:
+    record = sample_record()
+    for pair in record["speedclaims"]["pairs"]:
+        pair["title"] = "An epoch of the published program, its figures fetched one by one, against one before. " * 2
+        pair["after"] = "restructured + loader_workers + persistent_workers + mixed_precision + sparse_logging"
+    show(browser, record, tmp_path, 1280, 800)
+    boxes = browser.execute_script(
+        "return [...document.querySelectorAll('.forest g text[text-anchor=start]')]"
+        ".map(e => [e.getBBox().x, e.getBBox().x + e.getBBox().width])"
+    )
+    assert boxes
+    assert all(left >= -1 and right <= 390 for left, right in boxes)
+    text = browser.find_element("css selector", ".forest").get_attribute("textContent")
+    assert "…" not in text

@@ -12,6 +12,7 @@ from speedclaims.report.model.view import view_record
 from speedclaims.report.terminal.summary import claims_summary
 from tests.speedclaims.report.conftest import HOSTILE, poison
 from tests.speedclaims.report.sample import Row, sample_record, with_evidence
+from tests.speedclaims.report.test_html import without_own_script
 
 TWIN = "PyTorch twin: reference against PyTorch twin: optimized, 1.23x [1.20, 1.26] on NVIDIA H200"
 FEWER = "250 epochs against 100 epochs, 2.503x [2.497, 2.509] (less work) on NVIDIA H200"
@@ -50,8 +51,8 @@ def test_evidence_changes_neither_counts_nor_headline() -> None:
 @pytest.mark.parametrize("width", [50, 80, 100, 140])
 def test_the_terminal_shows_it_after_the_reason(width: int) -> None:
     text = flat(claims_summary(with_evidence(), width, color=False))
-    assert f"tensorflow is not installed; {SKIPPED}" in text
-    assert f"its test did not run; {UNASKED}" in text
+    assert re.search(f"tensorflow is not installed;? {re.escape(SKIPPED)}", text)
+    assert re.search(f"its test did not run;? {re.escape(UNASKED)}", text)
     assert text.count("no verdict") == 2
     # the second row of the same claim is not counted as another claim
     assert "1 claim not run: its test was not selected" in text
@@ -75,7 +76,7 @@ def test_the_markdown_shows_it_under_the_reason() -> None:
 
 def test_the_page_shows_it_under_the_reason() -> None:
     page = render_html([with_evidence()])
-    rows = re.findall(r"<tr role=\"row\">.*?</tr>", page, re.DOTALL)
+    rows = re.findall(r"<tr role=\"row\" id.*?</tr>", page, re.DOTALL)
     under = [html.unescape(row) for row in rows if "no verdict" in row]
     assert len(under) == 2
     assert f'<span class="under">{SKIPPED}</span>' in under[0]
@@ -84,7 +85,7 @@ def test_the_page_shows_it_under_the_reason() -> None:
 
 def test_hostile_labels_stay_text() -> None:
     record = poison(with_evidence())
-    assert "<script>" not in render_html([record])
+    assert "<script>" not in without_own_script(render_html([record]))
     assert "<script>" not in render_markdown([record])
     assert HOSTILE not in claims_summary(record, 100, color=False)
 

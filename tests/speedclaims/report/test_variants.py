@@ -15,7 +15,7 @@ from speedclaims.report.model.view import view_record
 from speedclaims.report.terminal.summary import claims_summary
 from tests.speedclaims.report.conftest import HOSTILE, poison
 from tests.speedclaims.report.sample import FIXED, NODE, PUBLISHED, Row, sample_record, with_variants
-from tests.speedclaims.report.test_html import FORBIDDEN, Page
+from tests.speedclaims.report.test_html import FORBIDDEN, Page, without_own_script
 from tests.speedclaims.report.test_markdown import num_columns, tables
 
 OVERALL = "tabular-regressor.overall"
@@ -32,7 +32,7 @@ def row_of(name: str, record: Row) -> Row:
 
 def page_row(html: str, name: str) -> dict[str, str]:
     """Return the cells of a claim's only row in a page, by their labels."""
-    rows = [row for row in re.findall(r'<tr role="row">.*?</tr>', html, re.DOTALL) if f"{name} ·" in row]
+    rows = [row for row in re.findall(r'<tr role="row" id.*?</tr>', html, re.DOTALL) if f'{name}"' in row]
     (row,) = [row for row in rows if "<q>" in row and "data-label" in row]
     cells = re.findall(r'<td[^>]* data-label="([^"]*)">(.*?)</td>', row, re.DOTALL)
     return {label: clean(re.sub(r"<[^>]*>", " ", cell)) for label, cell in cells}
@@ -41,7 +41,7 @@ def page_row(html: str, name: str) -> dict[str, str]:
 def markdown_row(text: str, name: str) -> str:
     """Return a claim's only row in Markdown, without escapes."""
     plain = text.replace("\\", "")
-    (line,) = [line for line in plain.splitlines() if f"{name} ·" in line]
+    (line,) = [line for line in plain.splitlines() if re.search(rf"{re.escape(name)}( ·| \|)", line)]
     return line
 
 
@@ -125,7 +125,7 @@ def test_a_row_of_the_page_has_both_results_and_both_verdicts() -> None:
     assert page_row(html, "amp-memory")["As published"] == "not measured: the published program ran out of memory"
     assert page_row(html, "persistent-workers")["As done right"] == "the same on every variant"
     assert page_row(html, "amp-speed")["As done right"] == NOTHING
-    (row,) = [row for row in re.findall(r'<tr role="row">.*?</tr>', html, re.DOTALL) if f"{OVERALL} ·" in row]
+    (row,) = [row for row in re.findall(r'<tr role="row" id.*?</tr>', html, re.DOTALL) if f'{OVERALL}"' in row]
     assert re.findall(r'class="badge (\w+)"', row) == ["bad", "good"]
 
 
@@ -145,7 +145,7 @@ def test_the_terminal_shows_each_variant_with_whole_names_and_numbers(width: int
     flat = " ".join(text.split())
     assert max(map(cell_len, text.splitlines())) <= width
     assert f"done right: {RESULTS[FIXED]} ✓ confirmed" in flat
-    assert "the interval straddles 1.2; done right: 1.31x [1.29, 1.34] ✓ confirmed" in flat
+    assert re.search(r"the interval straddles 1\.2;? done right: 1\.31x \[1\.29, 1\.34\] ✓ confirmed", flat)
     assert "done right: not measured: its test did not run" in flat
     assert RESULTS[PUBLISHED] in flat
     assert "as published" in flat
@@ -195,7 +195,7 @@ def test_hostile_names_of_variants_stay_text() -> None:
     record = poison(with_variants())
     for row in record["speedclaims"]["claims"]:
         row["variant"] = row["variant"] and f"{{0}} {{x}} {row['variant']}"
-    html, text = render_html([record]), render_markdown([record])
+    html, text = without_own_script(render_html([record])), render_markdown([record])
     page = Page(html)
     assert page.problems == []
     assert {tag for tag, _ in page.tags} & FORBIDDEN == set()

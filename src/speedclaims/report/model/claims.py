@@ -33,7 +33,7 @@ class ClaimRow:
     it, or evidence. It is asked if one of its tests was among those of the run, whatever became of it, or if it has
     evidence. ``recorded`` is the row of the record.
 
-    ``anchor`` is the id of the row in a page.
+    ``anchor`` is the id of the row in a page, ``place`` that of its document among those of the record.
 
     ``variant`` is empty unless the claim is judged on several variants. The rows of a claim are then those of the
     variant that counts, and the first of them that is judged, or else the first, has those of the others as ``others``.
@@ -66,6 +66,7 @@ class ClaimRow:
     evidence: str
     others: tuple["ClaimRow", ...]
     anchor: str
+    place: int
     recorded: RecordedClaim = field(compare=False, repr=False)
 
     @property
@@ -120,7 +121,7 @@ def _summary(rows: Sequence[ClaimRow]) -> tuple[str, Verdict]:
 def claim_rows(
     claims: Sequence[RecordedClaim], index_of: Mapping[str, int], evidence_of: Mapping[str, str]
 ) -> tuple[ClaimRow, ...]:
-    """Return the rows of a record's claims by document, what was judged first; a claim has rows for what counts.
+    """Return the rows of a record's claims, what was judged first; a claim has rows for what counts.
 
     Args:
         claims: the record's rows.
@@ -143,11 +144,13 @@ def claim_rows(
         host = next((number for number, row in enumerate(counted) if row.is_judged), 0)
         counted[host] = replace(counted[host], others=tuple(made[len(counted) :]))
         rows += counted
-    order = {source: number for number, source in enumerate(dict.fromkeys(clean(one["source"]) for one in claims))}
-    # Of a document, what was judged comes first, measured before arithmetic; else the ledger's order stays.
-    rows.sort(key=lambda row: (order[row.source], not row.is_judged_on_any, row.kind != "measured", not row.is_run))
+    # What was judged comes first, measured before arithmetic; inside a group the ledger's order stays.
+    rows.sort(key=lambda row: (not row.is_judged_on_any, row.kind != "measured", not row.is_run))
+    sources = list(dict.fromkeys(clean(claim["source"]) for claim in claims))
     ids = anchors("claim-", (row.id for row in rows))
-    return tuple(replace(row, anchor=anchor) for row, anchor in zip(rows, ids, strict=True))
+    return tuple(
+        replace(row, anchor=anchor, place=sources.index(row.source)) for row, anchor in zip(rows, ids, strict=True)
+    )
 
 
 def counted_as(rows: Sequence[ClaimRow]) -> str:
@@ -214,6 +217,7 @@ def _claim_row(claim: RecordedClaim, index_of: Mapping[str, int]) -> ClaimRow:
         evidence="",
         others=(),
         anchor="",
+        place=0,
         recorded=claim,
     )
 

@@ -95,11 +95,12 @@ class Group(Generic[Row]):
 
 
 def groups(rows: Sequence[Row]) -> list[Group[Row]]:
-    """Return the rows by their `group`, in the order in which these occur; rows without one are one group."""
+    """Return the rows by their `group`, in the record's order of documents; rows without one are one group."""
     found: dict[str, list[Row]] = {}
     for row in rows:
         found.setdefault(getattr(row, "group", ""), []).append(row)
-    return [Group(title, _counts(members), members) for title, members in found.items()]
+    in_order = sorted(found.items(), key=lambda item: getattr(item[1][0], "place", 0))
+    return [Group(title, _counts(members), members) for title, members in in_order]
 
 
 def _counts(rows: Sequence[object]) -> str:

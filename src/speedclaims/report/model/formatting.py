@@ -344,7 +344,7 @@ def anchors(prefix: str, names: Iterable[str]) -> Iterator[str]:
     """Yield an id for each of some rows, made from their names: unique in the page, without spaces and markup."""
     seen: Counter[str] = Counter()
     for name in names:
-        made = prefix + re.sub(r"[^\w.:/\[\]-]+", "-", name)
+        made = prefix + re.sub(r"[\s<>\"'&%#~]+", "-", name)
         seen[made] += 1
         yield made if seen[made] == 1 else f"{made}~{seen[made]}"
 
