@@ -282,7 +282,7 @@ def _verdict_key(row: ClaimRow | AuditRow) -> tuple[int]:
 
 _MEASURED: Final = Column("Measured [{confidence}]", _measured, style="result", key=lambda row: (row.measured_value,))
 _VERDICT: Final = Column("Verdict", _verdict, key=_verdict_key)
-_DEVICE: Final = Column("Device", _text(lambda row: row.device))
+_DEVICE: Final[Column[ClaimRow]] = Column("Device", _text(lambda row: row.device))
 
 CLAIMS: Final[Sequence[Column[ClaimRow]]] = (
     Column(
@@ -309,12 +309,14 @@ CLAIMS: Final[Sequence[Column[ClaimRow]]] = (
 def claims(rows: Sequence[ClaimRow], device: str) -> Sequence[Column[ClaimRow]]:
     """Return the columns of a table of claims: `CLAIMS`, and where claims have variants a column for each of them.
 
-    Without a row of another device than the machine's, which the line about the machine names, no column repeats it.
+    Without a row of another device than the machine's, which the line above the table names, page and Markdown have no
+    column of it.
     The column of a variant has its results and verdicts. In a terminal, which has no room for these, the column of
     what was measured names the variant that counts, and each other variant has a line below the row.
     """
     counted = counted_as(rows)
-    listed = [one for one in CLAIMS if one is not _DEVICE or any(row.device not in {"", device} for row in rows)]
+    is_told = all(row.device in {"", device} for row in rows)
+    listed = [replace(one, places=(TERMINAL,)) if one is _DEVICE and is_told else one for one in CLAIMS]
     if not counted:
         return listed
     title = _as_variant(counted)
