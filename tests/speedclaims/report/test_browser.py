@@ -167,6 +167,19 @@ def test_no_table_is_wider_than_the_page(browser: Any, make: Any, width: int, tm
     assert browser.execute_script(WIDER) == []
 
 
+@pytest.mark.parametrize("make", [sample_record, gpu_record, with_variants])
+def test_a_printed_page_has_tables_as_wide_as_the_paper(browser: Any, make: Any, tmp_path: Path) -> None:
+    show(browser, make(), tmp_path, 720, 1000)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    width = browser.execute_script("return document.documentElement.scrollWidth")
+    tables = browser.execute_script(
+        "return [...document.querySelectorAll('table')].map(e => getComputedStyle(e).display)"
+    )
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert width <= 720
+    assert set(tables) == {"table"}
+
+
 def test_a_press_on_a_count_shows_the_claims_of_that_verdict_and_no_empty_group(browser: Any, tmp_path: Path) -> None:
     record = sample_record()
     for row in record["speedclaims"]["claims"]:

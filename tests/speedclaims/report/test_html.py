@@ -291,6 +291,7 @@ def test_a_claim_and_a_pair_can_be_linked_to_by_their_ids(record: Row) -> None:
     ids = {attributes.get("id") for _, attributes in page.tags}
     shown = [row for row in record["speedclaims"]["claims"] if row["kind"] == "measured"]
     assert {f"claim-{row['id']}" for row in shown} <= ids
+    assert {f"audit-{row['id']}" for row in record["speedclaims"]["audit"]} <= ids
     assert {f"pair-{row['nodeid']}" for row in record["speedclaims"]["pairs"]} <= ids
     signs = {a["href"] for tag, a in page.tags if tag == "a" and a.get("class") == "here"}
     assert {f"#claim-{row['id']}" for row in shown} <= signs

@@ -38,7 +38,7 @@ from speedclaims.report.model.settings import best_rates, settings
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """One arithmetic claim, recomputed from the document's own figures."""
+    """One arithmetic claim, recomputed from the document's own figures; `anchor` is the id of the row in a page."""
 
     id: str
     source: str
@@ -47,6 +47,7 @@ class AuditRow:
     recomputed: str
     formula: str
     verdict: Verdict
+    anchor: str = ""
 
     @property
     def overall(self) -> Verdict:
@@ -119,7 +120,9 @@ def view_record(record: Record) -> View:
     """Return the rows of one record, in the order in which they are shown."""
     run = record["speedclaims"]
     index_of = {pair["nodeid"]: index for index, pair in enumerate(run["pairs"])}
-    audit = tuple(audit_row(row) for row in run["audit"])
+    audited = [audit_row(row) for row in run["audit"]]
+    names = anchors("audit-", (row.id for row in audited))
+    audit = tuple(replace(row, anchor=name) for row, name in zip(audited, names, strict=True))
     measured = _without(run["claims"], {row["id"] for row in run["audit"]})
     ids = list(anchors("pair-", (clean(pair["nodeid"]) for pair in run["pairs"])))
     rows = [replace(pair_row(index, pair, run["claims"]), anchor=ids[index]) for index, pair in enumerate(run["pairs"])]
