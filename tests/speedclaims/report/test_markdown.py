@@ -125,3 +125,12 @@ def test_figures_of_one_test_are_told_apart_by_their_parameters() -> None:
     second |= {"title": first["title"], "name": "test_memory_over_epochs[reference]"}
     text = render_markdown([record])
     assert all(escape_markdown(f"{row['title']} ({row['name']})") in text for row in (first, second))
+
+
+def test_claims_stand_under_their_documents_with_the_counts_of_their_verdicts(record: Row) -> None:
+    for number, row in enumerate(record["speedclaims"]["claims"]):
+        row["source"] = ("one.md", "two.md")[number % 2]
+    section = render_markdown([record]).partition("## Claims")[2].partition("\n## ")[0]
+    found = re.findall(r"^\| \*\*(.*?)\*\*: (.*?) \|", section, re.MULTILINE)
+    assert [title for title, _ in found] == ["one.md", "two.md"]
+    assert all(re.match(r"\d (confirmed|refuted|exceeded|ambiguous)", counts) for _, counts in found)

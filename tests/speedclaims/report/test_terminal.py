@@ -220,3 +220,23 @@ def test_beside_pairs_figures_are_counted_and_one_that_judges_a_claim_is_not(rec
     assert "1 figure that judges no claim: see the report" in claims_summary(record, 80, color=False)
     record["speedclaims"]["claims"][1]["pair"] = record["speedclaims"]["figures"][1]["nodeid"]
     assert "no claim" not in claims_summary(record, 80, color=False)
+
+
+def test_claims_of_several_documents_have_a_heading_for_each(record: Row) -> None:
+    assert "004_" not in claims_summary(record, 80, color=False)
+    for number, row in enumerate(record["speedclaims"]["claims"]):
+        row["source"] = ("one.md", "two.md")[number % 2]
+    lines = claims_summary(record, 80, color=False).splitlines()
+    headings = [line for line in lines if line.startswith(("one.md: ", "two.md: "))]
+    assert [line.partition(":")[0] for line in headings] == ["one.md", "two.md"]
+    assert all(re.search(r": \d (confirmed|refuted|exceeded|ambiguous)", line) for line in headings)
+
+
+@pytest.mark.parametrize("width", range(60, 100))
+def test_no_interval_is_split_between_lines(record: Row, width: int) -> None:
+    reason = "without a GPU the published program's mixed precision does nothing"
+    for row in record["speedclaims"]["claims"]:
+        row["reason"] = row["reason"] and f"{reason} (here on cpu: 1.46x [1.38, 1.55])"
+    lines = claims_summary(record, width, color=False).splitlines()
+    assert any("1.46x [1.38, 1.55]" in line for line in lines)
+    assert not [line for line in lines if line.count("[") != line.count("]") or re.search(r"\dx$", line.strip())]

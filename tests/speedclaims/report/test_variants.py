@@ -204,3 +204,17 @@ def test_hostile_names_of_variants_stay_text() -> None:
     for table in tables(text):
         assert len({num_columns(row) for row in table}) == 1
     assert "{0} {x}" in claims_summary(record, 80, color=False)
+
+
+def test_of_many_tests_of_a_variant_a_terminal_names_eight_and_says_the_rule_once() -> None:
+    record = with_variants()
+    rows = record["speedclaims"]["claims"]
+    first = row_of("overall", record)
+    fixed = next(row for row in rows if row["id"] == OVERALL and row["variant"] == FIXED)
+    same = {"verdict": "not_measured", "overall": "not_measured", "measured": None, "reason": "no GPU"}
+    record["speedclaims"]["claims"] = [first, *({**fixed, **same, "pair": f"{NODE}test_{n}"} for n in range(34))]
+    flat = " ".join(claims_summary(record, 80, color=False).split())
+    assert "done right: not measured: no GPU, by test_0, test_1" in flat
+    assert "test_7 and 26 more; overall not measured: all 34 pairs must hold" in flat
+    assert flat.count("must hold") == 1
+    assert "test_8" not in flat

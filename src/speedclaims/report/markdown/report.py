@@ -60,13 +60,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequen
     yield ""
 
 
-def _rows(listed: Sequence[Column[Row]], rows: Sequence[Row], confidence: str = "") -> Iterator[str]:
-    """Yield the lines of a table with the columns of a list."""
+def _rows(
+    listed: Sequence[Column[Row]], rows: Sequence[Row], confidence: str = "", *, is_grouped: bool = True
+) -> Iterator[str]:
+    """Yield the lines of a table with the columns of a list, a heading above each group of rows."""
     kept = shown(listed, rows, MARKDOWN)
     right = [number for number, column in enumerate(kept) if column.align == "right"]
     header = [escape_markdown(column.title.format(confidence=confidence)) for column in kept]
     lines: list[list[str]] = []
-    for group in columns.groups(rows):
+    for group in columns.groups(rows) if is_grouped else [columns.Group("", "", rows)]:
         if group.title:
             title = f"**{escape_markdown(group.title)}**{f': {group.counts}' if group.counts else ''}"
             lines.append([title, *[""] * (len(kept) - 1)])
@@ -116,7 +118,10 @@ def markdown_comment(view: View) -> str:
     tables = [*_comment_gate(view), *_comment_claims(view)]
     if view.gate is None:
         rows = sorted(view.pairs, key=lambda row: not row.problem)
-        tables += [*_rows(columns.PAIRS, rows[:MOST_ROWS], view.confidence), *_left_out(rows, MOST_ROWS, "pair")]
+        tables += [
+            *_rows(columns.PAIRS, rows[:MOST_ROWS], view.confidence, is_grouped=False),
+            *_left_out(rows, MOST_ROWS, "pair"),
+        ]
     if sum(map(len, tables)) > MOST_CHARACTERS:
         tables = ["The tables are too long for a comment: see the report."]
     return "\n".join([*head, *tables]).rstrip() + "\n"
@@ -155,7 +160,7 @@ def _comment_claims(view: View) -> Iterator[str]:
     asked = [row for row in view.claims if row.is_asked]
     rows = sorted(asked, key=lambda row: (row.overall.word != "refuted", not row.is_judged_on_any))
     if rows:
-        yield from _rows(columns.claims(rows, view.device), rows[:MOST_CLAIMS], view.confidence)
+        yield from _rows(columns.claims(rows, view.device), rows[:MOST_CLAIMS], view.confidence, is_grouped=False)
     yield from _left_out(rows, MOST_CLAIMS, "claim")
 
 
