@@ -75,7 +75,7 @@ class LogAxis:
 
 
 def drift_svg(log_ratios: Sequence[float], *, title: str, low: float | None, high: float | None) -> str:
-    """Draw a pair's double rounds in the order in which they were measured, as departures from their median.
+    """Draw a pair's blocks of double rounds in the order in which they were measured, as departures from their median.
 
     The band is the speedup's interval. A trend or a step that a reader sees here is one that the interval ignores.
     """
@@ -108,7 +108,7 @@ def thin(values: Sequence[float]) -> list[float]:
 
 
 def spread_text(log_ratios: Sequence[float]) -> str:
-    """Return how far the double rounds lie from their median, such as ``-1.2% to +2.3%``."""
+    """Return how far the blocks lie from their median, such as ``-1.2% to +2.3%``."""
     center = statistics.median(log_ratios)
     least, most = (100 * (math.exp(value - center) - 1) for value in (min(log_ratios), max(log_ratios)))
     return f"\u2212{format_number(abs(least), 2)}% to +{format_number(most, 2)}%"

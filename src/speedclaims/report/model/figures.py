@@ -1,8 +1,9 @@
 """Tabulate the figures of pairs other than times: pace, memory, synchronizations, GPU."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from speedclaims.recorders import recorder
 from speedclaims.recorders.registry import recorders
@@ -10,6 +11,9 @@ from speedclaims.report.model.formatting import MOST_NAMES, clean, format_count,
 
 if TYPE_CHECKING:
     from speedclaims.record.types import Figure, RecordedPair
+
+
+_NOT_ASKED: Final = re.compile(r"the (.+) pass did not run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +46,13 @@ class FigureTable:
 def figure_tables(
     pairs: "Sequence[RecordedPair]", names: Sequence[str]
 ) -> tuple[tuple[FigureTable, ...], tuple[str, ...]]:
-    """Return a table for each kind of figure that anything has, and one line for each kind that nothing has.
+    """Return a table for each kind of figure that anything has, and lines for those that nothing has, with the reasons.
 
     Args:
         pairs: rows of the record.
         names: what each of them is called.
     """
-    tables, missing = [], []
+    tables, missing, not_asked = [], [], []
     for kind in (kind for one in recorders().values() for kind in one.tables(pairs)):
         present = [row for row in kind.rows if _has_value(row)]
         absent = [row for row in kind.rows if not _has_value(row)]
@@ -66,7 +70,15 @@ def figure_tables(
                 )
             )
         elif pairs:
-            missing.append(f"{kind.title}: {_reasons(absent) or 'no GPU took part'}")
+            reason = _reasons(absent) or "no GPU took part"
+            name = _NOT_ASKED.fullmatch(reason)
+            if name is None:
+                missing.append(f"{kind.title}: {reason}")
+            else:
+                not_asked.append(name[1])
+    if not_asked:
+        names_of_passes = ", ".join(dict.fromkeys(not_asked))
+        missing.append(f"Passes that --speedup-passes did not ask for: {names_of_passes}")
     return tuple(tables), tuple(missing)
 
 

@@ -109,7 +109,9 @@ def certainty(run: Section) -> tuple[str, ...]:
         parts.append(f"The run was cut off: {told} never ran, and what follows is of those that had ended.")
     if run["pairs"]:
         parts.append(f"Intervals at {confidence_words(run['pairs'])}.")
-    parts += [_noise_short(run["noise_floor"]), *_busy(run["pairs"])]
+    if run["noise_floor"]["value"] is not None or any(pair["control"] for pair in run["pairs"]):
+        parts.append(_noise_short(run["noise_floor"]))
+    parts += _busy(run["pairs"])
     confidence_of = {pair["nodeid"]: pair["confidence"] for pair in run["pairs"]}
     wrong = [
         1 - confidence_of.get(claim["pair"] or "", _DEFAULT_CONFIDENCE)
@@ -128,7 +130,10 @@ def _busy(pairs: Sequence[RecordedPair]) -> Iterator[str]:
     """Yield how busy the machine was while the pairs were measured, where it was."""
     waiting = [pair["waiting_percent"] for pair in pairs if pair["waiting_percent"] is not None]
     if waiting and fmean(waiting) >= _BUSY:
-        yield f"The machine was busy: some task waited for a processor {fmean(waiting):.0f}% of the measuring time."
+        yield (
+            f"The machine was busy, which widens the intervals: some task waited for a processor {fmean(waiting):.0f}% "
+            "of the measuring time."
+        )
 
 
 def confidence_words(pairs: Sequence[RecordedPair]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from speedclaims.record.types import Ceilings, Environment, Scalar, Scalars
 from speedclaims.report.model.formatting import clean, format_figure, format_setting, words
 
+_NOT_SET = "not set"
 Groups = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 """Titles, each with its names and values."""
 
@@ -20,15 +21,17 @@ def settings(environment: Environment) -> Groups:
     }
     for number, gpu in enumerate(environment["gpus"]):
         machine |= {f"gpu {number} {words(key)}": value for key, value in gpu.items()}
-    versions = {"python": environment["python"]} | {
-        name: "not installed" if version is None else version for name, version in environment["libraries"].items()
-    }
+    versions: Scalars = {"python": environment["python"]}
+    versions |= {name: version for name, version in environment["libraries"].items() if version is not None}
+    options = {name: _NOT_SET if value is None else value for name, value in environment["options"].items()}
+    if options.get("processes") == 0:
+        options["processes"] = "by the time that starting one takes"
     groups: dict[str, Mapping[str, Scalar]] = {
         "Machine": machine,
         "Versions": versions,
-        "Threads": environment["threads"],
+        "Threads": {name: _NOT_SET if value is None else value for name, value in environment["threads"].items()},
         "Numerical settings": environment["settings"],
-        "Measuring options": environment["options"],
+        "Measuring options": options,
     }
     return tuple(
         (title, tuple(format_setting(key, value) for key, value in group.items()))
