@@ -83,7 +83,7 @@ def test_a_count_above_an_upper_bound_refutes_the_claim(project):
     project.write(test_count_py=TEST, claims_toml=LEDGER)
     result = project.run("-s", "--speedup-report=out", "--speedup-strict")
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["*VERDICT refuted", "*0 of 1 claim judged on this machine holds: 1 refuted.*"])
+    result.stdout.fnmatch_lines(["*VERDICT refuted", "*0 of 1 claims judged on this machine hold: 1 refuted.*"])
 
 
 def test_a_count_on_the_better_side_exceeds_the_claim_which_holds(project):

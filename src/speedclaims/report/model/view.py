@@ -202,10 +202,12 @@ def _opening(counts: Sequence[Count], pairs: Sequence[PairRow], values: Sequence
     judged = sum(count.number for count in counts if count.verdict.word != MISSING)
     by_variant = f", counted as {counted}" if counted else ""
     if total and not judged:
-        return f"None of {plural(total, 'claim')} could be judged on this machine{by_variant}"
+        subject = "The claim could not" if total == 1 else f"None of {total} claims could"
+        return f"{subject} be judged on this machine{by_variant}"
     if total:
-        hold = "holds" if judged == 1 else "hold"
-        return f"{holding} of {plural(judged, 'claim')} judged on this machine {hold}{by_variant}"
+        of_one = holding == judged == 1
+        claims, hold = ("claim", "holds") if of_one else ("claims", "hold")
+        return f"{holding} of {judged} {claims} judged on this machine {hold}{by_variant}"
     if pairs:
         measured = sum(pair.speedup is not None for pair in pairs)
         return f"{measured} of {plural(len(pairs), 'pair')} measured on this machine"
