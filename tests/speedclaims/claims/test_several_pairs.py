@@ -94,7 +94,7 @@ def test_a_run_judges_a_claim_over_its_pairs(project, over, word, code):
         ("refuted", word, over),
         ("not_measured", word, over),
     ]
-    result.stdout.fnmatch_lines([f"*{1 - code} of 1 claim judged on this machine holds: 1 {word}.*"])
+    result.stdout.fnmatch_lines([f"*{1 - code} of 1 claim* judged on this machine hold*: 1 {word}.*"])
 
 
 def test_a_pair_that_was_not_selected_is_named_and_does_not_judge(project):
@@ -169,7 +169,7 @@ def test_the_table_of_a_readme_names_each_pair(tmp_path):
     folder = tmp_path / "recorded" / "cpu"
     folder.mkdir(parents=True)
     (folder / "2026-01-01-abc.json").write_text(json.dumps(several()))
-    text = results(tmp_path)
+    text = "\n".join(results(tmp_path))
     assert all(f"<br>{escape_markdown(words)} |" in text for words in NAMED)
     assert "| not measured: no GPU here |" in text
     assert "more could not be judged" not in text
