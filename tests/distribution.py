@@ -23,7 +23,7 @@ OF_SDIST = {"CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"
 
 def plugin() -> set[str]:
     """Return the files of the plugin, below the folder `speedclaims`."""
-    files = (path for path in SOURCE.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    files = (path for path in SOURCE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return {path.relative_to(SOURCE.parent).as_posix() for path in files}
 
 

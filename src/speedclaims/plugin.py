@@ -258,12 +258,12 @@ def _note_nothing_measured(item: pytest.Item, report: pytest.TestReport, call: p
         why = error.cause if isinstance(error, child_process.ChildError) else call.excinfo.exconly()
         session.add_row(item, row_of_nothing(item, f"the test failed: {shorten(why)}"))
     elif report.passed and call.when == "call":
-        session.add_row(item, row_of_nothing(item, "the test ended without calling pair or figure"))
+        session.add_row(item, row_of_nothing(item, "the test ended without a measurement"))
         if claims:
             report.outcome = "failed"
             report.longrepr = (
-                f"nothing measured: the test judges {', '.join(claims)} and ended without calling pair or figure: call "
-                "it, or skip the test with the reason"
+                f"nothing measured: the test judges {', '.join(claims)} and ended without a measurement: call pair or "
+                "figure, or skip the test with the reason"
             )
 
 

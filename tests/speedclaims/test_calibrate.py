@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import pytest
 
@@ -51,7 +52,7 @@ def test_the_lines_say_what_to_do(monkeypatch, capsys):
     machine(monkeypatch)
     assert cli.main(["calibrate"]) == 0
     out = capsys.readouterr().out
-    assert "The after side does 8% more, and a gate of 5% says: json, repr +" in out
+    assert re.search(r"The after side does 8% more, and in \d+ s a pair a gate of 5% says: json, repr \+", out)
     assert out.count("regressed") == 3
     assert out.splitlines()[-1].startswith("Recommended: --speedup-fail ")
 

@@ -33,12 +33,12 @@ def test_two(pair):
     result = project.run("--speedup-report=out")
     assert result.ret == 1
     result.stdout.fnmatch_lines([
-        "nothing measured: the test judges two and ended without calling pair or figure: call it, or skip the test*",
+        "nothing measured: the test judges two and ended without a measurement: call pair or figure, or skip the test*",
         "*1 failed*",
     ])  # fmt: skip
     (claim,) = project.record()["speedclaims"]["claims"]
     assert (claim["verdict"], claim["pair"]) == ("not_measured", "test_n.py::test_two")
-    assert claim["reason"] == "the test ended without calling pair or figure"
+    assert claim["reason"] == "the test ended without a measurement"
     assert "cut off" not in result.stdout.str()
 
 
@@ -61,7 +61,7 @@ def test_one_without_a_claim_passes_and_its_row_says_why(project):
     assert project.run("--speedup-report=out").ret == pytest.ExitCode.NO_TESTS_COLLECTED
     for name in ("test_idle", "test_idle_figure"):
         assert row_of(project, name)["status"] == "not_measured"
-        assert row_of(project, name)["reason"] == "the test ended without calling pair or figure"
+        assert row_of(project, name)["reason"] == "the test ended without a measurement"
     assert project.record()["speedclaims"]["not_run"] == []
 
 
