@@ -1,7 +1,7 @@
 """Draw the pictures of a record's report: `python docs/pictures/draw.py RECORD.json`.
 
-They go to reports/pictures: the first screen of the page on a desktop, in the dark, on a phone and on paper, and the end
-of a run in terminals of 80 and 120 columns. It needs Chromium, chromedriver and selenium.
+They go to reports/pictures: the first screen of the page on a desktop, in the dark, on a phone and on paper, and the
+end of a run in terminals of 80 and 120 columns. It needs Chromium, chromedriver and selenium.
 """
 
 import argparse
