@@ -1,13 +1,17 @@
 """Draw the pictures of a record's report: `python docs/pictures/draw.py RECORD.json`.
 
 They go to reports/pictures: the first screen of the page on a desktop, in the dark, on a phone and on paper, and the
-end of a run in terminals of 80 and 120 columns. It needs Chromium, chromedriver and selenium.
+end of a run in terminals of 80 and 120 columns; and the README's example in a terminal. It needs Chromium,
+chromedriver and selenium.
 """
 
 import argparse
 import base64
 import io
+import os
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,7 +25,8 @@ from speedclaims.record.io import read
 from speedclaims.report.html.page import write_report
 from speedclaims.report.terminal.summary import claims_summary
 
-FOLDER = Path(__file__).parents[2] / "reports" / "pictures"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "reports" / "pictures"
 SCREENS = {
     "report": (1280, 1000, "screen", "light"),
     "report-dark": (1280, 1000, "screen", "dark"),
@@ -60,10 +65,31 @@ def main(arguments: list[str]) -> int:
         write_report([record], Path(folder))
         screenshots(Path(folder, "index.html"))
     for columns in (80, 120):
-        console = Console(record=True, width=columns, file=io.StringIO())
-        console.print(Text.from_ansi(claims_summary(record, columns, color=True)))
-        console.save_svg(str(FOLDER / f"terminal-{columns}.svg"), title="pytest bench/")
+        draw_terminal(claims_summary(record, columns, color=True), columns, f"terminal-{columns}", "pytest bench/")
+    draw_example()
     return 0
+
+
+def draw_terminal(text: str, columns: int, name: str, title: str) -> None:
+    """Draw what a terminal shows."""
+    console = Console(record=True, width=columns, file=io.StringIO())
+    console.print(Text.from_ansi(text))
+    console.save_svg(str(FOLDER / f"{name}.svg"), title=title)
+
+
+def draw_example() -> None:
+    """Run the README's example in a terminal of 80 columns, and draw what it prints."""
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    files = re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```$', page, re.MULTILINE | re.DOTALL)
+    command = "pytest test_join.py --speedup-report report"
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files:
+            Path(folder, name).write_text(text, encoding="utf-8")
+        done = subprocess.run(  # noqa: S603 - the README's own command
+            [sys.executable, "-m", *command.split(), "-q", "--color=yes", "-pno:xdist", "-pno:hypothesispytest"],
+            cwd=folder, env={**os.environ, "COLUMNS": "80"}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    draw_terminal(done.stdout, 80, "example", command)
 
 
 if __name__ == "__main__":
