@@ -77,7 +77,11 @@ def main(folder: str, tag: str = "") -> None:
     Raises:
         SystemExit: one line, or several, of what is wrong.
     """
-    (wheel,), (sdist,) = (sorted(Path(folder).glob(pattern)) for pattern in ("*.whl", "*.tar.gz"))
+    wheels, sdists = (sorted(Path(folder).glob(pattern)) for pattern in ("*.whl", "*.tar.gz"))
+    if not len(wheels) == len(sdists) == 1:
+        sys.stderr.write(f"{folder}: not one wheel and one sdist: name the folder that `python -m build` filled\n")
+        raise SystemExit(2)
+    (wheel,), (sdist,) = wheels, sdists
     version = wheel.name.split("-")[1]
     if tag and tag != f"v{version}":
         raise SystemExit(f"the tag is {tag}, the version {version}: change __version__, or move the tag to v{version}")

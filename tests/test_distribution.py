@@ -1,4 +1,4 @@
-"""What `tox -e dist` would find wrong in an sdist or a wheel."""
+"""The checks of `tox -e dist`: each finds a file that an sdist or a wheel should not have, or lacks."""
 
 import io
 import tarfile
@@ -24,6 +24,14 @@ def test_the_plugin_has_its_types_schema_and_templates():
     names = {"py.typed", "plugin.py", "record/record.schema.json", "report/html/templates/report.html.j2"}
     assert {f"speedclaims/{name}" for name in names} <= distribution.plugin()
     assert not [name for name in distribution.plugin() if "__pycache__" in name]
+
+
+def test_a_folder_without_both_is_one_line_and_the_code_2(tmp_path, capsys):
+    (tmp_path / "speedclaims-1.0-py3-none-any.whl").touch()
+    with pytest.raises(SystemExit) as caught:
+        distribution.main(str(tmp_path))
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["trainers/family.py", "tests/conftest.py", "bench/calibration/gate.py", "setup.cfg"])

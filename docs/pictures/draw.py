@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -21,6 +22,8 @@ from rich.text import Text
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+from speedclaims import boundary
+from speedclaims.errors import SpeedclaimsError
 from speedclaims.record.io import read
 from speedclaims.report.html.page import write_report
 from speedclaims.report.terminal.summary import claims_summary
@@ -93,4 +96,4 @@ def draw_example() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(boundary.run(partial(main, sys.argv[1:]), SpeedclaimsError, "draw.py"))

@@ -10,12 +10,14 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from speedclaims import cli, options
+from speedclaims import boundary, cli, options
 from speedclaims.boundary import complain
+from speedclaims.errors import SpeedclaimsError
 from speedclaims.fixtures.figure import Figure
 from speedclaims.fixtures.pair import Pair, Result
 from speedclaims.record import schema
@@ -188,4 +190,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(boundary.run(partial(main, sys.argv[1:]), SpeedclaimsError, "generate.py"))

@@ -240,7 +240,7 @@ def differences(pages: Sequence[Page], sources: Sequence[Source], most_days: flo
         now: the present time.
 
     Raises:
-        DocsError: markers name no field of any record, a line for each; the contradictions are among the lines.
+        DocsError: markers name no field of any record; one line that holds these and the contradictions.
     """
     found, unknown = [], 0
     for page in pages:

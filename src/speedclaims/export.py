@@ -147,11 +147,15 @@ FORMATS: dict[str, Callable[[Record, Sequence[RecordedPair]], str]] = {
 
 def is_export(content: bytes) -> bool:
     """Whether a file's content is an export in one of the formats."""
+    from speedclaims.record.paths import TABLES, is_of_report  # noqa: PLC0415 - needed only where a file is there already
+    from speedclaims.report.markdown.report import COMMENT_MARK  # noqa: PLC0415
+    from speedclaims.report.model.columns import CSV_FIELDS  # noqa: PLC0415
+
     text = content.decode("utf-8", "replace")
-    if text.startswith(("nodeid,", "<!-- speedclaims -->\n")):
+    if text.startswith((f"{CSV_FIELDS[0]},", f"{COMMENT_MARK}\n")):
         return True
     if text.startswith("# "):
-        return "\n## How to read this\n" in text
+        return is_of_report(TABLES, content)
     try:
         found = json.loads(text)
     except ValueError:

@@ -69,9 +69,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from speedclaims.gating import Gating  # noqa: PLC0415 - loading the plugin must stay cheap
 
         gating = Gating(config, session)
-    _check_folders(config, gating)
-    _check_json(config, gating)
-    config.pluginmanager.register(_Run(config, gating), "speedclaims-run")
+    bases = _bases(config, gating)  # now, for a test may change the working folder
+    _check_folders(config, bases)
+    _check_json(config, bases)
+    config.pluginmanager.register(_Run(config, gating, bases), "speedclaims-run")
 
 
 def _refuse_without_gate(config: pytest.Config) -> None:
@@ -83,7 +84,7 @@ def _refuse_without_gate(config: pytest.Config) -> None:
             raise pytest.UsageError(f"{name} is about the gate, which is off: add --speedup-fail PCT")
 
 
-def _check_folders(config: pytest.Config, gating: "Gating | None") -> None:
+def _check_folders(config: pytest.Config, bases: Sequence[Path]) -> None:
     """Refuse a folder that cannot be written, or that holds what must stay, before anything is measured."""
     for name in ("report", "record"):
         folder: Path | None = config.getoption(f"speedup_{name}")
@@ -95,7 +96,7 @@ def _check_folders(config: pytest.Config, gating: "Gating | None") -> None:
             if name == "report":
                 from speedclaims.record import paths as record_paths  # noqa: PLC0415 - likewise
 
-                record_paths.check_report(folder, _report_names(folder, _bases(config, gating)).values())
+                record_paths.check_report(folder, _report_names(folder, bases).values())
         except SpeedclaimsError as error:
             raise pytest.UsageError(f"{option}: {error}") from None
         except OSError as error:
@@ -104,15 +105,15 @@ def _check_folders(config: pytest.Config, gating: "Gating | None") -> None:
             ) from None
 
 
-def _check_json(config: pytest.Config, gating: "Gating | None") -> None:
+def _check_json(config: pytest.Config, bases: Sequence[Path]) -> None:
     """Refuse a file of ``--benchmark-json`` that cannot be written, is in use, or is somebody else's."""
     path: Path | None = config.getoption("benchmark_json", None)
     if path is None or child_process.job_of(config) is not None:
         return
     report: Path | None = config.getoption("speedup_report")
-    in_use = _bases(config, gating)
+    in_use = list(bases)
     if report is not None:
-        in_use += [report / name for name in _report_names(report, in_use).values()]
+        in_use += [report / name for name in _report_names(report, bases).values()]
     try:
         record_files.refuse_inputs([path], in_use)
         record_files.refuse_foreign(path, record_files.holds(b'"machine_info"'), "a file of pytest-benchmark")
@@ -239,7 +240,8 @@ def pytest_runtest_makereport(
     """
     outcome = yield
     report = outcome.get_result()
-    if call.when != "teardown" and ROW not in item.stash and child_process.job_of(item.config) is None:
+    has_ended = report.failed or (report.passed and call.when == "call")
+    if call.when != "teardown" and has_ended and ROW not in item.stash and child_process.job_of(item.config) is None:
         _note_nothing_measured(item, report, call)
     if call.when != "teardown" and ROW in item.stash:
         setattr(report, ATTRIBUTE, item.stash[ROW])
@@ -257,7 +259,7 @@ def _note_nothing_measured(item: pytest.Item, report: pytest.TestReport, call: p
         error = call.excinfo.value
         why = error.cause if isinstance(error, child_process.ChildError) else call.excinfo.exconly()
         session.add_row(item, row_of_nothing(item, f"the test failed: {shorten(why)}"))
-    elif report.passed and call.when == "call":
+    else:
         session.add_row(item, row_of_nothing(item, "the test ended without a measurement"))
         if claims:
             report.outcome = "failed"
@@ -288,10 +290,10 @@ def pytest_terminal_summary(config: pytest.Config) -> Generator[None, object, ob
 class _Run:
     """The hooks that need the run's configuration and are not given it, or must come in another order."""
 
-    def __init__(self, config: pytest.Config, gating: "Gating | None") -> None:
+    def __init__(self, config: pytest.Config, gating: "Gating | None", bases: Sequence[Path]) -> None:
         self.config = config
         self.gating = gating
-        self._bases = _bases(config, gating)  # now, for a test may change the working folder
+        self._bases = bases
         self.session: SpeedSession = config.stash[KEY]
         self.written: list[Path] = []
         self.problems: list[str] = []

@@ -205,11 +205,10 @@ def setup_for(setup: Callable[..., object] | None) -> Callable[[SideName], objec
         return lambda _side: None
     if not callable(setup):
         raise TypeError(f"setup is {type(setup).__name__}, not callable: pass a function")
-    if not accepts(setup) and not accepts(setup, 1):
+    takes_none, takes_name = accepts(setup), accepts(setup, 1)
+    if not (takes_none or takes_name):
         raise TypeError("setup needs other arguments than one, the name of the side about to run: give it defaults")
-    if not accepts(setup):
-        return setup
-    return setup if accepts(setup, 1) and _wants_name(setup) else lambda _side: setup()
+    return setup if takes_name and (not takes_none or _wants_name(setup)) else lambda _side: setup()
 
 
 def _wants_name(setup: Callable[..., object]) -> bool:

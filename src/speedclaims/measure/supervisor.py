@@ -4,7 +4,7 @@
 standard input, which then stays open: when it closes, the command and all that it started are killed. In any case the
 folder is removed. The answer is JSON on the standard output. While the command measures, this process only waits.
 
-On Linux the command dies with this process too, and what it started in sessions of its own is found, and killed.
+On Linux the command dies with this process too, and what it started in other sessions is found, and killed.
 """
 
 import contextlib
@@ -142,7 +142,7 @@ def _die_with_parent() -> None:
 
 
 def _reap(command: int) -> None:
-    """Take note of the ends of processes that the command left to this one; of its own the other code does."""
+    """Reap the processes that the command left to this one, and leave the command itself to `Popen.wait`."""
     with contextlib.suppress(ChildProcessError):
         while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             if found.si_pid == command:

@@ -7,6 +7,7 @@ records that it reads it checks only that they are strict JSON with a ``speedcla
 import json
 import math
 import stat
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from speedclaims.errors import SpeedclaimsError
 from speedclaims.record.upgrade import upgrade
 
 if TYPE_CHECKING:
-    from speedclaims.record.types import Record, RecordedFigure, RecordedPair
+    from speedclaims.record.types import Record, RecordedFigure, RecordedPair, Section
 
 SCHEMA_VERSION = 2
 SCHEMA_PATH = Path(__file__).with_name("record.schema.json")
@@ -127,51 +128,63 @@ def read(path: Path) -> "Record":
     try:
         validate(data)
         found = cast("Record", data)
-        _check_pairs(found["speedclaims"]["pairs"])
-        _check_figures(found["speedclaims"]["figures"])
+        _check_rows(found["speedclaims"])
     except RecordError as error:
         raise RecordError(f"{path}: {error}: measure again") from None
     return found
 
 
-def _check_pairs(pairs: "Sequence[RecordedPair]") -> None:
-    """Check what a schema cannot say: names that are unique, and speedups inside their intervals.
+def _check_rows(section: "Section") -> None:
+    """Check what a schema cannot say: names that are unique, and values that do not contradict their rows.
 
     Raises:
         RecordError: something does not fit together.
     """
-    seen: set[str] = set()
-    for pair in pairs:
-        if pair["nodeid"] in seen:
-            raise RecordError(f"two pairs have the name {pair['nodeid']}")
-        seen.add(pair["nodeid"])
-        speedup, low, high = pair["speedup"], pair["low"], pair["high"]
-        has_interval = low is not None and high is not None
-        if (low is None) != (high is None) or (has_interval and speedup is None):
-            raise RecordError(f"{pair['nodeid']}: of speedup, low and high some are null and some are not")
-        if speedup is not None and low is not None and high is not None and not low <= speedup <= high:
-            raise RecordError(f"{pair['nodeid']}: the speedup {speedup!r} is not between {low!r} and {high!r}")
-        if speedup is not None and not 1 / _MOST_TIMES <= speedup <= _MOST_TIMES:
-            raise RecordError(f"{pair['nodeid']}: a speedup of {speedup!r} is none")
-        is_withheld = pair["status"] in {"withheld", "not_measured"} or pair["equivalence"] == "failed"
-        if speedup is not None and is_withheld:
-            raise RecordError(f"{pair['nodeid']}: it is {pair['status']} and has a speedup")
+    _check_names("pairs", section["pairs"])
+    _check_names("figures", section["figures"])
+    for pair in section["pairs"]:
+        _check_speedup(pair)
+        _check_interval(pair["nodeid"], "speedup", pair["speedup"], pair["low"], pair["high"])
+    for figure in section["figures"]:
+        _check_interval(figure["nodeid"], "value", figure["value"], figure["low"], figure["high"])
 
 
-def _check_figures(figures: "Sequence[RecordedFigure]") -> None:
-    """Check that figures have unique names, and values inside their intervals.
+def _check_names(what: str, rows: "Sequence[RecordedPair] | Sequence[RecordedFigure]") -> None:
+    """Check that no two rows have one name.
 
     Raises:
-        RecordError: something does not fit together.
+        RecordError: two have.
     """
-    seen: set[str] = set()
-    for one in figures:
-        if one["nodeid"] in seen:
-            raise RecordError(f"two figures have the name {one['nodeid']}")
-        seen.add(one["nodeid"])
-        value, low, high = one["value"], one["low"], one["high"]
-        if value is not None and low is not None and high is not None and not low <= value <= high:
-            raise RecordError(f"{one['nodeid']}: the value {value!r} is not between {low!r} and {high!r}")
+    name, number = next(iter(Counter(row["nodeid"] for row in rows).most_common(1)), ("", 0))
+    if number > 1:
+        raise RecordError(f"two {what} have the name {name}")
+
+
+def _check_interval(name: str, what: str, value: float | None, low: float | None, high: float | None) -> None:
+    """Check that a value is in its interval, where there are both.
+
+    Raises:
+        RecordError: it is not.
+    """
+    if value is not None and low is not None and high is not None and not low <= value <= high:
+        raise RecordError(f"{name}: the {what} {value!r} is not between {low!r} and {high!r}")
+
+
+def _check_speedup(pair: "RecordedPair") -> None:
+    """Check that a pair has a whole interval or none, and a speedup only if it was measured, as a clock could tell it.
+
+    Raises:
+        RecordError: it has not.
+    """
+    speedup, low, high = pair["speedup"], pair["low"], pair["high"]
+    if (low is None) != (high is None) or (low is not None and speedup is None):
+        raise RecordError(f"{pair['nodeid']}: of speedup, low and high some are null and some are not")
+    if speedup is None:
+        return
+    if not 1 / _MOST_TIMES <= speedup <= _MOST_TIMES:
+        raise RecordError(f"{pair['nodeid']}: a speedup of {speedup!r} is none")
+    if pair["status"] in {"withheld", "not_measured"} or pair["equivalence"] == "failed":
+        raise RecordError(f"{pair['nodeid']}: it is {pair['status']} and has a speedup")
 
 
 def _finite(text: str) -> float:

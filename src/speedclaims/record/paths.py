@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,8 +53,12 @@ def check_report(folder: Path, names: Iterable[str]) -> None:
             raise OutputError(f"{path}: it is a folder, where a file of the report belongs: name another folder")
         if path.exists() and not path.is_file():
             raise OutputError(f"{path}: it is a device or a pipe: name another folder for the report")
-        is_ours = record_files.holds(*_MARKS.get(path.name, _MARKS_OF_RECORDS))
-        record_files.refuse_foreign(path, is_ours, "of an earlier report")
+        record_files.refuse_foreign(path, partial(is_of_report, name), "of an earlier report")
+
+
+def is_of_report(name: str, content: bytes) -> bool:
+    """Whether a content is that of a report's file of a name."""
+    return record_files.holds(*_MARKS.get(name, _MARKS_OF_RECORDS))(content)
 
 
 # -- a folder of records -------------------------------------------------------------------------------------------

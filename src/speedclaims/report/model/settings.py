@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from speedclaims.record.types import Ceilings, Environment, Scalar, Scalars
 from speedclaims.report.model.formatting import clean, format_figure, format_setting, words
 
-_NOT_SET = "not set"
 Groups = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 """Titles, each with its names and values."""
 
@@ -23,13 +22,13 @@ def settings(environment: Environment) -> Groups:
         machine |= {f"gpu {number} {words(key)}": value for key, value in gpu.items()}
     versions: Scalars = {"python": environment["python"]}
     versions |= {name: version for name, version in environment["libraries"].items() if version is not None}
-    options = {name: _NOT_SET if value is None else value for name, value in environment["options"].items()}
+    options = _with_words(environment["options"])
     if options.get("processes") == 0:
         options["processes"] = "by the time that starting one takes"
     groups: dict[str, Mapping[str, Scalar]] = {
         "Machine": machine,
         "Versions": versions,
-        "Threads": {name: _NOT_SET if value is None else value for name, value in environment["threads"].items()},
+        "Threads": _with_words(environment["threads"]),
         "Numerical settings": environment["settings"],
         "Measuring options": options,
     }
@@ -38,6 +37,11 @@ def settings(environment: Environment) -> Groups:
         for title, group in groups.items()
         if group
     )
+
+
+def _with_words(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Return settings with words for those that nobody set."""
+    return {name: "not set" if value is None else value for name, value in values.items()}
 
 
 def best_rates(ceilings: Sequence[Ceilings]) -> Groups:
