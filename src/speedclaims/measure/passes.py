@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from speedclaims.measure.child_process import ChildError
 from speedclaims.record.json_types import Json, JsonObject
-from speedclaims.recorders.recorder import SIDES, PairContext, Recorder, Side
+from speedclaims.recorders.recorder import SIDES, PairContext, Recorder, Side, did_not_run
 from speedclaims.recorders.registry import recorders
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def not_run() -> dict[str, object]:
     fields: dict[str, object] = {"gpu": {}, "recorders": {}}
     for name, recorder in recorders().items():
         if name != "gpu" and not recorder.units:  # a GPU's figures are there on a machine with one alone
-            fields = merged(fields, recorder.missing(f"the {name} pass did not run"))
+            fields = merged(fields, recorder.missing(did_not_run(name)))
     return fields
 
 

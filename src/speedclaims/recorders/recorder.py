@@ -203,6 +203,11 @@ class Recorder:
         return {self.name: ()}
 
 
+def did_not_run(name: str) -> str:
+    """Return the reason for the figures of a pass that nobody asked for."""
+    return f"the {name} pass did not run"
+
+
 def no_sides(unit: str, reason: str) -> "Sides":
     """Return a figure of both sides that nothing recorded."""
     return sides(figure(None, unit, reason), figure(None, unit, reason))

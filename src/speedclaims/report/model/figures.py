@@ -1,9 +1,8 @@
 """Tabulate the figures of pairs other than times: pace, memory, synchronizations, GPU."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from speedclaims.recorders import recorder
 from speedclaims.recorders.registry import recorders
@@ -11,9 +10,6 @@ from speedclaims.report.model.formatting import MOST_NAMES, clean, format_count,
 
 if TYPE_CHECKING:
     from speedclaims.record.types import Figure, RecordedPair
-
-
-_NOT_ASKED: Final = re.compile(r"the (.+) pass did not run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +49,7 @@ def figure_tables(
         names: what each of them is called.
     """
     tables, missing, not_asked = [], [], []
+    pass_of = {recorder.did_not_run(name): name for name in recorders()}
     for kind in (kind for one in recorders().values() for kind in one.tables(pairs)):
         present = [row for row in kind.rows if _has_value(row)]
         absent = [row for row in kind.rows if not _has_value(row)]
@@ -71,11 +68,10 @@ def figure_tables(
             )
         elif pairs:
             reason = _reasons(absent) or "no GPU took part"
-            name = _NOT_ASKED.fullmatch(reason)
-            if name is None:
-                missing.append(f"{kind.title}: {reason}")
+            if reason in pass_of:
+                not_asked.append(pass_of[reason])
             else:
-                not_asked.append(name[1])
+                missing.append(f"{kind.title}: {reason}")
     if not_asked:
         names_of_passes = ", ".join(dict.fromkeys(not_asked))
         missing.append(f"Passes that --speedup-passes did not ask for: {names_of_passes}")
