@@ -267,3 +267,48 @@ def test_p(pair):
         assert run.ret == 0
         ratios += [float(line.partition("RATIO")[2]) for line in run.outlines if "RATIO" in line]
     assert 0.5 < ratios[0] / ratios[1] < 2, "a profiled call takes several times as long"
+
+
+TRACED = """
+import os
+import sys
+import threading
+
+import pytest
+
+def follow(frame, event, argument):
+    return follow
+
+@pytest.fixture
+def traced(request):
+    if request.config.getoption("speedup_child"):  # as of coverage, which fresh processes are not traced by
+        yield
+        return
+    end = threading.Event()
+    threading.settrace(follow)
+    thread = threading.Thread(target=lambda: end.wait(), name="a server", daemon=True)
+    thread.start()
+    yield
+    threading.settrace(None)
+    end.set()
+    thread.join()
+
+def work():
+    return sum(range(1000))
+
+def test_times(pair, traced):
+    assert pair(work, work).speedup > 0
+
+def test_stages(pair, traced):
+    pair(work, work, stages={"half": (work, work)})
+"""
+
+
+@pytest.mark.skipif(hasattr(threading, "settrace_all_threads"), reason="from Python 3.12 on all threads are reached")
+def test_what_fresh_processes_measured_counts_where_a_thread_here_is_traced(project):
+    """The stages are measured in the test's own process: they alone are refused, in one line."""
+    project.write(test_traced_py=TRACED)
+    result = project.run("--speedup-processes=1", "--speedup-report=out")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*the stages are not measured: the thread a server may be traced*"])
+    assert [row["status"] for row in project.record()["speedclaims"]["pairs"]] == ["measured", "measured"]
