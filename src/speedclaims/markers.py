@@ -10,6 +10,7 @@ from speedclaims.numbers import plain
 CLAIM, EVIDENCE = "speedup_claim", "speedup_evidence"
 """The markers by which a test judges claims, and by which its pair is shown as evidence about them."""
 CONTROL, LONG, FAIL, PASSES = "speedup_control", "speedup_long", "speedup_fail", "speedup_passes"
+DIFFERS = "speedup_differs"
 DEPRECATED = {"claim": CLAIM, "control_pair": CONTROL, "long_pair": LONG}
 """The new name of each marker whose old name still works."""
 
@@ -96,6 +97,21 @@ def gate_percent(item: pytest.Item) -> float | None:
             f"{item.nodeid}: speedup_fail takes one positive number, the loss in percent at which the gate fails"
         )
     return float(percent)
+
+
+def difference_by_design(item: pytest.Item) -> str | None:
+    """Return in what a test's result differs between two revisions by design, by its marker; None without one.
+
+    Raises:
+        pytest.UsageError: the marker has another argument than one text.
+    """
+    marker = item.get_closest_marker(DIFFERS)
+    if marker is None:
+        return None
+    (why,) = marker.args if len(marker.args) == 1 and not marker.kwargs else (None,)
+    if not isinstance(why, str) or not why.strip():
+        raise pytest.UsageError(f"{item.nodeid}: {DIFFERS} takes one text, in what the results differ and why")
+    return why
 
 
 def marked_passes(item: pytest.Item, known: Collection[str]) -> set[str]:

@@ -9,7 +9,7 @@ from speedclaims.markers import DEPRECATED
 from speedclaims.measure import child_process
 from speedclaims.measure.command_line import INI_OPTIONS
 from speedclaims.numbers import few, fraction, positive
-from speedclaims.session import INI_CLAIMS
+from speedclaims.session import INI_CLAIMS, INI_TESTS
 
 _CLAIM_HELP = (
     "speedup_claim(*ids, variant=None): judge these claims of the ledger by the test's pair or figure, on one of the "
@@ -45,6 +45,12 @@ _FAIL_HELP = (
 )
 
 
+_DIFFERS_HELP = (
+    "speedup_differs(why): with --speedup-against, what this test returns differs between the revisions by design, "
+    "for this reason."
+)
+
+
 _PASSES_HELP = "speedup_passes(*names): run these passes for this pair, in addition to those of --speedup-passes."
 
 
@@ -59,6 +65,20 @@ def _passes(text: str) -> tuple[str, ...]:
     if not names or set(names) - set(known):
         raise argparse.ArgumentTypeError(f"{text!r}: give some of {','.join(known)}")
     return names
+
+
+def _text(text: str) -> str:
+    """Return a text that is not empty, as that of a variable that is not set would be."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
+def _file(text: str) -> str:
+    """Return a file's path from the root on, or ``-`` for the standard output."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("give the path of a file, or -")
+    return text if text == "-" else str(Path(text).absolute())
 
 
 def _folder(text: str) -> Path:
@@ -83,6 +103,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         type=_folder,
         help="also keep the record and its tables in this folder, as <machine>/<date>-<commit>.json and .md",
+    )
+    add(
+        "--speedup-json",
+        metavar="FILE",
+        type=_file,
+        help="write the verdicts as one line of JSON to this file, or with - print them as the last line",
     )
     add(
         "--speedup-max-time",
@@ -168,11 +194,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="with --speedup-fail: compare the pairs that were run, and leave out the others of the base",
     )
+    add(
+        "--speedup-against",
+        metavar="REF",
+        type=_text,
+        help="measure each test that uses benchmark or pair with the code at REF against that of the working tree, "
+        "both by the working tree's tests: a commit, branch or tag, merge-base:BRANCH, A..B for two commits, or a "
+        "folder",
+    )
+    add(
+        "--speedup-python",
+        metavar="PATH",
+        type=_text,
+        help="measure each such test in the Python at PATH against the one that runs pytest: two versions of a library "
+        "or of Python; PATH needs pytest-benchmark",
+    )
+    add(
+        "--speedup-build",
+        metavar="COMMAND",
+        type=_text,
+        help="with --speedup-against: build and install each side by this command, in a copy of its tree and an "
+        "environment of its own, such as 'pip install --no-deps .'; builds are kept for later runs",
+    )
     add(child_process.OPTION, dest="speedup_child", help=argparse.SUPPRESS)
     parser.addini(
         INI_OPTIONS,
         "options of installed plugins, such as --base-url, that fresh processes get too: they always get those of "
         "conftest files and of the project's own plugins",
+        type="args",
+        default=[],
+    )
+    parser.addini(
+        INI_TESTS,
+        "folders of the working tree, relative to its root folder, whose files both sides of --speedup-against take "
+        "from there, besides test files, conftest.py and what is in a folder named test, tests, bench or benchmarks",
         type="args",
         default=[],
     )

@@ -5,7 +5,7 @@ Loading it imports nothing heavy; what measures, judges and draws is imported wh
 
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,12 @@ import pytest
 from speedclaims import boundary
 from speedclaims.clock import now
 from speedclaims.errors import SpeedclaimsError, shorten
-from speedclaims.markers import measures, named_claims
+from speedclaims.markers import measures, named_claims, times_longer
 from speedclaims.measure import child_process, command_line
 from speedclaims.options import (
     _CLAIM_HELP,
     _CONTROL_HELP,
+    _DIFFERS_HELP,
     _EVIDENCE_HELP,
     _FAIL_HELP,
     _LONG_HELP,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from speedclaims.fixtures.pair import Pair
     from speedclaims.gating import Gating
     from speedclaims.record.types import Labels, Row
+    from speedclaims.revisions.run import Against
 
 
 _LOADED = now() - process_time()
@@ -58,21 +60,53 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _LONG_HELP)
     config.addinivalue_line("markers", _PASSES_HELP)
     config.addinivalue_line("markers", _FAIL_HELP)
+    config.addinivalue_line("markers", _DIFFERS_HELP)
     for text in DEPRECATED_HELPS:
         config.addinivalue_line("markers", text)
-    if child_process.job_of(config) is None:
+    job = child_process.job_of(config)
+    if job is None:
         command_line.remember(config)
+    elif job.channel:
+        from speedclaims.revisions.served import Serving  # noqa: PLC0415 - loading the plugin must stay cheap
+
+        config.pluginmanager.register(Serving(config, job), "speedclaims-serving")
     _refuse_without_gate(config)
     session = config.stash[KEY] = SpeedSession(config)
+    is_against = _compares_sides(config)
     gating = None
-    if session.is_gated:
-        from speedclaims.gating import Gating  # noqa: PLC0415 - loading the plugin must stay cheap
+    if session.is_gated and not is_against:
+        from speedclaims.gating import BaseGating  # noqa: PLC0415 - likewise
 
-        gating = Gating(config, session)
+        gating = BaseGating(config, session)
     bases = _bases(config, gating)  # now, for a test may change the working folder
     _check_folders(config, bases)
     _check_json(config, bases)
-    config.pluginmanager.register(_Run(config, gating, bases), "speedclaims-run")
+    _check_verdict(config, bases)
+    run = _AgainstRun(config, bases) if is_against else _Run(config, gating, bases)
+    config.pluginmanager.register(run, "speedclaims-run")
+
+
+def _compares_sides(config: pytest.Config) -> bool:
+    """Return whether this run compares revisions or interpreters; refuse options that do not go with that."""
+    option = config.getoption
+    names = {"--speedup-against": "speedup_against", "--speedup-python": "speedup_python"}
+    given = [name for name, key in names.items() if option(key) is not None]
+    if option("speedup_build") is not None and "--speedup-against" not in given:
+        raise pytest.UsageError("--speedup-build builds two revisions: add --speedup-against REF")
+    if not given:
+        return False
+    others = {
+        "--benchmark-compare": (option("benchmark_compare", None), "measures both sides now"),
+        "--speedup-compare-subset": (option("speedup_compare_subset"), "measures both sides now"),
+        "--speedup-passes": (option("speedup_passes") != ("time",), "measures times alone"),
+        "-n and --dist": (option("dist", "no") != "no", "measures, and benchmarks do not run under pytest-xdist"),
+        "--benchmark-disable": (option("benchmark_disable", None), "measures"),
+        "--benchmark-skip": (option("benchmark_skip", None), "measures"),
+    }
+    for name, (is_given, why) in others.items():
+        if is_given:
+            raise pytest.UsageError(f"{given[0]} {why}: leave out {name}")
+    return True
 
 
 def _refuse_without_gate(config: pytest.Config) -> None:
@@ -124,10 +158,26 @@ def _check_json(config: pytest.Config, bases: Sequence[Path]) -> None:
         raise pytest.UsageError(f"--benchmark-json {boundary.describe_place(error)}") from None
 
 
+def _check_verdict(config: pytest.Config, bases: Sequence[Path]) -> None:
+    """Refuse a file of ``--speedup-json`` that cannot be written, is in use, or is somebody else's."""
+    given: str | None = config.getoption("speedup_json")
+    if given in {None, "-"} or child_process.job_of(config) is not None:
+        return
+    path = Path(str(given))
+    try:
+        record_files.refuse_inputs([path], bases)
+        record_files.refuse_foreign(path, record_files.holds(b'"schema_version":1,"exit_code":'), "verdicts of a run")
+        record_files.check_output(path)
+    except SpeedclaimsError as error:
+        raise pytest.UsageError(f"--speedup-json {error}") from None
+    except OSError as error:
+        raise pytest.UsageError(f"--speedup-json {boundary.describe_place(error)}") from None
+
+
 def _bases(config: pytest.Config, gating: "Gating | None") -> list[Path]:
     """Return the file with which this run is compared, where there is one."""
     if gating is not None:
-        return [gating.place]
+        return gating.bases
     wanted = config.getoption("benchmark_compare", None)
     return [Path(wanted).absolute()] if isinstance(wanted, str) and Path(wanted).is_file() else []
 
@@ -160,7 +210,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Note which pairs are to run; in a child, keep the one test that it was started for."""
     job = child_process.job_of(config)
     if job is None:
-        config.stash[KEY].wanted = {item.nodeid for item in items if measures(item)}
+        run = config.pluginmanager.get_plugin("speedclaims-run")
+        if isinstance(run, _AgainstRun):
+            run.take(items)
+        else:
+            config.stash[KEY].wanted = {item.nodeid for item in items if measures(item)}
         return
     # one file is collected; its name differs where the root is not above it
     items[:] = [item for item in items if _in_file(item.nodeid) == _in_file(job.nodeid)]
@@ -245,6 +299,16 @@ def pytest_runtest_makereport(
         _note_nothing_measured(item, report, call)
     if call.when != "teardown" and ROW in item.stash:
         setattr(report, ATTRIBUTE, item.stash[ROW])
+        if call.when == "call":  # the report of its teardown has them, which --junitxml reads
+            item.user_properties += _properties(item.stash[ROW])
+
+
+def _properties(row: "Row") -> list[tuple[str, object]]:
+    """Return what ``--junitxml`` says of a test: its speedup, or its figure."""
+    names = ("speedup", "low", "high") if "speedup" in row else ("value", "low", "high", "unit")
+    fields: Mapping[str, object] = row
+    found = [(f"speedclaims.{name}", fields[name]) for name in names if fields[name] is not None]
+    return [("speedclaims.status", row["status"]), *found]
 
 
 def _note_nothing_measured(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
@@ -299,6 +363,7 @@ class _Run:
         self.problems: list[str] = []
         self.is_broken = False
         self.no_page: str | None = None
+        self._last_line: str | None = None
         self._so_far = ""
         self._so_far_problems: list[str] = []  # the record is written once more at the end
         self._pytest_session: pytest.Session | None = None
@@ -491,6 +556,27 @@ class _Run:
         for problem in dict.fromkeys(self.problems):
             terminalreporter.write_line(f"speedclaims: {problem}", red=True)
         self._set_status()
+        given: str | None = self.config.getoption("speedup_json")
+        if given is not None:
+            with self._noting():
+                self._write_verdict(given)
+
+    def _write_verdict(self, given: str) -> None:
+        """Write the verdicts as JSON, last of all."""
+        from speedclaims.report.json_verdict import json_verdict  # noqa: PLC0415 - loading the plugin must stay cheap
+
+        status = 0 if self._pytest_session is None else int(self._pytest_session.exitstatus)
+        text = json_verdict(self.session.record(), status)
+        if given == "-":
+            self._last_line = text
+        else:
+            record_files.write_text(Path(given), f"{text}\n")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        """Print the verdicts as JSON, after everything else."""
+        if self._last_line is not None:
+            boundary.say(self._last_line)
 
     def _show_claims(self, terminalreporter: pytest.TerminalReporter) -> None:
         from speedclaims.report.terminal.summary import claims_summary  # noqa: PLC0415
@@ -536,6 +622,51 @@ class _Run:
         except ImportError as error:
             text = f"no table here: a library cannot be imported ({error})"
         terminalreporter.write(text if text.endswith("\n") else text + "\n")
+
+
+class _AgainstRun(_Run):
+    """The hooks of a run that compares two revisions or two interpreters."""
+
+    def __init__(self, config: pytest.Config, bases: Sequence[Path]) -> None:
+        super().__init__(config, None, bases)
+        self._against: Against | None = None
+
+    def pytest_sessionstart(self) -> None:
+        """Check the sides out and build them, before anything is collected."""
+        if not self._speaks:
+            return
+        from speedclaims.gating import SidesGating  # noqa: PLC0415 - loading the plugin must stay cheap
+        from speedclaims.revisions.run import Against  # noqa: PLC0415 - likewise
+
+        self._against = Against(self.config, self.session)
+        self.session.against = self._against.recorded()
+        if self.session.is_gated:
+            self.gating = SidesGating(self.config, self.session, self._against)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:  # noqa: ARG002 - of the hook
+        """Read no ledger: its claims are about the sides that tests give, and not about two revisions."""
+        if not self._has_benchmark:
+            raise pytest.UsageError(
+                "speedclaims measures through pytest-benchmark, which is turned off: remove -p no:benchmark"
+            )
+
+    def take(self, items: list[pytest.Item]) -> None:
+        """Let the tests that are left measure both sides."""
+        if self._against is None:
+            return
+        others = self._against.take(items)
+        if others:
+            self.config.hook.pytest_deselected(items=others)
+        self.session.wanted = {item.nodeid for item in items}
+        self.session.times_longer = {item.nodeid: times_longer(item) for item in items}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        """Remove what was checked out."""
+        super().pytest_unconfigure()
+        if self._against is not None:
+            self._against.close()
 
 
 def _gate_summary(gating: "Gating", width: int, *, color: bool, unicode: bool) -> str:

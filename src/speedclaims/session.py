@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Ceilings,
         NoiseFloor,
         Record,
+        RecordedAgainst,
         RecordedAudit,
         RecordedClaim,
         RecordedFigure,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     )
 
 INI_CLAIMS = "speedup_claims"
+INI_TESTS = "speedup_test_folders"
 DEFAULT_LEDGER = "claims.toml"
 
 KEY = pytest.StashKey["SpeedSession"]()
@@ -57,6 +59,7 @@ class SpeedSession:
         self.measured: dict[str, Measured] = {}
         self.extensible: dict[str, Measured] = {}
         self._gate: RecordedGate | None = None
+        self.against: RecordedAgainst | None = None
         self.budgets: dict[str, float] = {}
         self.spent_s: dict[str, float] = {}
         self.changed: Callable[[], object] = lambda: None
@@ -415,6 +418,8 @@ class SpeedSession:
         }
         if self._gate is not None:
             section["gate"] = self._gate
+        if self.against is not None:
+            section["against"] = self.against
         return section
 
     def claim_rows(self) -> "list[RecordedClaim]":

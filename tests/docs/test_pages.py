@@ -19,6 +19,11 @@ PAGES = [
 ]
 OF_THE_READER = ("python -m venv", "pip install speedclaims")
 """Commands that the reader needs and these tests do not: they have an environment."""
+WHO = {
+    f"GIT_{role}_{key}": value
+    for role in ("AUTHOR", "COMMITTER")
+    for key, value in (("NAME", "A"), ("EMAIL", "a@example.org"))
+}
 QUICK = "-pno:hypothesispytest -pno:xdist -pno:cacheprovider --speedup-max-time=5"
 
 
@@ -40,7 +45,7 @@ def follow(page, folder):
     """Do what a page says in a folder; return what went differently, a text for each command."""
     environment = {name: value for name, value in os.environ.items() if "XDIST" not in name and name != "CI"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    environment |= {"COLUMNS": "100", "PYTHONIOENCODING": "utf-8", "PYTEST_ADDOPTS": QUICK}
+    environment |= {"COLUMNS": "100", "PYTHONIOENCODING": "utf-8", "PYTEST_ADDOPTS": QUICK, **WHO}
     status, wrong, found = 0, [], steps(page)
     for number, step in enumerate(found):
         if isinstance(step, File):

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, cast
 
-from speedclaims.gate.slowdown import Loss, losses, verdict
+from speedclaims.gate.slowdown import Loss, losses, losses_between, verdict
 from speedclaims.measure.random_effects import MIN_WITHOUT_INTERVALS, Process, standard_error
 from speedclaims.measure.statistics import interval
 from speedclaims.record.io import RecordError
@@ -88,6 +88,7 @@ class Gate:
         base_floor: the noise floor of the base, 0.01 is 1 %; None where it was not measured.
         new_floor: the noise floor of the new record.
         fails_ambiguous: whether a pair of which the noise hides what became fails too.
+        has_no_base: whether both sides were measured in this run.
     """
 
     base: str
@@ -98,6 +99,7 @@ class Gate:
     base_floor: float | None
     new_floor: float | None
     fails_ambiguous: bool = False
+    has_no_base: bool = False
 
     @property
     def num_alarms(self) -> int:
@@ -142,6 +144,7 @@ class Gate:
             base_floor=recorded["base_floor"],
             new_floor=recorded["new_floor"],
             fails_ambiguous=recorded["fails_ambiguous"],
+            has_no_base=recorded.get("has_no_base", False),
         )
 
     @property
@@ -215,6 +218,45 @@ def compare(
         base_floor=base["noise_floor"]["value"],
         new_floor=new["noise_floor"]["value"],
         fails_ambiguous=rules.fails_ambiguous,
+    )
+
+
+def compare_sides(section: "Section", rules: Rules, only_after: Collection[str], words: str) -> Gate:
+    """Judge the pairs of a run that measured two revisions: the loss is how much longer the after side takes.
+
+    Args:
+        section: of the record.
+        rules: when the gate fails.
+        only_after: node ids of tests that do not run on the before side.
+        words: what the before side is.
+
+    Raises:
+        RecordError: a pair's values do not fit together.
+    """
+    rows = {row["nodeid"]: row for row in section["pairs"] if not row["control"]}
+    processes = {nodeid: _processes(row) for nodeid, row in rows.items() if row["speedup"] is not None}
+    timed = {nodeid: one for nodeid, one in processes.items() if one is not None}
+    lost = dict(zip(timed, losses_between(list(timed.values()), rules.num_looks), strict=True))
+    changes = []
+    for nodeid, row in rows.items():
+        limit, loss = threshold(row, rules.percent), lost.get(nodeid)
+        if row["speedup"] is None:
+            word = "new" if nodeid in only_after else "withheld" if row["status"] == "withheld" else "not_measured"
+        else:
+            word = "ambiguous" if loss is None else verdict(loss, limit)
+        base = None if row["speedup"] is None else Ratio(1.0, 1.0, 1.0)
+        problem = row["reason"] if loss is None else None
+        changes.append(Change(nodeid, row["name"], word, limit, base, _ratio(row), loss, problem))
+    return Gate(
+        base=words,
+        changes=tuple(changes),
+        lost_claims=(),
+        warnings=(),
+        notes=(),
+        base_floor=None,
+        new_floor=section["noise_floor"]["value"],
+        fails_ambiguous=rules.fails_ambiguous,
+        has_no_base=True,
     )
 
 

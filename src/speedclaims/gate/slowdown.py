@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from speedclaims.measure.random_effects import Pooled, Process, pool_change, t_quantile, t_tail
+from speedclaims.measure.random_effects import Pooled, Process, pool, pool_change, t_quantile, t_tail
+from speedclaims.measure.statistics import holm_tails
 
 FAMILY_ERROR: Final = 0.005
 """Of sessions with unchanged code, the share in which chance alone may put any pair's whole interval above 0."""
@@ -43,7 +44,21 @@ def losses(pairs: Sequence[tuple[Processes, Processes]], num_looks: int = 1) -> 
         pairs: the processes of the base, and of the new record.
         num_looks: how many times at most the gate looks at these pairs, with ever more processes.
     """
-    found = [pool_change(base, new) for base, new in pairs]
+    return _corrected([pool_change(base, new) for base, new in pairs], num_looks)
+
+
+def losses_between(pairs: Sequence[Processes], num_looks: int = 1) -> list[Loss]:
+    """Return by how much the after side of each pair takes longer than its before side, corrected for their number.
+
+    Args:
+        pairs: the processes of each pair.
+        num_looks: how many times at most the gate looks at these pairs, with ever more processes.
+    """
+    pooled = [pool(processes) for processes in pairs]
+    return _corrected([Pooled(-one.value, one.error, one.df) for one in pooled], num_looks)
+
+
+def _corrected(found: Sequence[Pooled], num_looks: int) -> list[Loss]:
     tails = holm_tails([t_tail(one.df, one.value / one.error) for one in found], FAMILY_ERROR / num_looks)
     return [_loss(one, tail) for one, tail in zip(found, tails, strict=True)]
 
@@ -52,22 +67,6 @@ def _loss(change: Pooled, tail: float) -> Loss:
     half = t_quantile(change.df, 1 - tail) * change.error
     low, value, high = (math.expm1(change.value + step) for step in (-half, 0.0, half))
     return Loss(value, low, high, 1 - 2 * tail)
-
-
-def holm_tails(p: Sequence[float], family_error: float = FAMILY_ERROR) -> list[float]:
-    """Return for each pair the one-sided error at which it is tested, in Holm's order of their p-values.
-
-    The smallest p-value is tested at family_error / m, the next at family_error / (m - 1), and so on, until the first
-    that is not below: that one and all after it are tested at its error.
-    """
-    tails = [0.0] * len(p)
-    level, is_below = 0.0, True
-    for place, number in enumerate(sorted(range(len(p)), key=p.__getitem__)):
-        if is_below:
-            level = family_error / (len(p) - place)
-            is_below = p[number] < level
-        tails[number] = level
-    return tails
 
 
 def verdict(loss: Loss, percent: float) -> str:

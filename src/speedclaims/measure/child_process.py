@@ -8,6 +8,7 @@ ends the child and removes its temporary folder, also where this process is kill
 import json
 import math
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from speedclaims.measure import command_line, supervisor
 from speedclaims.record.json_types import Json
 
 OPTION = "--speedup-child"
+
+OUT = f"{command_line.FOLDER}/{supervisor.FIGURES}"
+"""The file in which a job leaves its figures."""
 
 _COMPILER_CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 """Variables that name the folders in which compilers keep what they made, for later processes."""
@@ -57,6 +61,7 @@ class Job:
         out: file for the figures.
         max_time: seconds that it may measure.
         num_processes: how many processes share the pair.
+        channel: address at which the process that started this one asks for one round after the other.
     """
 
     nodeid: str
@@ -66,6 +71,7 @@ class Job:
     out: str
     max_time: float
     num_processes: int
+    channel: str = ""
 
 
 def job_of(config: pytest.Config) -> Job | None:
@@ -87,7 +93,8 @@ def _empty_caches(task: str) -> dict[str, str]:
     return {name: f"{folder}/{name.lower()}" for name in _COMPILER_CACHES} if "cold" in task else {}
 
 
-def _seed(hash_seed: int | None) -> dict[str, str]:
+def seed(hash_seed: int | None) -> dict[str, str]:
+    """Return the variable that sets the seed of a process's hashes."""
     return {} if hash_seed is None else {"PYTHONHASHSEED": str(hash_seed)}
 
 
@@ -115,17 +122,33 @@ def run(  # noqa: PLR0913 - what a job is made of
     Raises:
         ChildError: the process failed, or was ended, before it had left everything.
     """
-    job = Job(
-        item.nodeid, str(item.path), task, side, f"{command_line.FOLDER}/{supervisor.FIGURES}", max_time, num_processes
-    )
+    job = Job(item.nodeid, str(item.path), task, side, OUT, max_time, num_processes)
     limit = min(limit, _SPARE_S + 2 * max_time)
+    return run_job(item, job, command_line.Start(), seed(hash_seed) | _empty_caches(task), limit)
+
+
+def run_job(item: pytest.Item, job: Job, start: command_line.Start, variables: Mapping[str, str], limit: float) -> Json:
+    """Run one job in a fresh process and return what it left.
+
+    Args:
+        item: the test whose session it is of.
+        job: the job.
+        start: how the process is started.
+        variables: of its environment, besides those of this one.
+        limit: seconds after which the process is ended.
+
+    Raises:
+        ChildError: the process failed, or was ended, before it had left everything.
+    """
+    path = Path(job.path)
     ended = supervised(
-        command_line.command(item.config, item.path, item.nodeid, f"{OPTION}={json.dumps(asdict(job))}"),
+        command_line.command(item.config, path, job.nodeid, f"{OPTION}={json.dumps(asdict(job))}", start=start),
         str(item.config.invocation_params.dir),
-        command_line.environment() | _seed(hash_seed) | _empty_caches(task),
+        command_line.environment(start) | dict(variables),
         limit,
+        has_fixed_addresses=start.layout is not None,
     )
-    name = f"the fresh process for {task} {side}".rstrip()
+    name = f"the fresh process for {job.task} {job.side}".rstrip()
     if "error" in ended:
         raise ChildError(f"{name} failed: {ended['error']}")
     left = json.loads(ended["left"]) if ended["left"] else None
@@ -134,13 +157,15 @@ def run(  # noqa: PLR0913 - what a job is made of
     if left is None or not left["is_all"]:
         how = f"ended with {ended['status']}"
         if "ERROR: not found:" in ended["output"]:
-            how = f"does not find {item.nodeid}, a name that may differ from process to process: it {how}"
+            how = f"does not find {job.nodeid}, a name that may differ from process to process: it {how}"
         tail = "\n".join(ended["output"].splitlines()[-30:])
         raise ChildError(f"{name} {how}:\n{tail}", left and left["figures"])
     return left["figures"]
 
 
-def supervised(command: list[str], directory: str, environment: dict[str, str], limit: float) -> supervisor.Answer:
+def supervised(
+    command: list[str], directory: str, environment: dict[str, str], limit: float, *, has_fixed_addresses: bool = False
+) -> supervisor.Answer:
     """Run a command that ends with this process and leaves nothing behind.
 
     Args:
@@ -149,6 +174,7 @@ def supervised(command: list[str], directory: str, environment: dict[str, str], 
         directory: the folder in which it runs.
         environment: its variables.
         limit: seconds after which it is ended.
+        has_fixed_addresses: load it at the same addresses every time, where the system can.
 
     Returns:
         Its `status`, whether it was too `late`, the end of its `output`, and what it `left` in the file for figures. Or
@@ -160,6 +186,7 @@ def supervised(command: list[str], directory: str, environment: dict[str, str], 
         "directory": directory,
         "environment": environment,
         "limit": limit if math.isfinite(limit) else None,
+        "has_fixed_addresses": has_fixed_addresses,
     }
     try:
         process = subprocess.Popen(  # noqa: S603 - our own file
@@ -192,3 +219,8 @@ def leave(job: Job, figures: Json, *, is_all: bool = True) -> None:
     unfinished = Path(f"{job.out}.part")
     unfinished.write_text(json.dumps({"is_all": is_all, "figures": figures}, allow_nan=False), encoding="utf-8")
     unfinished.replace(job.out)
+
+
+def left_by(job: Job) -> Json:
+    """Return what a job has left so far, None where it has left nothing."""
+    return json.loads(Path(job.out).read_text(encoding="utf-8"))["figures"] if Path(job.out).exists() else None

@@ -13,7 +13,7 @@ import shlex
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -34,6 +34,8 @@ PYTHON = sys.executable
 
 _GIVEN = pytest.StashKey["list[Given]"]()
 _ADDED = pytest.StashKey["list[tuple[ModuleType, set[str]]]"]()
+
+_PACKAGE = Path(__file__).parents[1]
 
 _OF_PYTEST = frozenset({
     "-p", "-s", "-W", "--pythonwarnings", "--capture", "--noconftest", "--import-mode", "--assert", "--runxfail",
@@ -66,8 +68,8 @@ _OF_TRACERS = ("COV_CORE_", "COVERAGE_PROCESS_")
 
 _START = """\
 import sys
-sys.path[:] = {path!r}
-sys.argv[0] = "pytest"
+sys.path[:] = {path}
+{first}sys.argv[0] = "pytest"
 import pathlib
 import pytest
 import _pytest.config
@@ -78,6 +80,49 @@ sys.exit(pytest.main())
 """The root and the ini file are those of this process, which pytest might not find from one test alone.
 
 Where there is no ini file, the fresh process reads an empty one, and does not know its path."""
+
+
+_INSTALL = """\
+import importlib.util
+spec = importlib.util.spec_from_file_location({name!r}, {file!r})
+sys.modules[{name!r}] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules[{name!r}])
+sys.modules[{name!r}].install({trees!r}, {package!r})
+"""
+"""The module is loaded by its file: pytest wants to load this plugin itself, and another interpreter may lack it."""
+
+IMPORTS_NAME = "_speedclaims_imports"
+
+
+_LAYOUT = """\
+import random
+memory = random.Random({seed})
+kept = [bytearray(memory.randrange(1, 600)) for _ in range(memory.randrange(2000))]
+"""
+"""What lies before everything else in the memory of a process, so that processes of other seeds have another layout."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Say how a fresh process is started.
+
+    Attributes:
+        python: its interpreter.
+        path: its import path; None for that of this process.
+        is_whole_path: whether that is all, and not only in front of the interpreter's own.
+        first: lines of Python that it runs before pytest.
+        loads_plugin: whether this plugin must be named, as its interpreter does not have it.
+        import_first: folders that processes which its tests start search first for modules.
+        layout: a seed of how its memory is laid out, the same for processes of the same seed; None for a random one.
+    """
+
+    python: str = PYTHON
+    path: Sequence[str] | None = None
+    is_whole_path: bool = True
+    first: str = ""
+    loads_plugin: bool = False
+    import_first: Sequence[str] = ()
+    layout: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +147,7 @@ class Given:
         return [self.name, *self.values]
 
 
-def command(config: pytest.Config, path: Path, nodeid: str, *hidden: str) -> list[str]:
+def command(config: pytest.Config, path: Path, nodeid: str, *hidden: str, start: Start | None = None) -> list[str]:
     """Return the command that runs one test in a fresh process.
 
     `FOLDER` in it stands for the temporary folder of that process.
@@ -112,21 +157,30 @@ def command(config: pytest.Config, path: Path, nodeid: str, *hidden: str) -> lis
         path: of the test's file.
         nodeid: of the test.
         hidden: further options, of speedclaims.
+        start: how the process is started.
     """
+    how = start or Start()
+    places = list(import_path(config) if how.path is None else how.path)
     known = config.known_args_namespace
     kept, _ = options(config, path)
-    start = config.invocation_params.dir
+    folder = config.invocation_params.dir
     ini = config.inipath and str(config.inipath)
     has_plugin = config.pluginmanager.has_plugin
     return [
-        PYTHON,
+        how.python,
         *subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined] # noqa: SLF001 - as multiprocessing does
         "-c",
-        _START.format(path=_import_path(config), root=str(config.rootpath), ini=ini),
+        _START.format(
+            path=repr(places) if how.is_whole_path else f"{places!r} + sys.path[1:]",
+            first=how.first + ("" if how.layout is None else _LAYOUT.format(seed=how.layout)),
+            root=str(config.rootpath),
+            ini=ini,
+        ),
         f"--config-file={ini or Path(FOLDER, EMPTY_INI)}",
         *([f"--confcutdir={known.confcutdir}"] if known.confcutdir else []),
         *(argument for option in kept for argument in option.arguments),
         *(argument for name in _plugin_names(config) for argument in ("-p", name)),
+        *(("-p", "speedclaims.plugin") if how.loads_plugin else ()),
         *(
             f"--override-ini={name}={value}"
             for name, (value, plugin) in _OVERRIDDEN.items()
@@ -134,8 +188,18 @@ def command(config: pytest.Config, path: Path, nodeid: str, *hidden: str) -> lis
         ),
         f"--basetemp={FOLDER}/basetemp",
         *hidden,
-        _argument(_relative(path, start), nodeid.partition("::")[2]),
+        _argument(_relative(path, folder), nodeid.partition("::")[2]),
     ]
+
+
+def install_lines(trees: Mapping[str, object]) -> str:
+    """Return what a process runs before pytest to import the code under test from another tree.
+
+    Args:
+        trees: see `speedclaims.revisions.imports.Trees`.
+    """
+    file = str(_PACKAGE / "revisions" / "imports.py")
+    return _INSTALL.format(name=IMPORTS_NAME, file=file, trees=dict(trees), package=str(_PACKAGE))
 
 
 def _argument(path: str, name: str) -> str:
@@ -160,20 +224,23 @@ def _plugin_names(config: pytest.Config) -> Iterator[str]:
             yield plugin.__name__
 
 
-def _import_path(config: pytest.Config) -> list[str]:
+def import_path(config: pytest.Config) -> list[str]:
     """Return the import path with which this process was started."""
     added = [str(path) for path in config.getini("pythonpath")]  # before the plugin was loaded
     is_added = added and _IMPORT_PATH[: len(added)] == added
     return _IMPORT_PATH[len(added) :] if is_added else list(_IMPORT_PATH)
 
 
-def environment() -> dict[str, str]:
+def environment(start: Start | None = None) -> dict[str, str]:
     """Return the variables of a fresh process: those of this one, without more options and tracers."""
-    return {
+    found = {
         name: value
         for name, value in _VARIABLES.items()
         if name != "PYTEST_ADDOPTS" and not name.startswith(_OF_TRACERS)
     }
+    if start is not None and start.import_first:
+        found["PYTHONPATH"] = os.pathsep.join(filter(None, [*start.import_first, found.get("PYTHONPATH", "")]))
+    return found
 
 
 def _relative(path: Path, start: Path) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, cycle
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from speedclaims import clock
 from speedclaims.measure.calls import (
@@ -313,8 +313,14 @@ def undisturbed(before: Sequence[Round], after: Sequence[Round]) -> tuple[list[f
     return kept[0], kept[1]
 
 
-def warm_up(work: Work, name: SideName, seconds: float = WARM_UP_S) -> int:
-    """Call a side until it is warm and return how many calls a round of at least `MIN_ROUND_S` takes.
+def warm_up(work: Work, name: SideName, seconds: float = WARM_UP_S, round_s: float = MIN_ROUND_S) -> int:
+    """Call a side until it is warm and return how many calls a round takes.
+
+    Args:
+        work: both sides.
+        name: the side.
+        seconds: after which it is warm.
+        round_s: seconds that a round takes at least.
 
     Raises:
         RefusedError: a setup runs before each call, which takes about as long as reading the clock.
@@ -329,7 +335,7 @@ def warm_up(work: Work, name: SideName, seconds: float = WARM_UP_S) -> int:
         fastest = min(fastest, took)
         if took == 0:  # below the clock's resolution: more than enough of these fit
             break
-    repeats = max(1, math.ceil(MIN_ROUND_S / max(fastest, 1e-9)))
+    repeats = max(1, math.ceil(round_s / max(fastest, 1e-9)))
     if work.resets and repeats > 1 and fastest < (1 + MIN_CLOCK_COSTS) * work.clock_s:
         raise RefusedError(
             f"the {name} side takes {(fastest - work.clock_s) * 1e9:.0f} ns and reading the clock "
@@ -380,15 +386,51 @@ class Rounds:
     reached_precision: bool = False
 
 
+class Sides(Protocol):
+    """Warms up the sides of a pair and times their rounds, in this process or in others."""
+
+    def warm_up(self, name: SideName, seconds: float) -> int:
+        """Call a side until it is warm and return how many calls a round takes."""
+
+    def time_round(self, name: SideName, repeats: int) -> Round:
+        """Time one round of a side."""
+
+
+@dataclass(frozen=True)
+class _Here:
+    """The sides of a pair in this process."""
+
+    work: Work
+
+    def warm_up(self, name: SideName, seconds: float) -> int:
+        return warm_up(self.work, name, seconds)
+
+    def time_round(self, name: SideName, repeats: int) -> Round:
+        return time_round(self.work, name, repeats)
+
+
 def measure(work: Work, settings: Settings) -> Measurement:
-    """Measure both sides in alternation until the interval is narrow enough or the time is up.
+    """Measure both sides in alternation, in this process.
 
     Raises:
         RefusedError: a callable leaves its work undone, an instrument cannot be switched off, or the clock is wrong.
     """
+    return _measured(lambda: alternate(work, settings))
+
+
+def measure_sides(sides: Sides, settings: Settings) -> Measurement:
+    """Measure both sides in alternation until the interval is narrow enough or the time is up.
+
+    Raises:
+        RefusedError: a callable leaves its work undone, or the clock is wrong.
+    """
+    return _measured(lambda: take_turns(sides, settings))
+
+
+def _measured(rounds: Callable[[], Rounds]) -> Measurement:
     _refuse(clock.why_unusable())
     watch, progress = Watch(), clock.Progress()
-    found = alternate(work, settings)
+    found = rounds()
     _refuse(progress.why_wrong())
     contention = watch.read()
     return Measurement(
@@ -445,6 +487,16 @@ CARRY_OVER_VALUES = 60
 
 
 def alternate(work: Work, settings: Settings) -> Rounds:
+    """Time rounds of both sides in alternation in this process.
+
+    Raises:
+        RefusedError: a callable leaves its work undone, or an instrument cannot be switched off.
+    """
+    with quiet_interpreter(work.before, work.after, disable_gc=settings.disable_gc):
+        return take_turns(_Here(work), settings)
+
+
+def take_turns(sides: Sides, settings: Settings) -> Rounds:
     """Time rounds of both sides in alternation until the interval is narrow enough or the time is up.
 
     Double rounds alternate too, AB BA then BA AB: a place in the double round may be faster than another (the last of
@@ -453,30 +505,29 @@ def alternate(work: Work, settings: Settings) -> Rounds:
     for an interval is the caller's to say.
     """
     read = clock.timer()
-    with quiet_interpreter(work.before, work.after, disable_gc=settings.disable_gc):
-        started = read()
-        warming = min(WARM_UP_S, settings.max_time / 8)
-        found = Rounds(repeats={name: warm_up(work, name, warming) for name in _ORDERS[0]})
-        warm = now = read()
-        block: dict[SideName, list[Round]] = {"before": [], "after": []}
-        rule = StoppingRule(settings.precision * math.sqrt(settings.num_processes), settings.confidence)
+    started = read()
+    warming = min(WARM_UP_S, settings.max_time / 8)
+    found = Rounds(repeats={name: sides.warm_up(name, warming) for name in _ORDERS[0]})
+    warm = now = read()
+    block: dict[SideName, list[Round]] = {"before": [], "after": []}
+    rule = StoppingRule(settings.precision * math.sqrt(settings.num_processes), settings.confidence)
+    begun = now
+    for orders in cycle((_ORDERS, tuple(reversed(_ORDERS)))):
+        for name in chain.from_iterable(orders):
+            block[name].append(sides.time_round(name, found.repeats[name]))
+        last, now = now, read()
+        is_up = now + (now - last) > started + settings.max_time
+        if now - begun < min(BLOCK_S, settings.max_time / 30) and not is_up:
+            continue
         begun = now
-        for orders in cycle((_ORDERS, tuple(reversed(_ORDERS)))):
-            for name in chain.from_iterable(orders):
-                block[name].append(time_round(work, name, found.repeats[name]))
-            last, now = now, read()
-            is_up = now + (now - last) > started + settings.max_time
-            if now - begun < min(BLOCK_S, settings.max_time / 30) and not is_up:
-                continue
-            begun = now
-            found.log_ratios.append(log_ratio(*undisturbed(block["before"], block["after"])))
-            found.before += block["before"]
-            found.after += block["after"]
-            block = {"before": [], "after": []}
-            is_long_enough = now - warm >= MIN_MEASURING_S / settings.num_processes
-            found.reached_precision = rule.satisfied(found.log_ratios) and is_long_enough
-            if found.reached_precision or is_up:
-                break
+        found.log_ratios.append(log_ratio(*undisturbed(block["before"], block["after"])))
+        found.before += block["before"]
+        found.after += block["after"]
+        block = {"before": [], "after": []}
+        is_long_enough = now - warm >= MIN_MEASURING_S / settings.num_processes
+        found.reached_precision = rule.satisfied(found.log_ratios) and is_long_enough
+        if found.reached_precision or is_up:
+            break
     return found
 
 

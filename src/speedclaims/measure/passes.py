@@ -21,7 +21,7 @@ NUM_PROCESSES = 3
 """Fresh processes for each side where a figure scatters from one to the next."""
 
 SEPARATOR = "+"
-TIME, TIME_AND_CHECK, CEILINGS = "time", "time and check", "ceilings"
+TIME, TIME_AND_CHECK, CEILINGS, REVISION = "time", "time and check", "ceilings", "revision"
 
 Ask = Callable[[str, str], Json]
 """Asks a fresh process of one side for one task and returns what it left."""

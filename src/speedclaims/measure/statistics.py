@@ -143,6 +143,22 @@ def interval(values: Sequence[float], confidence: float) -> Interval:
     return Interval(math.exp(_median(ordered)), low, high, confidence, n, factor)
 
 
+def holm_tails(p: Sequence[float], family_error: float) -> list[float]:
+    """Return for each p-value the error at which it is tested, in Holm's order of their p-values.
+
+    The smallest p-value is tested at family_error / m, the next at family_error / (m - 1), and so on, until the first
+    that is not below: that one and all after it are tested at its error.
+    """
+    tails = [0.0] * len(p)
+    level, is_below = 0.0, True
+    for place, number in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        if is_below:
+            level = family_error / (len(p) - place)
+            is_below = p[number] < level
+        tails[number] = level
+    return tails
+
+
 def _median(ordered: Sequence[float]) -> float:
     half = len(ordered) // 2
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2

@@ -18,8 +18,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import IO, TypedDict
+from typing import IO, NotRequired, TypedDict
 
 EMPTY_INI = "pytest.ini"
 """An empty file in that folder."""
@@ -33,28 +34,35 @@ _LAST_TRIES = 40
 
 _SET_DEATH_SIGNAL, _SET_SUBREAPER = 1, 36
 """Operations of prctl(2)."""
+_NO_RANDOM_ADDRESSES, _ASK = 0x0040000, 0xFFFFFFFF
+"""Arguments of personality(2)."""
 
 
-def _linux_prctl() -> "Callable[..., int] | None":
-    """Return the system call prctl(2), None where there is none."""
+def _linux_call(name: str) -> "Callable[..., int] | None":
+    """Return a system call of Linux, None where there is none."""
     if sys.platform != "linux":
         return None
     try:
         import ctypes  # noqa: PLC0415 - an interpreter may be built without it
 
-        return ctypes.CDLL(None).prctl
-    except (ImportError, OSError, AttributeError):
+    except ImportError:
         return None
+    try:
+        found: Callable[..., int] | None = getattr(ctypes.CDLL(None), name, None)
+    except OSError:
+        return None
+    return found
 
 
-_prctl = _linux_prctl()
+_prctl, _personality = _linux_call("prctl"), _linux_call("personality")
 _OWN_PID = os.getpid()
 
 
 class Order(TypedDict):
     """Name a command, its folder, its variables, and the seconds after which it is ended.
 
-    In the command and the variables, `placeholder` stands for the temporary folder.
+    In the command and the variables, `placeholder` stands for the temporary folder. With fixed addresses, the system
+    loads the command, its heap and its stack at the same places every time, where it can.
     """
 
     placeholder: str
@@ -62,6 +70,7 @@ class Order(TypedDict):
     directory: str
     environment: dict[str, str]
     limit: float | None
+    has_fixed_addresses: NotRequired[bool]
 
 
 class Answer(TypedDict, total=False):
@@ -92,7 +101,7 @@ class Supervised:
             stdout=output,
             stderr=subprocess.STDOUT,
             process_group=0 if os.name == "posix" else None,
-            preexec_fn=_prctl and _die_with_parent,  # noqa: PLW1509 - the only other thread reads
+            preexec_fn=_prctl and partial(_prepare, has_fixed_addresses=order.get("has_fixed_addresses", False)),  # noqa: PLW1509 - the only other thread reads
         )
         if self.is_over:
             self.end()
@@ -133,8 +142,10 @@ class Supervised:
         self.end()
 
 
-def _die_with_parent() -> None:
-    """Let the command die when this process does, in whatever way."""
+def _prepare(*, has_fixed_addresses: bool) -> None:
+    """Let the command die when this process does, in whatever way, and fix its addresses where that is asked for."""
+    if has_fixed_addresses and _personality is not None:
+        _personality(_personality(_ASK) | _NO_RANDOM_ADDRESSES)  # a container may not allow it
     assert _prctl is not None  # noqa: S101 - it is not called without
     _prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != _OWN_PID:  # it has died already

@@ -7,7 +7,7 @@ A pair becomes two ordinary rows, ``test_x[before]`` and ``test_x[after]``, so t
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,6 +132,23 @@ def table_hidden(config: pytest.Config) -> Iterator[None]:
         yield
     finally:
         bench.quiet = was
+
+
+def replace(benchmark: "BenchmarkFixture", call: Callable[..., object], pedantic: Callable[..., object]) -> None:
+    """Let other functions do what ``benchmark(...)`` and ``benchmark.pedantic(...)`` do."""
+    benchmark._raw, benchmark._raw_pedantic = call, pedantic  # type: ignore[method-assign]  # noqa: SLF001
+
+
+def note_times(
+    benchmark: "BenchmarkFixture", seconds: Sequence[float], info: Mapping[str, object] | None = None
+) -> None:
+    """Let ``benchmark.stats``, the row of its test, hold these seconds of single calls, and replace what it holds."""
+    mark_used(benchmark)
+    row: Metadata = benchmark.stats or benchmark._make_stats(1)  # type: ignore[no-untyped-call]  # noqa: SLF001
+    row.extra_info = {**benchmark.extra_info, **(info or {})}
+    row.stats = type(row.stats)()
+    for value in seconds:
+        row.update(value)  # type: ignore[no-untyped-call]
 
 
 def mark_used(benchmark: "BenchmarkFixture") -> None:

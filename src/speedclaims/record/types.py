@@ -493,6 +493,34 @@ class RecordedGate(TypedDict):
     base_floor: Annotated[float | None, "Noise floor of the base: 0.01 is 1%."]
     new_floor: Annotated[float | None, "Noise floor of this run."]
     fails_ambiguous: Annotated[bool, "Whether a pair fails of which the noise hides what became (option)."]
+    has_no_base: NotRequired[Annotated[bool, "Whether both sides were measured in this run (--speedup-against)."]]
+
+
+class RecordedRevision(TypedDict):
+    """One side of a run that compares two revisions or two interpreters."""
+
+    label: Annotated[str, "The reference, folder or interpreter as given; working tree for the files as they are."]
+    commit: Annotated[str | None, "Hash of the commit; null where the side is none."]
+    python: Annotated[str, "Version of the interpreter."]
+
+
+class LibraryVersions(TypedDict):
+    """A distribution's version on each side, null where it is not installed."""
+
+    before: str | None
+    after: str | None
+
+
+class RecordedAgainst(TypedDict):
+    """The two sides of a run with --speedup-against or --speedup-python."""
+
+    before: RecordedRevision
+    after: RecordedRevision
+    libraries: Annotated[
+        dict[str, LibraryVersions],
+        "Distributions whose versions differ; empty where both sides have one environment.",
+    ]
+    notes: Annotated[list[str], "What is missing from a side, a sentence each."]
 
 
 class Section(TypedDict):
@@ -508,6 +536,9 @@ class Section(TypedDict):
     claims: list[RecordedClaim]
     audit: list[RecordedAudit]
     gate: NotRequired[Annotated[RecordedGate, "The comparison with a base; absent where nothing was compared."]]
+    against: NotRequired[
+        Annotated[RecordedAgainst, "The revisions or interpreters compared; absent where both sides are in the tests."]
+    ]
 
 
 class Record(TypedDict):

@@ -8,8 +8,9 @@ from hypothesis import given
 from scipy import stats
 
 from speedclaims.gate.compare import Gate, Rules, compare
-from speedclaims.gate.slowdown import FAMILY_ERROR, Loss, holm_tails, losses, verdict
+from speedclaims.gate.slowdown import FAMILY_ERROR, Loss, losses, verdict
 from speedclaims.measure.random_effects import PRIOR_DF, SPEED_SD, Process, pool, pool_change, share_seeds, t_tail
+from speedclaims.measure.statistics import holm_tails
 from speedclaims.record.io import RecordError, validate
 from speedclaims.record.upgrade import upgrade
 from tests.speedclaims.comparing import gone, judged, measured, record, slowed
@@ -145,7 +146,7 @@ def test_the_records_of_these_tests_are_records():
 
 @given(p_values())
 def test_holm_is_between_no_correction_and_bonferroni_and_rejects_what_the_textbook_does(p):
-    tails = holm_tails(p)
+    tails = holm_tails(p, FAMILY_ERROR)
     assert all(FAMILY_ERROR / len(p) <= tail <= FAMILY_ERROR for tail in tails)
     rejected = set()
     for rank, index in enumerate(np.argsort(p, kind="stable")):
@@ -156,8 +157,8 @@ def test_holm_is_between_no_correction_and_bonferroni_and_rejects_what_the_textb
 
 
 def test_after_a_pair_that_is_not_rejected_the_others_are_tested_at_its_error():
-    assert holm_tails([0.6 * FAMILY_ERROR, 0.8 * FAMILY_ERROR]) == [FAMILY_ERROR / 2] * 2
-    assert holm_tails([0.8 * FAMILY_ERROR, 0.4 * FAMILY_ERROR]) == [FAMILY_ERROR, FAMILY_ERROR / 2]
+    assert holm_tails([0.6 * FAMILY_ERROR, 0.8 * FAMILY_ERROR], FAMILY_ERROR) == [FAMILY_ERROR / 2] * 2
+    assert holm_tails([0.8 * FAMILY_ERROR, 0.4 * FAMILY_ERROR], FAMILY_ERROR) == [FAMILY_ERROR, FAMILY_ERROR / 2]
 
 
 def processes_of(values, error=0.003, seeds=None):

@@ -4,7 +4,7 @@ import pytest
 
 from speedclaims.gate.compare import Change, Gate
 from speedclaims.gate.slowdown import Loss
-from speedclaims.gating import NUM_LOOKS, Gating
+from speedclaims.gating import NUM_LOOKS, BaseGating
 from speedclaims.measure.interleave import Measurement
 from speedclaims.measure.processes import Measured
 
@@ -31,7 +31,7 @@ class Session:
 @pytest.fixture
 def gating(monkeypatch):
     """A run of two pairs whose verdicts are always ambiguous."""
-    made = Gating.__new__(Gating)
+    made = BaseGating.__new__(BaseGating)
     made._session, made._failed, made._most_s, made.gate = Session("ab"), [], 60.0, None
     made.base = {"speedclaims": {"pairs": [{"nodeid": name, "hash_seeds": [1, 2, 3, 4, 5]} for name in "ab"]}}
     made.num_compared = 0

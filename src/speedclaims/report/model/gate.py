@@ -31,8 +31,9 @@ _MEND: Final = (
     "A pair that is gone or changed on purpose: save a new base (--benchmark-autosave, or keep the record.json of "
     "--speedup-report)."
 )
+_OTHER_LOAD: Final = ", less what other load explains"
 _CHANCE: Final = (
-    "A loss is how much longer the after side takes, measured against the before side, less what other load explains. "
+    f"A loss is how much longer the after side takes, measured against the before side{_OTHER_LOAD}. "
     "Chance alone should fail at most 1 in 200 sessions with unchanged code."
 )
 
@@ -82,19 +83,21 @@ def mend_sentence(gate: Gate) -> str | None:
 
 def base_sentence(gate: Gate) -> str:
     """Return what was compared with, and what identical code differed by in both sessions."""
-    floors = [gate.base_floor, gate.new_floor]
+    floors = [gate.new_floor] if gate.has_no_base else [gate.base_floor, gate.new_floor]
     told = [format_percent(floor) for floor in floors]
     known = [floor for floor in floors if floor is not None]
     smallest = min((change.percent for change in gate.changes), default=None)
     hidden = known and smallest is not None and 100 * max(known) > smallest / 2
     end = f", more than half of the {smallest:g}% that fail: smaller losses may go unseen" if hidden else ""
-    noise = f" Noise floor {told[0]} in the base, {told[1]} now{end}." if known else ""
+    where = told[0] if gate.has_no_base else f"{told[0]} in the base, {told[-1]} now"
+    noise = f" Noise floor {where}{end}." if known else ""
     return f"Compared with {clean(gate.base)}.{noise}"
 
 
 def chance_sentences(gate: Gate) -> str:
     """Return what a loss is, how sure the intervals are, and the notes."""
-    return " ".join([_CHANCE, *(f"{clean(note)}." for note in gate.notes)])
+    meaning = _CHANCE.replace(_OTHER_LOAD, "") if gate.has_no_base else _CHANCE
+    return " ".join([meaning, *(f"{clean(note)}." for note in gate.notes)])
 
 
 def changes(*, has_intervals: bool) -> tuple[Column[Change], ...]:

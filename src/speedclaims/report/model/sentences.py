@@ -11,12 +11,14 @@ from speedclaims.record.types import (
     NoiseFloor,
     Record,
     RecordedPair,
+    RecordedRevision,
     Section,
 )
 from speedclaims.record.types import Verdict as VerdictName
 from speedclaims.record.verdicts import worst
 from speedclaims.report.model.formatting import VERDICTS, Verdict, clean, format_percent, not_measured, plural
 
+_MOST_LIBRARIES: Final = 6
 _DECISIVE: Final = ("confirmed", "refuted", "exceeded")
 _DEFAULT_CONFIDENCE: Final = 0.95
 _BUSY: Final = 10
@@ -103,7 +105,7 @@ def commit_words(environment: Environment) -> str:
 
 def certainty(run: Section) -> tuple[str, ...]:
     """Return how sure the run is of itself: the intervals, the noise floor and what chance alone gets wrong."""
-    parts = []
+    parts = list(_compared(run))
     if run["not_run"]:
         told = plural(len(run["not_run"]), "test")
         parts.append(f"The run was cut off: {told} never ran, and what follows is of those that had ended.")
@@ -124,6 +126,30 @@ def certainty(run: Section) -> tuple[str, ...]:
     if missed and not run["claims"]:
         parts.append(f"Expected wrong intervals by chance: {sum(missed):.2g} of {len(missed)}.")
     return tuple(parts)
+
+
+def _compared(run: Section) -> Iterator[str]:
+    """Yield what the sides are, where they are two revisions or two interpreters."""
+    if "against" not in run:
+        return
+    against = run["against"]
+    before, after = against["before"], against["after"]
+    yield f"Before: {_side_words(before)}; after: {_side_words(after)}."
+    if before["python"] != after["python"]:
+        yield f"Python {clean(before['python'])} → {clean(after['python'])}."
+    changed = [
+        f"{clean(name)} {clean(both['before'] or 'none')} → {clean(both['after'] or 'none')}"
+        for name, both in against["libraries"].items()
+    ]
+    if changed:
+        more = f" and {len(changed) - _MOST_LIBRARIES} more" if len(changed) > _MOST_LIBRARIES else ""
+        yield f"Other versions: {', '.join(changed[:_MOST_LIBRARIES])}{more}."
+    yield from (f"{clean(note)}." for note in against["notes"])
+
+
+def _side_words(side: RecordedRevision) -> str:
+    commit = side["commit"]
+    return clean(side["label"]) if commit is None else f"{clean(side['label'])} ({commit[:7]})"
 
 
 def _busy(pairs: Sequence[RecordedPair]) -> Iterator[str]:
