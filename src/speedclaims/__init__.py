@@ -13,15 +13,30 @@ from speedclaims.errors import SpeedclaimsError
 if TYPE_CHECKING:
     from speedclaims.claims.ledger import Claim
     from speedclaims.claims.verdict import Verdict
+    from speedclaims.direct import Comparison, compare, pair
     from speedclaims.fixtures.pair import Pair, Result
     from speedclaims.record.io import read as load_record
 
-__all__ = ["Claim", "Pair", "Result", "SpeedclaimsError", "Verdict", "__version__", "load_record"]
+__all__ = [
+    "Claim",
+    "Comparison",
+    "Pair",
+    "Result",
+    "SpeedclaimsError",
+    "Verdict",
+    "__version__",
+    "compare",
+    "load_record",
+    "pair",
+]
 
 __version__ = "0.1.0"
 
 _WHERE = {
     "Claim": ("speedclaims.claims.ledger", "Claim"),
+    "Comparison": ("speedclaims.direct", "Comparison"),
+    "compare": ("speedclaims.direct", "compare"),
+    "pair": ("speedclaims.direct", "pair"),
     "Pair": ("speedclaims.fixtures.pair", "Pair"),
     "Result": ("speedclaims.fixtures.pair", "Result"),
     "Verdict": ("speedclaims.claims.verdict", "Verdict"),

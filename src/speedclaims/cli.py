@@ -17,7 +17,7 @@ from speedclaims import __version__, boundary
 from speedclaims.boundary import complain, say
 from speedclaims.errors import SpeedclaimsError
 from speedclaims.export import COMMENT, FORMATS, export, is_export
-from speedclaims.numbers import positive
+from speedclaims.numbers import fraction, positive
 from speedclaims.record import files as record_files
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("-o", "--out", required=True, type=_path, metavar="DIR", help="folder for the report")
     report.set_defaults(run=_report)
     _add_compare(commands)
+    _add_run(commands)
+    _add_bisect(commands)
     _add_export(commands)
     _add_docs(commands)
     _add_audit(commands)
@@ -78,6 +80,17 @@ def _path(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty")
     return Path(text)
+
+
+def _text(text: str) -> str:
+    """Return a text that is not empty, as that of a variable that is not set would be.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is empty.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
 
 
 def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -100,6 +113,51 @@ def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     compare.add_argument("--fail-ambiguous", action="store_true", help="fail too where noise hides what was lost")
     compare.add_argument("--subset", action="store_true", help="leave out pairs of the base that the new run lacks")
     compare.set_defaults(run=_compare)
+
+
+def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    run = commands.add_parser(
+        "run",
+        help="run whole commands in turn, and say which is faster",
+        description="Run commands in balanced orders and compare each with the first one: the ratio of their times "
+        "with an interval, all of them together at the confidence given. Their output is thrown away.",
+    )
+    run.add_argument("commands", nargs="+", metavar="COMMAND", help="a command with its arguments, as one text")
+    run.add_argument("-n", "--name", action="append", default=[], help="the name of a command; give one for each")
+    run.add_argument(
+        "--seconds", type=positive("seconds"), default=30.0, metavar="S", help="time limit (default: %(default)g)"
+    )
+    run.add_argument(
+        "--confidence", type=fraction, default=0.95, metavar="C", help="confidence level (default: %(default)g)"
+    )
+    run.add_argument("--prepare", metavar="COMMAND", help="run this by a shell before each call; it is not timed")
+    run.add_argument("--output-equal", action="store_true", help="refuse commands that write different things")
+    run.add_argument("--ignore-failure", action="store_true", help="allow commands to end with another code than 0")
+    run.add_argument("--shell", action="store_true", help="let a shell run the commands; its start is in the time")
+    run.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    run.set_defaults(run=_run_commands)
+
+
+def _add_bisect(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    bisect = commands.add_parser(
+        "bisect",
+        help="find the commit that made a test slower",
+        description="Measure commits between two revisions against the first of them, by git's own bisection, with "
+        "pytest --speedup-against; the working tree's tests are used throughout. Ends with 3 where the later revision "
+        "is not slower, or the commits in question could not be measured.",
+    )
+    bisect.add_argument("test", metavar="TEST", help="one benchmark, such as tests/test_it.py::test_it")
+    bisect.add_argument("--good", required=True, type=_text, metavar="REF", help="a revision at which it is fast")
+    bisect.add_argument("--bad", default="HEAD", type=_text, metavar="REF", help="a later, slow one (default: HEAD)")
+    bisect.add_argument(
+        "--seconds",
+        type=positive("seconds"),
+        default=60.0,
+        metavar="S",
+        help="seconds that a commit may take until it is decided (default: %(default)g)",
+    )
+    bisect.add_argument("--build", type=_text, metavar="COMMAND", help="build each commit, see --speedup-build")
+    bisect.set_defaults(run=_bisect)
 
 
 def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -221,6 +279,29 @@ def _compare(options: argparse.Namespace) -> int:
     gate = compare(base["speedclaims"], new["speedclaims"], rules, words=words)
     say(_rendered(partial(gate_summary, gate)))
     return gate.exit_code
+
+
+def _bisect(options: argparse.Namespace) -> int:
+    from speedclaims.bisect import Asked, bisect, sentences  # noqa: PLC0415
+
+    asked = Asked(options.good, options.bad, options.test, options.seconds, options.build)
+    found = bisect(asked, complain)
+    for line in sentences(found, asked):
+        say(line)
+    return NOTHING if found.first is None else 0
+
+
+def _run_commands(options: argparse.Namespace) -> int:
+    from speedclaims.commands import Asked, compare_commands  # noqa: PLC0415
+
+    found = compare_commands(
+        Asked(
+            options.commands, options.name, options.seconds, options.confidence, options.shell,
+            options.ignore_failure, options.output_equal, options.prepare,
+        )
+    )  # fmt: skip
+    say(json.dumps(found.as_json(), allow_nan=False) if options.json else str(found))
+    return 0
 
 
 def _report(options: argparse.Namespace) -> int:
