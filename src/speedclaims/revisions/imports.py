@@ -124,7 +124,8 @@ class Redirection:
         if found is not None:
             return self._moved(name, found)
         # it may have been removed from the working tree
-        return self._find(name, [moved for place in places if (moved := self._mapped(place)) is not None], target)
+        moved = [self._mapped(place, is_folder=True) for place in places]
+        return self._find(name, list(filter(None, moved)), target)
 
     def _moved(self, name: str, found: ModuleSpec) -> ModuleSpec:
         """Return where the side's tree has a module that was found in the working tree.
@@ -134,7 +135,7 @@ class Redirection:
         """
         if not found.has_location or found.origin is None:  # a package without __init__.py
             places = list(found.submodule_search_locations or ())
-            moved = [self._mapped(place) or place for place in places]
+            moved = [self._mapped(place, is_folder=True) or place for place in places]
             if moved != places:
                 found.submodule_search_locations = moved
             return found
@@ -167,16 +168,19 @@ class Redirection:
         return name.partition(".")[0] not in self.trees["own"]
 
     def _is_in_tree(self, found: ModuleSpec) -> bool:
-        places = [found.origin] if found.has_location else list(found.submodule_search_locations or ())
-        return any(place is not None and self._mapped(place) is not None for place in places)
+        if found.has_location:
+            return found.origin is not None and self._mapped(found.origin) is not None
+        places = found.submodule_search_locations or ()
+        return any(self._mapped(place, is_folder=True) is not None for place in places)
 
-    def _mapped(self, place: str) -> str | None:
-        """Return the counterpart of a file or folder of the working tree; None for other files and for tests."""
+    def _mapped(self, place: str, *, is_folder: bool = False) -> str | None:
+        """Return the counterpart of a file or folder of the working tree; None for other ones and for tests."""
         real = os.path.realpath(place)
         inside = _below(self._here, real)
         if inside is None or _below(self._there, real) is not None or self._is_from_elsewhere(inside):
             return None
-        if is_test(inside, self.trees["patterns"], self.trees["folders"]):
+        file = str(Path(inside, "any")) if is_folder else inside
+        if is_test(file, self.trees["patterns"], self.trees["folders"]):
             return None
         return str(Path(self._there, inside))
 
@@ -233,7 +237,8 @@ class Redirection:
     def _imported(self) -> Iterator[tuple[str, str]]:
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
-            if isinstance(file, str) and name != "__main__" and self._is_ours(name):
+            # some modules name a file that is none, such as torch.ops
+            if isinstance(file, str) and Path(file).is_absolute() and name != "__main__" and self._is_ours(name):
                 yield name, os.path.realpath(file)
 
 

@@ -156,7 +156,7 @@ class Comparison:
             "patterns": list(self._asked.patterns),
             "folders": of_tests,
             "names": [name for name in names if not is_test(f"{name}/__init__.py", self._asked.patterns, of_tests)],
-            "own": ["speedclaims"],
+            "own": ["speedclaims", command_line.IMPORTS_NAME],
             "installed": list(side.installed),
         }
 

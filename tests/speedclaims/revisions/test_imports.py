@@ -107,6 +107,16 @@ def test_packages_without_an_init_file(trees):
     assert problem is None
 
 
+@pytest.mark.parametrize("folder", ["bench", "tests/deep", "pkg/tests"])
+def test_helpers_in_a_folder_of_tests_without_an_init_file(folder, trees):
+    trees.write("pkg/__init__.py", "pkg/work.py", f"{folder}/helper.py").write(f"{folder}/new.py", there=False)
+    module = folder.replace("/", ".")
+    names = (f"{module}.helper", f"{module}.new", "pkg.work")
+    found, problem, number = trees.imported(*names, path=("",))
+    assert list(found.values()) == ["here", "here", "there"]
+    assert (problem, number) == (None, 2)
+
+
 def test_a_flat_layout_with_the_working_folder_on_the_path(trees):
     trees.write("pkg/__init__.py", "pkg/work.py")
     assert trees.imported("pkg.work", path=("",))[0] == {"pkg.work": "there"}
@@ -220,6 +230,12 @@ def test_a_module_that_is_loaded_by_its_file_is_noticed(trees):
     )
     _, problem, _ = trees.imported("pkg", before=load)
     assert problem.startswith("loaded was imported from the working tree, past the import path, by its file")
+
+
+def test_a_module_that_names_a_file_which_is_none(trees):
+    trees.write("src/pkg/__init__.py")
+    fake = "import types; sys.modules['fake'] = types.ModuleType('fake'); sys.modules['fake'].__file__ = '_fake.py'"
+    assert trees.imported("pkg", before=fake)[1:] == [None, 1]
 
 
 def test_this_plugin_is_the_same_on_both_sides(trees):
