@@ -7,8 +7,10 @@ ends the child and removes its temporary folder, also where this process is kill
 
 import json
 import math
+import os
+import random
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,6 +29,8 @@ _COMPILER_CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 """Variables that name the folders in which compilers keep what they made, for later processes."""
 
 _SPARE_S = 900
+
+_PADDING, _SIZE, _PAGE, _ALIGNMENT = "SPEEDCLAIMS_PADDING", 32768, 4096, 16
 
 
 class ChildError(SpeedclaimsError, RuntimeError):
@@ -93,6 +97,19 @@ def _empty_caches(task: str) -> dict[str, str]:
     return {name: f"{folder}/{name.lower()}" for name in _COMPILER_CACHES} if "cold" in task else {}
 
 
+def padding(command: Sequence[str], environment: Mapping[str, str], layout: int) -> str:
+    """Return a text that, as a variable, makes arguments and variables of all processes of a layout equally long.
+
+    They lie above the stack, so that their length moves it, and with it the speed (Mytkowicz et al., Producing wrong
+    data without doing anything obviously wrong, ASPLOS 2009).
+    """
+    arguments = sum(len(os.fsencode(one)) + 1 for one in command)
+    variables = sum(len(os.fsencode(name)) + len(os.fsencode(value)) + 2 for name, value in environment.items())
+    size = arguments + variables + len(_PADDING) + 2
+    place = random.Random(layout).randrange(0, _PAGE, _ALIGNMENT)  # noqa: S311 - no secret
+    return "x" * (math.ceil(size / _SIZE) * _SIZE + place - size)
+
+
 def seed(hash_seed: int | None) -> dict[str, str]:
     """Return the variable that sets the seed of a process's hashes."""
     return {} if hash_seed is None else {"PYTHONHASHSEED": str(hash_seed)}
@@ -141,10 +158,14 @@ def run_job(item: pytest.Item, job: Job, start: command_line.Start, variables: M
         ChildError: the process failed, or was ended, before it had left everything.
     """
     path = Path(job.path)
+    command = command_line.command(item.config, path, job.nodeid, f"{OPTION}={json.dumps(asdict(job))}", start=start)
+    environment = command_line.environment(start) | dict(variables)
+    if start.layout is not None and os.name == "posix":
+        environment[_PADDING] = padding(command, environment, start.layout)
     ended = supervised(
-        command_line.command(item.config, path, job.nodeid, f"{OPTION}={json.dumps(asdict(job))}", start=start),
+        command,
         str(item.config.invocation_params.dir),
-        command_line.environment(start) | dict(variables),
+        environment,
         limit,
         has_fixed_addresses=start.layout is not None,
     )

@@ -166,7 +166,6 @@ class Processes:
     def _start_of(self, side: Side, layout: int) -> command_line.Start:
         path = command_line.import_path(self._item.config)
         trees = self._comparison.trees(side, path)
-        is_here = side.tree == self._comparison.here
         return command_line.Start(
             python=side.python or command_line.PYTHON,
             path=path if side.python is None else self._comparison.own_folders(path),
@@ -174,7 +173,7 @@ class Processes:
             first=command_line.install_lines(trees),
             loads_plugin=side.python is not None and bool(side.libraries) and "speedclaims" not in side.libraries,
             layout=layout,
-            import_first=() if is_here else tuple(self._comparison.import_path(side, path)),
+            import_first=tuple(self._comparison.import_path(side, path)),
         )
 
     def _wait(self, both: "dict[SideName, _Process]") -> None:

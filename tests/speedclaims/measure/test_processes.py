@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from speedclaims.measure.child_process import padding
+
 LOGGED = """
 import os
 from pathlib import Path
@@ -261,3 +263,17 @@ def test_sides_that_are_built_in_their_first_calls_leave_no_pair_with_too_few_ro
     assert project.run_anew("--speedup-max-time=8", "--speedup-report=out").ret == 0
     (pair,) = project.record()["speedclaims"]["pairs"]
     assert pair["status"] == "measured"
+
+
+def test_arguments_and_variables_of_processes_of_one_layout_are_equally_long():
+    def size(command, environment, layout):
+        variables = {**environment, "SPEEDCLAIMS_PADDING": padding(command, environment, layout)}
+        return sum(len(one.encode()) + 1 for one in command) + sum(
+            len(name.encode()) + len(value.encode()) + 2 for name, value in variables.items()
+        )
+
+    short = (["python", "-c", "pass"], {"PATH": "/bin"})
+    long = (["python", "-c", "pass", "häuser" * 20], {"PATH": "/bin:/usr/bin", "PYTHONPATH": "/a" * 99})
+    for layout in range(1, 9):
+        assert size(*short, layout) == size(*long, layout)
+    assert len({size(*short, layout) for layout in range(1, 9)}) > 4, "layouts differ"

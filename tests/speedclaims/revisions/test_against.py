@@ -280,6 +280,18 @@ def test_new_modules_of_the_branch_are_seen_though_they_are_not_committed(repo):
     assert row["speedup"] < 0.5
 
 
+def test_a_first_test_that_is_new_fails_nothing(repo):
+    write(repo, {"src/pkg/work.py": FIRST + "\ndef fresh(number):\n    return number\n"})
+    write(
+        repo,
+        {"tests/test_it.py": f"from pkg import work\n\ndef test_a(benchmark):\n    benchmark(work.fresh, 3)\n{SMALL}"},
+    )
+    section = record_of(repo, "--speedup-against=HEAD", "--speedup-fail=50")
+    rows = {row["name"]: row["status"] for row in section["pairs"]}
+    assert rows == {"test_a[same code]": "not_measured", "test_a": "not_measured", "test_it": "measured"}
+    assert [change["verdict"] for change in section["gate"]["changes"]] == ["new", "held"]
+
+
 def test_processes_that_a_test_starts_import_from_its_side(repo):
     write(repo, {"tests/test_it.py": (
         "import os, subprocess, sys\nfrom pkg import work\n"
