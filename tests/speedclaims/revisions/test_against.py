@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from speedclaims.measure.interleave import Measurement
+from speedclaims.revisions.remote import swapped
 from tests.speedclaims.conftest import KNOWN_CPU, LIGHT, knowing_the_cpu
 from tests.speedclaims.revisions.repositories import commit, contents, git, repository, write
 
@@ -229,6 +231,15 @@ def test_the_record_says_what_was_compared(compared):
     assert line in (folder / "out" / "speedups.md").read_text()
     assert line in " ".join(compared[0].stdout.split())
     assert line in (folder / "out" / "index.html").read_text()
+
+
+def test_a_measurement_by_swapped_names():
+    one = Measurement([2.0, 2.2], [1.0, 1.1], [0.69, 0.7], 3, 5, num_interrupted=2, carry_over=[0.01], took_s=4.0)
+    other = swapped(one)
+    assert (other.before_s, other.after_s, other.log_ratios) == ([1.0, 1.1], [2.0, 2.2], [-0.69, -0.7])
+    assert (other.repeats_before, other.repeats_after, other.carry_over) == (5, 3, [-0.01])
+    assert (other.num_interrupted, other.took_s) == (2, 4.0)
+    assert swapped(other) == one
 
 
 SMALL = "from pkg import work\n\ndef test_it(benchmark):\n    benchmark(work.total, 300)\n"
