@@ -297,7 +297,7 @@ def test_a_first_test_that_is_new_fails_nothing(repo):
         repo,
         {"tests/test_it.py": f"from pkg import work\n\ndef test_a(benchmark):\n    benchmark(work.fresh, 3)\n{SMALL}"},
     )
-    section = record_of(repo, "--speedup-against=HEAD", "--speedup-fail=50")
+    section = record_of(repo, "--speedup-against=HEAD", "--speedup-fail=900")
     rows = {row["name"]: row["status"] for row in section["pairs"]}
     assert rows == {"test_a[same code]": "not_measured", "test_a": "not_measured", "test_it": "measured"}
     assert [change["verdict"] for change in section["gate"]["changes"]] == ["new", "held"]
