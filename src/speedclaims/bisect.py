@@ -107,7 +107,7 @@ def bisect(asked: Asked, say: Callable[[str], object]) -> Found:
 
 @dataclass(frozen=True)
 class _Bisection:
-    """A bisection in a checkout of its own."""
+    """A bisection in another checkout."""
 
     asked: Asked
     say: Callable[[str], object]

@@ -17,7 +17,7 @@ from speedclaims import __version__, boundary
 from speedclaims.boundary import complain, say
 from speedclaims.errors import SpeedclaimsError
 from speedclaims.export import COMMENT, FORMATS, export, is_export
-from speedclaims.numbers import fraction, positive
+from speedclaims.numbers import fraction, positive, some_text
 from speedclaims.record import files as record_files
 
 if TYPE_CHECKING:
@@ -82,17 +82,6 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-def _text(text: str) -> str:
-    """Return a text that is not empty, as that of a variable that is not set would be.
-
-    Raises:
-        argparse.ArgumentTypeError: the text is empty.
-    """
-    if not text.strip():
-        raise argparse.ArgumentTypeError("it is empty")
-    return text
-
-
 def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     compare = commands.add_parser(
         "compare",
@@ -147,8 +136,10 @@ def _add_bisect(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "is not slower, or the commits in question could not be measured.",
     )
     bisect.add_argument("test", metavar="TEST", help="one benchmark, such as tests/test_it.py::test_it")
-    bisect.add_argument("--good", required=True, type=_text, metavar="REF", help="a revision at which it is fast")
-    bisect.add_argument("--bad", default="HEAD", type=_text, metavar="REF", help="a later, slow one (default: HEAD)")
+    bisect.add_argument("--good", required=True, type=some_text, metavar="REF", help="a revision at which it is fast")
+    bisect.add_argument(
+        "--bad", default="HEAD", type=some_text, metavar="REF", help="a later, slow one (default: HEAD)"
+    )
     bisect.add_argument(
         "--seconds",
         type=positive("seconds"),
@@ -156,7 +147,7 @@ def _add_bisect(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         metavar="S",
         help="seconds that a commit may take until it is decided (default: %(default)g)",
     )
-    bisect.add_argument("--build", type=_text, metavar="COMMAND", help="build each commit, see --speedup-build")
+    bisect.add_argument("--build", type=some_text, metavar="COMMAND", help="build each commit, see --speedup-build")
     bisect.set_defaults(run=_bisect)
 
 

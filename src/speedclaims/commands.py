@@ -111,7 +111,7 @@ class Asked:
 def compare_commands(asked: Asked) -> Comparison:
     """Run commands in balanced orders and compare each with the first.
 
-    Each call is a process of its own, so what differs between processes is in the rounds.
+    Each call starts a process, so what differs between processes is in the rounds.
 
     Raises:
         CommandError: a command cannot be run or fails, or the outputs differ.

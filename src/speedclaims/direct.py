@@ -8,12 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
-from statistics import median
 from typing import TYPE_CHECKING
 
 from speedclaims.errors import SpeedclaimsError, shown
 from speedclaims.fixtures.equivalence import answered, takes_results
-from speedclaims.measure.alternatives import Ratio, Timings, compare_timings, exponent, measure_alternatives
+from speedclaims.measure.alternatives import (
+    Ratio,
+    Timings,
+    compare_timings,
+    exponent,
+    measure_alternatives,
+    median_seconds,
+)
 from speedclaims.measure.calls import accepts
 from speedclaims.measure.interleave import Settings, Work, setup_for, work_of
 from speedclaims.measure.random_effects import BETWEEN_SD
@@ -276,10 +282,8 @@ def result_of(  # noqa: PLR0913, PLR0917 - what a case is made of
 ) -> CaseResult:
     """Return what was found in a case from what its processes measured."""
     ratios, neighbours = compare_timings(names, baseline, processes, confidence, between_sd)
-    middle = {
-        name: median(value for one in processes for value in one.seconds[place]) for place, name in enumerate(names)
-    }
-    return CaseResult(case, middle, tuple(ratios), tuple(neighbours), equivalence, tuple(details), processes[0])
+    seconds = median_seconds(names, processes)
+    return CaseResult(case, seconds, tuple(ratios), tuple(neighbours), equivalence, tuple(details), processes[0])
 
 
 def _checked(alternatives: object, baseline: str | None, over: object, seconds: float, confidence: float) -> str:

@@ -72,6 +72,17 @@ def plain(value: object) -> float | None:
     return int(value) if isinstance(value, Integral) else as_float
 
 
+def some_text(text: str) -> str:
+    """Return a text that is not empty, as that of a variable that is not set would be.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
 def _parser(kind: Callable[[str], float], fits: Callable[[float], bool], what: str) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:

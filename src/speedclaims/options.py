@@ -8,7 +8,7 @@ import pytest
 from speedclaims.markers import DEPRECATED
 from speedclaims.measure import child_process
 from speedclaims.measure.command_line import INI_OPTIONS
-from speedclaims.numbers import few, fraction, positive
+from speedclaims.numbers import few, fraction, positive, some_text
 from speedclaims.session import INI_CLAIMS, INI_TESTS
 
 _CLAIM_HELP = (
@@ -65,13 +65,6 @@ def _passes(text: str) -> tuple[str, ...]:
     if not names or set(names) - set(known):
         raise argparse.ArgumentTypeError(f"{text!r}: give some of {','.join(known)}")
     return names
-
-
-def _text(text: str) -> str:
-    """Return a text that is not empty, as that of a variable that is not set would be."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("it is empty")
-    return text
 
 
 def _file(text: str) -> str:
@@ -197,7 +190,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add(
         "--speedup-against",
         metavar="REF",
-        type=_text,
+        type=some_text,
         help="measure each test that uses benchmark or pair with the code at REF against that of the working tree, "
         "both by the working tree's tests: a commit, branch or tag, merge-base:BRANCH, A..B for two commits, or a "
         "folder",
@@ -205,16 +198,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add(
         "--speedup-python",
         metavar="PATH",
-        type=_text,
+        type=some_text,
         help="measure each such test in the Python at PATH against the one that runs pytest: two versions of a library "
         "or of Python; PATH needs pytest-benchmark",
     )
     add(
         "--speedup-build",
         metavar="COMMAND",
-        type=_text,
-        help="with --speedup-against: build and install each side by this command, in a copy of its tree and an "
-        "environment of its own, such as 'pip install --no-deps .'; builds are kept for later runs",
+        type=some_text,
+        help="with --speedup-against: build and install each side by this command, in a copy of its tree and a "
+        "virtual environment, such as 'pip install --no-deps .'; builds are kept for later runs",
     )
     add(child_process.OPTION, dest="speedup_child", help=argparse.SUPPRESS)
     parser.addini(

@@ -148,30 +148,27 @@ def _check_json(config: pytest.Config, bases: Sequence[Path]) -> None:
     in_use = list(bases)
     if report is not None:
         in_use += [report / name for name in _report_names(report, bases).values()]
-    try:
-        record_files.refuse_inputs([path], in_use)
-        record_files.refuse_foreign(path, record_files.holds(b'"machine_info"'), "a file of pytest-benchmark")
-        record_files.check_output(path)
-    except SpeedclaimsError as error:
-        raise pytest.UsageError(f"--benchmark-json {error}") from None
-    except OSError as error:
-        raise pytest.UsageError(f"--benchmark-json {boundary.describe_place(error)}") from None
+    _check_output("--benchmark-json", path, in_use, b'"machine_info"', "a file of pytest-benchmark")
 
 
 def _check_verdict(config: pytest.Config, bases: Sequence[Path]) -> None:
     """Refuse a file of ``--speedup-json`` that cannot be written, is in use, or is somebody else's."""
     given: str | None = config.getoption("speedup_json")
-    if given in {None, "-"} or child_process.job_of(config) is not None:
-        return
-    path = Path(str(given))
+    if given is not None and given != "-" and child_process.job_of(config) is None:
+        mark = b'"schema_version":1,"exit_code":'
+        _check_output("--speedup-json", Path(given), bases, mark, "verdicts of a run")
+
+
+def _check_output(option: str, path: Path, in_use: Sequence[Path], mark: bytes, what: str) -> None:
+    """Refuse a file that cannot be written, is in use, or does not hold the mark of what would be written to it."""
     try:
-        record_files.refuse_inputs([path], bases)
-        record_files.refuse_foreign(path, record_files.holds(b'"schema_version":1,"exit_code":'), "verdicts of a run")
+        record_files.refuse_inputs([path], in_use)
+        record_files.refuse_foreign(path, record_files.holds(mark), what)
         record_files.check_output(path)
     except SpeedclaimsError as error:
-        raise pytest.UsageError(f"--speedup-json {error}") from None
+        raise pytest.UsageError(f"{option} {error}") from None
     except OSError as error:
-        raise pytest.UsageError(f"--speedup-json {boundary.describe_place(error)}") from None
+        raise pytest.UsageError(f"{option} {boundary.describe_place(error)}") from None
 
 
 def _bases(config: pytest.Config, gating: "Gating | None") -> list[Path]:
@@ -375,14 +372,18 @@ class _Run:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Read the ledgers before ``-k`` and ``-m`` deselect tests: only then are all claims named."""
-        if any(measures(item) for item in items) and not self._has_benchmark:
-            raise pytest.UsageError(
-                "speedclaims measures through pytest-benchmark, which is turned off: remove -p no:benchmark"
-            )
+        if any(measures(item) for item in items):
+            self._refuse_without_benchmark()
         try:
             self.session.collect(items)
         except OSError as error:
             raise pytest.UsageError(boundary.describe_place(error)) from None
+
+    def _refuse_without_benchmark(self) -> None:
+        if not self._has_benchmark:
+            raise pytest.UsageError(
+                "speedclaims measures through pytest-benchmark, which is turned off: remove -p no:benchmark"
+            )
 
     @property
     def _has_benchmark(self) -> bool:
@@ -646,10 +647,7 @@ class _AgainstRun(_Run):
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:  # noqa: ARG002 - of the hook
         """Read no ledger: its claims are about the sides that tests give, and not about two revisions."""
-        if not self._has_benchmark:
-            raise pytest.UsageError(
-                "speedclaims measures through pytest-benchmark, which is turned off: remove -p no:benchmark"
-            )
+        self._refuse_without_benchmark()
 
     def take(self, items: list[pytest.Item]) -> None:
         """Let the tests that are left measure both sides."""

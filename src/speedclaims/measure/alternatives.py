@@ -172,9 +172,7 @@ def compare_timings(
         confidence: of all comparisons together.
         between_sd: expected standard deviation of a log ratio between processes.
     """
-    middle = {
-        name: median(chain.from_iterable(one.seconds[place] for one in processes)) for place, name in enumerate(names)
-    }
+    middle = median_seconds(names, processes)
     ordered = sorted(names, key=middle.__getitem__)
     wanted = [(name, baseline) for name in names if name != baseline]
     neighbours = [(fast, slow) for fast, slow in pairwise(ordered)]
@@ -195,6 +193,13 @@ def compare_timings(
         return Ratio(name, to, value, low, high, 1 - error)
 
     return [ratio(*each) for each in wanted], [ratio(*each) for each in neighbours]
+
+
+def median_seconds(names: Sequence[str], processes: Sequence[Timings]) -> dict[str, float]:
+    """Return the median seconds of a call of each alternative over all processes."""
+    return {
+        name: median(chain.from_iterable(one.seconds[place] for one in processes)) for place, name in enumerate(names)
+    }
 
 
 def _pooled(place: int, other: int, processes: Sequence[Timings], between_sd: float) -> Pooled | None:

@@ -99,7 +99,7 @@ import random
 memory = random.Random({seed})
 kept = [bytearray(memory.randrange(1, 600)) for _ in range(memory.randrange(2000))]
 """
-"""What lies before everything else in the memory of a process, so that processes of other seeds have another layout."""
+"""Lies before everything else in the memory of a process, so that processes of other seeds have another layout."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Build a revision in an environment of its own, and keep it for later runs."""
+"""Build a revision in a virtual environment, and keep it for later runs."""
 
 import hashlib
 import os
@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -86,7 +85,7 @@ def build(top: Path, commit: str | None, command: str, scratch: Path, python: st
         _forget(folder())
     os.utime(place)
     notes = notes_file.read_text(encoding="utf-8").splitlines()
-    return Build(place / "tree", str(_python_of(place)), tuple(_installed_of(place)), notes)
+    return Build(place / "tree", str(_python_of(place)), tuple(_site_folders(str(_python_of(place)))), notes)
 
 
 def _make(top: Path, commit: str | None, command: str, place: Path, base: str) -> list[str]:
@@ -124,11 +123,16 @@ def _make(top: Path, commit: str | None, command: str, place: Path, base: str) -
 
 
 def _make_environment(environment: Path, base: str) -> None:
-    """Make an environment without packages of its own, which sees those of another one after them."""
+    """Make an empty environment, which sees the packages of another one after those that it will get."""
     if os.path.realpath(base) == os.path.realpath(sys.executable):
         venv.EnvBuilder(with_pip=False, symlinks=os.name == "posix").create(environment)
     else:
-        subprocess.run([base, "-m", "venv", "--without-pip", str(environment)], capture_output=True, check=True)  # noqa: S603
+        made = subprocess.run(  # noqa: S603 - the user's interpreter
+            [base, "-m", "venv", "--without-pip", str(environment)], capture_output=True, text=True, check=False
+        )
+        if made.returncode:
+            last = (made.stdout + made.stderr).strip().splitlines()[-1:]
+            raise RevisionError(f"{base}: it makes no virtual environment: {''.join(last)}: install its venv module")
     python = _python_of(environment.parent)
     others = _site_folders(base)
     own = _site_folders(str(python))
@@ -149,14 +153,7 @@ def _site_folders(python: str) -> list[str]:
 
 
 def _python_of(place: Path) -> Path:
-    names = ("bin/python", "Scripts/python.exe")
-    return next(
-        (path for name in names if (path := place / "environment" / name).exists()), place / "environment" / names[0]
-    )
-
-
-def _installed_of(place: Path) -> Sequence[str]:
-    return _site_folders(str(_python_of(place)))
+    return place / "environment" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def _forget(kept: Path) -> None:

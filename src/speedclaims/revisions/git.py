@@ -1,6 +1,6 @@
 """Resolve revisions with git, and check their files out without touching the user's repository.
 
-A checkout is a repository of its own in another folder, whose objects are those of the user's. Nothing is registered
+A checkout is another repository, whose objects are those of the user's. Nothing is registered
 there, as a worktree would be, so nothing is left behind when this process is killed.
 """
 
@@ -20,7 +20,7 @@ class RevisionError(SpeedclaimsError):
     """A revision that cannot be compared, in one line."""
 
 
-def git(folder: Path, *arguments: str, input: str | None = None) -> str:  # noqa: A002 - as subprocess calls it
+def git(folder: Path, *arguments: str) -> str:
     """Run git in a folder and return what it prints.
 
     Raises:
@@ -33,7 +33,6 @@ def git(folder: Path, *arguments: str, input: str | None = None) -> str:  # noqa
             capture_output=True,
             text=True,
             errors="surrogateescape",
-            input=input,
             env={**environment, "GIT_TERMINAL_PROMPT": "0"},
             check=False,
         )

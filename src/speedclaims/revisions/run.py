@@ -26,12 +26,7 @@ if TYPE_CHECKING:
     from speedclaims.session import SpeedSession
 
 SAME_CODE = "same code"
-"""What follows the name of the test whose two sides are both the before side."""
-
-
-def is_asked(config: pytest.Config) -> bool:
-    """Return whether the options ask for a comparison of two sides."""
-    return any(config.getoption(name) is not None for name in ("speedup_against", "speedup_python"))
+"""Follows the name of the test whose two sides are both the before side."""
 
 
 def measures_a_side(item: pytest.Item) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from speedclaims.clock import now
-from speedclaims.fixtures.equivalence import UNCHECKED, answered, takes_results
+from speedclaims.fixtures.equivalence import answered, takes_results
 from speedclaims.measure import child_process, command_line
 from speedclaims.measure.instruments import switched_off
 from speedclaims.measure.interleave import Work, quiet_interpreter, time_round, time_side, warm_up, work_of
@@ -140,7 +140,6 @@ class Served:
 
     def _compare(self, work: Work, equivalent: "Equivalent | None", before: Json) -> Json:
         """Return the equivalence of the other side's value with this one's, by the test's check or by tolerance."""
-        equivalence, details = UNCHECKED
         work.prepare(self.name)
         after = work.side(self.name)()
         if equivalent is not None and takes_results(equivalent):

@@ -119,7 +119,7 @@ def test_ordinary():
 
 
 def run(folder, *arguments, seconds=0.9, **variables):
-    """Run pytest in a folder, in a process of its own."""
+    """Run pytest in a folder, in another process."""
     command = [sys.executable, "-m", "pytest", "-pno:xdist", "-pno:cacheprovider", *LIGHT, *KNOWN_CPU]
     options = [f"--speedup-max-time={seconds}", "--speedup-precision=0.2"]
     environment = {key: value for key, value in os.environ.items() if "XDIST" not in key}

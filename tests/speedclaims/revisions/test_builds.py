@@ -1,4 +1,4 @@
-"""Compiled projects are built in environments of their own; two interpreters bring two sets of libraries."""
+"""Compiled projects are built in virtual environments; two interpreters bring two sets of libraries."""
 
 import json
 import subprocess
@@ -90,6 +90,15 @@ def test_a_build_runs_in_a_copy_with_uncommitted_files(repo, tmp_path):
     built = builds.build(repo, None, "cat new.txt > seen.txt", tmp_path / "scratch", None)
     assert (built.tree / "seen.txt").read_text() == "new"
     assert contents(repo) == before
+
+
+def test_an_interpreter_that_makes_no_environment_is_refused_and_leaves_nothing(repo, tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'No module named venv' >&2\nexit 1\n")
+    python.chmod(0o755)
+    with pytest.raises(RevisionError, match=r"makes no virtual environment: No module named venv: install its venv"):
+        builds.build(repo, git(repo, "rev-parse", "HEAD"), "true", tmp_path / "scratch", str(python))
+    assert list(builds.folder().iterdir()) == []
 
 
 def test_old_builds_are_forgotten(repo, tmp_path):
