@@ -134,3 +134,13 @@ def test_claims_stand_under_their_documents_with_the_counts_of_their_verdicts(re
     found = re.findall(r"^\| \*\*(.*?)\*\*: (.*?) \|", section, re.MULTILINE)
     assert [title for title, _ in found] == ["one.md", "two.md"]
     assert all(re.match(r"\d (confirmed|refuted|exceeded|ambiguous)", counts) for _, counts in found)
+
+
+def test_pairs_of_a_project_without_families_have_no_heading() -> None:
+    record = sample_record()
+    assert "| **tabular\\_regressor** |" in render_markdown([record])
+    for row in record["speedclaims"]["pairs"]:
+        row["family"] = None
+    text = render_markdown([record])
+    assert "**None**" not in text
+    assert "**tabular" not in text

@@ -84,7 +84,7 @@ class PairRow:
     @property
     def group(self) -> str:
         """Return the family under which a table shows the row."""
-        return clean(self.recorded["family"])
+        return clean(self.recorded["family"] or "")
 
     @property
     def result(self) -> str:
