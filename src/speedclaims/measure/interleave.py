@@ -50,6 +50,10 @@ WARM_UP_S = 0.2
 """Each side is called until it has run this long, at least once, before anything counts; of a short time limit, until
 it has taken an eighth."""
 
+NUM_SURELY_EVEN = 4
+"""From this many double rounds on their number is even, so that neither order has one more. Of fewer, none is given
+away for it."""
+
 MIN_MEASURING_S = 1.0
 """No pair is measured precisely enough before this long, in all of its processes together: a burst of other load must
 not fill all of it."""
@@ -500,9 +504,11 @@ def take_turns(sides: Sides, settings: Settings) -> Rounds:
     """Time rounds of both sides in alternation until the interval is narrow enough or the time is up.
 
     Double rounds alternate too, AB BA then BA AB: a place in the double round may be faster than another (the last of
-    four was by 0.1 %, measured with one callable on both sides), which favours one side in all double rounds of one
-    kind and the other side in those of the other. At least one double round is measured; whether their number suffices
-    for an interval is the caller's to say.
+    four was by 0.1 %, measured with one callable on both sides; one that follows its own side by 1 % where the sides
+    are processes of many threads), which favours one side in all double rounds of one kind and the other side in those
+    of the other. So a block of several double rounds has as many of one kind as of the other, and so has the
+    measurement, from `NUM_SURELY_EVEN` double rounds on. At least one double round is measured; whether their number
+    suffices for an interval is the caller's to say.
     """
     read = clock.timer()
     started = read()
@@ -511,13 +517,17 @@ def take_turns(sides: Sides, settings: Settings) -> Rounds:
     warm = now = read()
     block: dict[SideName, list[Round]] = {"before": [], "after": []}
     rule = StoppingRule(settings.precision * math.sqrt(settings.num_processes), settings.confidence)
-    begun = now
-    for orders in cycle((_ORDERS, tuple(reversed(_ORDERS)))):
+    begun, block_s = now, min(BLOCK_S, settings.max_time / 30)
+    for number, orders in enumerate(cycle((_ORDERS, tuple(reversed(_ORDERS)))), 1):
         for name in chain.from_iterable(orders):
             block[name].append(sides.time_round(name, found.repeats[name]))
         last, now = now, read()
-        is_up = now + (now - last) > started + settings.max_time
-        if now - begun < min(BLOCK_S, settings.max_time / 30) and not is_up:
+        may_end = number < NUM_SURELY_EVEN or number % 2 == 0
+        num_next = 1 if number < NUM_SURELY_EVEN else 2
+        is_up = may_end and now + num_next * (now - last) > started + settings.max_time
+        in_block = len(block["before"]) // 2
+        is_block = now - begun >= block_s and (in_block == 1 or in_block % 2 == 0)
+        if not is_block and not is_up:
             continue
         begun = now
         found.log_ratios.append(log_ratio(*undisturbed(block["before"], block["after"])))
@@ -525,7 +535,7 @@ def take_turns(sides: Sides, settings: Settings) -> Rounds:
         found.after += block["after"]
         block = {"before": [], "after": []}
         is_long_enough = now - warm >= MIN_MEASURING_S / settings.num_processes
-        found.reached_precision = rule.satisfied(found.log_ratios) and is_long_enough
+        found.reached_precision = may_end and rule.satisfied(found.log_ratios) and is_long_enough
         if found.reached_precision or is_up:
             break
     return found

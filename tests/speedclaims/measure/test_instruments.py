@@ -15,6 +15,13 @@ from speedclaims.measure.interleave import Settings, Work, measure, setup_for
 has_monitoring = pytest.mark.skipif(not hasattr(sys, "monitoring"), reason="Python has sys.monitoring from 3.12 on")
 
 
+@pytest.fixture(autouse=True)
+def no_threads_of_other_tests(monkeypatch):
+    """Hide threads that run already: a library's pool, once used in this process, would be refused as one of ours."""
+    every, others = threading.enumerate, {*threading.enumerate()} - {threading.current_thread()}
+    monkeypatch.setattr(threading, "enumerate", lambda: [one for one in every() if one not in others])
+
+
 def leaf():
     pass
 

@@ -83,6 +83,24 @@ def test_a_place_in_the_double_round_that_is_faster_favours_neither_side(clock):
     assert sum(found.log_ratios[: len(found.log_ratios) // 2 * 2]) == pytest.approx(0.0)
 
 
+@pytest.mark.parametrize("seconds", [0.001, 0.003, 0.006, 0.011, 0.1])
+@pytest.mark.parametrize("max_time", [2.6, 2.7, 2.8, 2.9, 3.0])
+def test_a_side_that_is_faster_after_itself_is_not_favoured(monkeypatch, never_interrupted, seconds, max_time):
+    """Of a median, an odd number of blocks of one double round each would favour the side that has one more."""
+    sides = Alternating(monkeypatch, extra=0.05, of=("before", "after"))
+    work = Work(
+        sides.side("before", seconds), sides.side("after", seconds), setup_for(None), lambda: None, resets=False
+    )
+    found = measure(work, Settings(max_time=max_time, precision=1e-9))
+    assert len(found.log_ratios) >= interleave.NUM_SURELY_EVEN
+    assert found.interval(0.95).speedup == pytest.approx(1.0, abs=1e-3)
+
+
+def test_no_double_round_of_few_is_given_away(clock):
+    found = measure(sides(clock.spend(0.5), clock.spend(0.5)), Settings(max_time=8))
+    assert len(found.log_ratios) == 3
+
+
 def test_the_speedup_of_known_durations_is_their_ratio(clock):
     found = measure(sides(clock.spend(0.030), clock.spend(0.020)), Settings(max_time=5))
     assert found.interval(0.95).speedup == pytest.approx(1.5)
@@ -243,7 +261,7 @@ def test_the_default_synchronization_is_of_the_frameworks_imported_already(monke
 
 def test_double_rounds_are_taken_together_until_they_are_as_long_as_a_block(clock):
     found = measure(sides(clock.spend(0.002), clock.spend(0.002)), Settings(max_time=2))
-    assert len(found.before_s) == pytest.approx(6 * len(found.log_ratios), abs=6)
+    assert len(found.before_s) == pytest.approx(8 * len(found.log_ratios), abs=8)  # four of 8 ms: an even number
     slow = measure(sides(clock.spend(0.2), clock.spend(0.2)), Settings(max_time=9))
     assert len(slow.before_s) == 2 * len(slow.log_ratios)
 
@@ -314,13 +332,13 @@ def spin():
 class Alternating:
     """Two sides on a clock of our own: one is slower right after the other."""
 
-    def __init__(self, monkeypatch, *, extra):
-        self.now, self.last, self.extra = 0.0, "", extra
+    def __init__(self, monkeypatch, *, extra, of=("after",)):
+        self.now, self.last, self.extra, self.of = 0.0, "", extra, of
         monkeypatch.setattr(clocks, "timer", lambda: lambda: self.now)
 
     def side(self, name, seconds):
         def call():
-            self.now += seconds * (1 + self.extra * (name == "after" and self.last == "before"))
+            self.now += seconds * (1 + self.extra * (name in self.of and self.last not in ("", name)))
             self.last = name
 
         return call
