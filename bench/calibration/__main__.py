@@ -105,7 +105,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("pair", help="name of the pair")
     one.add_argument("--seconds", type=positive("seconds"), default=2.0, help="time limit")
     one.set_defaults(table=_between_process)
-    for command in (coverage, runs, gate, real, process, between, estimators, one):
+    alternatives = commands.add_parser("alternatives", help="check the comparison of several alternatives")
+    alternatives.add_argument("--simulated", type=count, default=1000, help="simulated sessions a row")
+    alternatives.add_argument("--sessions", type=count, default=50, help="measured sessions")
+    alternatives.set_defaults(table=_alternatives)
+    several = commands.add_parser("alternatives-process", help="what alternatives starts: measure once, print JSON")
+    several.set_defaults(table=_alternatives_process)
+    for command in (coverage, runs, gate, real, process, between, estimators, one, alternatives, several):
         command.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the table there")
     return parser
 
@@ -157,6 +163,18 @@ def _between_process(options: argparse.Namespace) -> str:
     from bench.calibration.between import measure_one  # noqa: PLC0415 - the same
 
     return json.dumps(measure_one(options.pair, options.seconds), allow_nan=False)
+
+
+def _alternatives(options: argparse.Namespace) -> str:
+    from bench.calibration.alternatives import alternatives_table  # noqa: PLC0415 - the same
+
+    return alternatives_table(options.simulated, options.sessions)
+
+
+def _alternatives_process(_: argparse.Namespace) -> str:
+    from bench.calibration.alternatives import measure_process  # noqa: PLC0415 - the same
+
+    return json.dumps(measure_process(), allow_nan=False)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,11 @@ import pytest
 from speedclaims import boundary, cli, options
 from speedclaims.boundary import complain
 from speedclaims.errors import SpeedclaimsError
+from speedclaims.fixtures.compare import Compare
+from speedclaims.fixtures.comparison import CaseResult, Comparison
 from speedclaims.fixtures.figure import Figure
 from speedclaims.fixtures.pair import Pair, Result
+from speedclaims.measure.alternatives import Ratio
 from speedclaims.record import schema
 from speedclaims.record.files import write_text
 from speedclaims.record.json_types import JsonObject
@@ -102,14 +105,16 @@ def _sentence(text: str) -> str:
 def fixtures_page() -> str:
     """Return the page of the fixtures, from their docstrings."""
     lines = [_FIXTURES]
-    for name, function in (("pair", Pair.__call__), ("figure", Figure.__call__)):
+    results: dict[str, tuple[type, ...]] = {"pair": (Result,), "compare": (Comparison, CaseResult, Ratio)}
+    for name, function in (("pair", Pair.__call__), ("compare", Compare.__call__), ("figure", Figure.__call__)):
         told, sections = _docstring(function)
         lines += [f"## {name}", "", told, "", "| argument | meaning |", "| --- | --- |"]
         lines += [f"| `{argument}` | {_cell(text)} |" for argument, text in sections["Args"].items()]
         lines += ["", "Raises:", "", *(f"- `{error}`: {text}" for error, text in sections["Raises"].items()), ""]
-        if name == "pair":
-            told, sections = _docstring(Result)
-            lines += ["### Its result", "", told, "", "| attribute | meaning |", "| --- | --- |"]
+        for kind in results.get(name, ()):
+            told, sections = _docstring(kind)
+            title = "Its result" if len(results[name]) == 1 else f"Its result: {kind.__name__}"
+            lines += [f"### {title}", "", told, "", "| attribute | meaning |", "| --- | --- |"]
             lines += [f"| `{attribute}` | {_cell(text)} |" for attribute, text in sections["Attributes"].items()]
             lines.append("")
     return "\n".join([*lines, _LABELS])

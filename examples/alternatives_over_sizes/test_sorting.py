@@ -1,9 +1,11 @@
 import heapq
 import random
 
-import pytest
-
 SIZES = (100, 10_000)
+
+
+def by_sorting(numbers):
+    return sorted(numbers, reverse=True)[:10]
 
 
 def by_heapq(numbers):
@@ -20,20 +22,15 @@ def by_loop(numbers):
     return kept
 
 
-ALTERNATIVES = {"heapq": by_heapq, "loop": by_loop}
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ALTERNATIVES)
-def test_ten_largest(pair, name, size):
-    """The ten largest numbers, without sorting all of them."""
+def drawn(size):
     draw = random.Random(7)
-    numbers = [draw.random() for _ in range(size)]
-    alternative = ALTERNATIVES[name]
-    pair(
-        before=lambda: sorted(numbers, reverse=True)[:10],
-        after=lambda: alternative(numbers),
-        names=("sorted", name),
-        equivalent=lambda before, after: before == after,
-        units=size,
+    return [draw.random() for _ in range(size)]
+
+
+def test_ten_largest(compare):
+    """The ten largest numbers, without sorting all of them."""
+    compare(
+        {"sorted": by_sorting, "heapq": by_heapq, "loop": by_loop},
+        over={"numbers": {size: drawn(size) for size in SIZES}},
+        equivalent=lambda one, other: one == other,
     )

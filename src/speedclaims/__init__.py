@@ -1,8 +1,8 @@
 """Judge whether an optimized program is faster, by how much, and whether it still computes the same.
 
-The package is a pytest plugin: the ``pair`` and ``figure`` fixtures, the ``speedup_...`` markers, the ``--speedup-...``
-options, and the ``speedclaims`` command. The names in ``__all__`` are public; importing the package imports none of
-their modules.
+The package is a pytest plugin: the ``pair``, ``compare`` and ``figure`` fixtures, the ``speedup_...`` markers, the
+``--speedup-...`` options, and the ``speedclaims`` command. The names in ``__all__`` are public; importing the package
+imports none of their modules.
 """
 
 from importlib import import_module
@@ -13,7 +13,8 @@ from speedclaims.errors import SpeedclaimsError
 if TYPE_CHECKING:
     from speedclaims.claims.ledger import Claim
     from speedclaims.claims.verdict import Verdict
-    from speedclaims.direct import Comparison, compare, pair
+    from speedclaims.direct import compare, pair
+    from speedclaims.fixtures.comparison import Comparison
     from speedclaims.fixtures.pair import Pair, Result
     from speedclaims.record.io import read as load_record
 
@@ -34,7 +35,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "Claim": ("speedclaims.claims.ledger", "Claim"),
-    "Comparison": ("speedclaims.direct", "Comparison"),
+    "Comparison": ("speedclaims.fixtures.comparison", "Comparison"),
     "compare": ("speedclaims.direct", "compare"),
     "pair": ("speedclaims.direct", "pair"),
     "Pair": ("speedclaims.fixtures.pair", "Pair"),

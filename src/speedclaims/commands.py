@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from speedclaims.direct import Comparison, result_of
 from speedclaims.errors import SpeedclaimsError
+from speedclaims.fixtures.comparison import Comparison, cases_of, result_of
 from speedclaims.measure.alternatives import measure_alternatives
 from speedclaims.measure.interleave import Settings, work_of
 
@@ -131,7 +131,8 @@ def compare_commands(asked: Asked) -> Comparison:
     settings = Settings(max_time=asked.seconds, confidence=asked.confidence)
     timings = measure_alternatives(works, settings)
     names = [one.name for one in commands]
-    result = result_of({}, names, names[0], [timings], asked.confidence, equivalence, details, between_sd=0.0)  # type: ignore[arg-type]
+    (case,) = cases_of(None)
+    result = result_of(case, names, names[0], [timings], asked.confidence, equivalence, details, between_sd=0.0)  # type: ignore[arg-type]
     return Comparison(names[0], (result,), asked.confidence, {}, note="")
 
 

@@ -1,11 +1,16 @@
 """Read the markers of a test."""
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 
 from speedclaims.numbers import plain
+
+if TYPE_CHECKING:
+    from speedclaims.record.types import RecordedPair
 
 CLAIM, EVIDENCE = "speedup_claim", "speedup_evidence"
 """The markers by which a test judges claims, and by which its pair is shown as evidence about them."""
@@ -17,9 +22,45 @@ DEPRECATED = {"claim": CLAIM, "control_pair": CONTROL, "long_pair": LONG}
 _WARNED = pytest.StashKey[set[str]]()
 
 
+FIXTURES = ("pair", "compare", "figure")
+_OURS = "speedclaims.plugin"
+
+
 def measures(item: pytest.Item) -> bool:
-    """Return whether a test uses the ``pair`` or the ``figure`` fixture."""
-    return not {"pair", "figure"}.isdisjoint(getattr(item, "fixturenames", ()))
+    """Return whether a test uses the ``pair``, ``compare`` or ``figure`` fixture of this plugin."""
+    return any(uses(item, name) for name in FIXTURES)
+
+
+def uses(item: pytest.Item, name: str) -> bool:
+    """Return whether a test uses a fixture of this plugin, itself or through one of that name which overrides it."""
+    if name not in getattr(item, "fixturenames", ()):
+        return False
+    known = getattr(item, "_fixtureinfo", None)  # what a test's own fixture of that name hides is known nowhere else
+    for definition in reversed(known.name2fixturedefs.get(name, ()) if known is not None else ()):
+        if getattr(definition.func, "__module__", None) == _OURS:
+            return True
+        if name not in definition.argnames:
+            return False
+    return False
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Name the alternative and the case that judge a claim, as a marker does; None is any."""
+
+    alternative: str | None
+    case: Mapping[str, str] | None
+
+    def fits(self, row: "RecordedPair") -> bool:
+        """Return whether a pair is what the marker asks for."""
+        labels = row["alternative"]["case"] if "alternative" in row else {}
+        is_case = self.case is None or all(labels.get(name) == label for name, label in self.case.items())
+        return is_case and self.alternative in {None, row["after"]}
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        case = ", ".join(f"{name}={label}" for name, label in (self.case or {}).items())
+        return " with ".join(filter(None, [self.alternative, case]))
 
 
 def find_markers(item: pytest.Item, name: str) -> Iterator[pytest.Mark]:
@@ -49,19 +90,49 @@ def named_claims(item: pytest.Item, kind: str = CLAIM) -> list[tuple[str, str | 
     """Return the claims that a test's markers of a kind name, each with its variant, None where none is named.
 
     Raises:
-        pytest.UsageError: a marker without a name, or with another keyword than the variant that a test judges.
+        pytest.UsageError: a marker without a name, or with a keyword that it does not take.
     """
     found: list[tuple[str, str | None]] = []
     for marker in find_markers(item, kind):
-        variant: object = marker.kwargs.get("variant")
-        keywords = {"variant"} if kind == CLAIM and isinstance(variant, str) else set()
+        keywords = (
+            {name for name, fits in _KEYWORDS.items() if fits(marker.kwargs.get(name))} if kind == CLAIM else set()
+        )
         if not marker.args or marker.kwargs.keys() - keywords or not all(isinstance(id_, str) for id_ in marker.args):
-            optional = ', and a variant where the ledger lists any: variant="..."' if kind == CLAIM else ""
+            optional = (
+                ', and a variant where the ledger lists any: variant="..."; of compare an alternative="..." and a '
+                'case={"n": 10}'
+                if kind == CLAIM
+                else ""
+            )
             raise pytest.UsageError(
                 f"{item.nodeid}: the {marker.name} marker takes claim ids: "
                 f'@pytest.mark.{marker.name}("family.claim"){optional}'
             )
+        if marker.kwargs.keys() & {"alternative", "case"} and not uses(item, "compare"):
+            raise pytest.UsageError(
+                f"{item.nodeid}: the {marker.name} marker names an alternative or a case, which a test with the "
+                "compare fixture has: leave it out"
+            )
         found += [(name, marker.kwargs.get("variant")) for name in marker.args]
+    return found
+
+
+_KEYWORDS: Mapping[str, Callable[[object], bool]] = {
+    "variant": lambda value: isinstance(value, str),
+    "alternative": lambda value: isinstance(value, str),
+    "case": lambda value: isinstance(value, Mapping) and all(isinstance(name, str) for name in value),
+}
+"""What the marker of a claim takes besides ids, and whether a value fits."""
+
+
+def wanted_rows(item: pytest.Item) -> dict[str, list[Wanted]]:
+    """Return for each claim that a test's markers name which of its pairs judge it; all where nothing is said."""
+    found: dict[str, list[Wanted]] = {}
+    for marker in find_markers(item, CLAIM):
+        case = marker.kwargs.get("case")
+        labels = None if case is None else {name: str(label) for name, label in case.items()}
+        for id_ in marker.args:
+            found.setdefault(id_, []).append(Wanted(marker.kwargs.get("alternative"), labels))
     return found
 
 

@@ -12,9 +12,10 @@ from speedclaims.numbers import few, fraction, positive, some_text
 from speedclaims.session import INI_CLAIMS, INI_TESTS
 
 _CLAIM_HELP = (
-    "speedup_claim(*ids, variant=None): judge these claims of the ledger by the test's pair or figure, on one of the "
-    "ledger's variants where one is given. The ledger is claims.toml next to the test, or the file that the ini option "
-    f"{INI_CLAIMS} names."
+    "speedup_claim(*ids, variant=None, alternative=None, case=None): judge these claims of the ledger by the test's "
+    "pair or figure, on one of the ledger's variants where one is given. In a test with the compare fixture, "
+    'alternative and case={"n": 10} say which of its pairs judge. The ledger is claims.toml next to the test, or the '
+    f"file that the ini option {INI_CLAIMS} names."
 )
 
 

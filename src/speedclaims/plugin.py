@@ -34,12 +34,13 @@ from speedclaims.options import (
 from speedclaims.record import benchmark_rows
 from speedclaims.record import files as record_files
 from speedclaims.record.json_types import JsonObject
-from speedclaims.session import ATTRIBUTE, KEY, ROW, SpeedSession
+from speedclaims.session import ATTRIBUTE, KEY, ROWS, SpeedSession
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from speedclaims.fixtures.child_pair import ChildPair
+    from speedclaims.fixtures.compare import ChildCompare, Compare
     from speedclaims.fixtures.figure import Figure
     from speedclaims.fixtures.pair import Pair
     from speedclaims.gating import Gating
@@ -234,9 +235,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
     """Add a pair's speedup to PASSED, with ``-v``."""
-    row: Row | None = getattr(report, ATTRIBUTE, None)
-    if report.when != "call" or not report.passed or row is None or "speedup" not in row or row["speedup"] is None:
+    rows: Sequence[Row] = getattr(report, ATTRIBUTE, None) or ()
+    if report.when != "call" or not report.passed:
         return None
+    measured = [row for row in rows if "speedup" in row and row["speedup"] is not None]
+    if len(measured) != 1:
+        return None
+    (row,) = measured
     from speedclaims.report.model.formatting import format_estimate  # noqa: PLC0415
 
     return "passed", ".", (f"PASSED {format_estimate(row['speedup'], row['low'], row['high'])}", {"green": True})
@@ -270,6 +275,26 @@ def pair(request: pytest.FixtureRequest, benchmark: "BenchmarkFixture", pair_lab
 
 
 @pytest.fixture
+def compare(
+    request: pytest.FixtureRequest, benchmark: "BenchmarkFixture", pair_labels: "Labels"
+) -> "Compare | ChildCompare":
+    """Measure several callables in balanced orders: ``compare({"json": f, "orjson": g}, over={"n": [10, 1000]})``.
+
+    Each is compared with a ``baseline``, by default the first, and with the next slower one; all intervals of a case
+    hold together. Further arguments are ``equivalent``, ``work``, ``setup``, ``synchronize``, ``loop_factory``,
+    ``units`` and ``unit``. The result has ``cases``, each with a ``ratio(name)``.
+    """
+    job = child_process.job_of(request.config)
+    if job is not None:
+        from speedclaims.fixtures.compare import ChildCompare  # noqa: PLC0415
+
+        return ChildCompare(request.config, job, benchmark)
+    from speedclaims.fixtures.compare import Compare  # noqa: PLC0415
+
+    return Compare(request, benchmark, request.config.stash[KEY], pair_labels)
+
+
+@pytest.fixture
 def figure(request: pytest.FixtureRequest, benchmark: "BenchmarkFixture", pair_labels: "Labels") -> "Figure":
     """Record one value that is not a time, with its interval: ``figure(value, low=low, high=high, unit="bytes")``.
 
@@ -292,20 +317,23 @@ def pytest_runtest_makereport(
     outcome = yield
     report = outcome.get_result()
     has_ended = report.failed or (report.passed and call.when == "call")
-    if call.when != "teardown" and has_ended and ROW not in item.stash and child_process.job_of(item.config) is None:
+    if call.when != "teardown" and has_ended and ROWS not in item.stash and child_process.job_of(item.config) is None:
         _note_nothing_measured(item, report, call)
-    if call.when != "teardown" and ROW in item.stash:
-        setattr(report, ATTRIBUTE, item.stash[ROW])
+    if call.when != "teardown" and ROWS in item.stash:
+        setattr(report, ATTRIBUTE, item.stash[ROWS])
         if call.when == "call":  # the report of its teardown has them, which --junitxml reads
-            item.user_properties += _properties(item.stash[ROW])
+            item.user_properties += [one for row in item.stash[ROWS] for one in _properties(row)]
 
 
 def _properties(row: "Row") -> list[tuple[str, object]]:
     """Return what ``--junitxml`` says of a test: its speedup, or its figure."""
     names = ("speedup", "low", "high") if "speedup" in row else ("value", "low", "high", "unit")
     fields: Mapping[str, object] = row
-    found = [(f"speedclaims.{name}", fields[name]) for name in names if fields[name] is not None]
-    return [("speedclaims.status", row["status"]), *found]
+    prefix = "speedclaims."
+    if "alternative" in row:
+        prefix += f"{row['name'].rpartition('[')[2].rstrip(']')}."
+    found = [(f"{prefix}{name}", fields[name]) for name in names if fields[name] is not None]
+    return [(f"{prefix}status", row["status"]), *found]
 
 
 def _note_nothing_measured(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
@@ -398,7 +426,7 @@ class _Run:
         """Take what a test measured, and keep what there is so far: a run may be cut off."""
         with self._noting():
             self.session.take(report)
-        if report.when == "teardown" and report.nodeid in self.session.rows:
+        if report.when == "teardown" and self.session.has_rows(report.nodeid):
             self._save_so_far()
 
     @pytest.hookimpl(wrapper=True)

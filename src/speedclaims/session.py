@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from speedclaims.clock import now
-from speedclaims.markers import CLAIM, EVIDENCE, gate_percent, marked_passes, measures, named_claims, times_longer
+from speedclaims.markers import (
+    CLAIM,
+    EVIDENCE,
+    Wanted,
+    gate_percent,
+    marked_passes,
+    measures,
+    named_claims,
+    times_longer,
+    wanted_rows,
+)
 from speedclaims.measure import child_process
 from speedclaims.record.io import NOT_ASKED
 from speedclaims.record.verdicts import counting
@@ -67,6 +77,8 @@ class SpeedSession:
         self._ledgers: dict[Path, Ledger] = {}
         self._judges: dict[tuple[Path, str], dict[str | None, list[str]]] = {}
         self._evidence: dict[tuple[Path, str], list[str]] = {}
+        self._wanted_rows: dict[tuple[str, str], list[Wanted]] = {}
+        self._rows_of: dict[str, list[str]] = {}
         self._audits: dict[Path, list[RecordedAudit]] = {}
         self._record: Record | None = None
         self._section: Section | None = None
@@ -128,7 +140,7 @@ class SpeedSession:
     @property
     def open_tests(self) -> list[str]:
         """The tests with a pair or a figure that have not ended, or never ran."""
-        return sorted(self.wanted - self.rows.keys() - self.reasons.keys())
+        return sorted(self.wanted - self._rows_of.keys() - self.reasons.keys())
 
     # -- collection ----------------------------------------------------------------------------------------------
 
@@ -143,6 +155,8 @@ class SpeedSession:
         for item in items:
             for name, variant in named_claims(item):
                 self._note_judge(item, name, variant)
+            for name, rows in wanted_rows(item).items():
+                self._wanted_rows[item.nodeid, name] = rows
             for name, _ in named_claims(item, EVIDENCE):
                 self._evidence.setdefault((self._ledger_with(item, name).path, name), []).append(item.nodeid)
         for item in items:
@@ -304,16 +318,22 @@ class SpeedSession:
 
     def add_row(self, item: pytest.Item, row: "Row") -> None:
         """Keep a pair's or figure's row, and leave it on its test, whose report carries it to an xdist controller."""
-        item.stash[ROW] = row
-        self._keep(item.nodeid, row)
+        self.add_rows(item, [row])
+
+    def add_rows(self, item: pytest.Item, rows: "Sequence[Row]") -> None:
+        """Keep the rows of a test, and leave them on it."""
+        item.stash[ROWS] = list(rows)
+        self._keep(item.nodeid, rows)
         self.changed()
 
-    def _keep(self, nodeid: str, row: "Row") -> None:
+    def _keep(self, test: str, rows: "Sequence[Row]") -> None:
         self._record = self._section = None
-        if "value" in row:
-            self.figures[nodeid] = row
-        else:
-            self.pairs[nodeid] = row
+        self._rows_of[test] = [row["nodeid"] for row in rows]
+        for row in rows:
+            if "value" in row:
+                self.figures[row["nodeid"]] = row
+            else:
+                self.pairs[row["nodeid"]] = row
 
     def note_gate(self, gate: "RecordedGate") -> None:
         """Keep the comparison with a base for the record."""
@@ -349,14 +369,14 @@ class SpeedSession:
     def take(self, report: pytest.TestReport) -> None:
         """Take a finished test's row and outcome from its report."""
         self._record = self._section = None
-        row: Row | None = getattr(report, ATTRIBUTE, None)
-        if row is not None:
-            self._keep(report.nodeid, row)
+        rows: Sequence[Row] | None = getattr(report, ATTRIBUTE, None)
+        if rows is not None:
+            self._keep(report.nodeid, rows)
         if report.skipped and isinstance(report.longrepr, tuple):
             self.reasons[report.nodeid] = _without_prefix(str(report.longrepr[2]))
-        elif report.failed and report.nodeid not in self.rows:
+        elif report.failed and report.nodeid not in self._rows_of:
             self.reasons[report.nodeid] = "the test failed before it was measured"
-        if report.when == "call" and report.passed and row is None:
+        if report.when == "call" and report.passed and rows is None:
             self.num_others_passed += 1
 
     # -- the record ----------------------------------------------------------------------------------------------
@@ -365,6 +385,10 @@ class SpeedSession:
     def rows(self) -> "dict[str, Row]":
         """The rows of pairs and figures by node id."""
         return {**self.pairs, **self.figures}
+
+    def has_rows(self, test: str) -> bool:
+        """Whether a test has left rows."""
+        return test in self._rows_of
 
     @property
     def measured_nothing(self) -> bool:
@@ -441,7 +465,8 @@ class SpeedSession:
                     continue
                 evidence = self._measured_evidence(ledger.path, name)
                 for variant, nodeids in self._judges_of(ledger, name):
-                    rows = [self._judged_by(nodeid, claim) for nodeid in nodeids] or [not_judged(claim, NOT_ASKED)]
+                    judged = [row for nodeid in nodeids for row in self._judged_by(nodeid, claim)]
+                    rows = judged or [not_judged(claim, NOT_ASKED)]
                     word = overall(claim, rows)
                     for row in rows:
                         row["variant"], row["overall"] = variant, word
@@ -463,16 +488,21 @@ class SpeedSession:
             if variant in judges or variant == ledger.variants[0]:
                 yield variant, dict.fromkeys(judges.get(variant, []))
 
-    def _judged_by(self, nodeid: str, claim: "Claim") -> "RecordedClaim":
-        """Return the row of a claim for one of its tests, with the reason where the test measured nothing."""
+    def _judged_by(self, nodeid: str, claim: "Claim") -> "list[RecordedClaim]":
+        """Return the rows of a claim for one of its tests, with the reason where the test measured nothing."""
         from speedclaims.claims.verdict import not_judged  # noqa: PLC0415
 
-        row = self.rows.get(nodeid)
-        return not_judged(claim, self.reasons.get(nodeid, NOT_ASKED), nodeid) if row is None else self.judge(claim, row)
+        wanted = self._wanted_rows.get((nodeid, claim.id), [])
+        rows = [self.rows[name] for name in self._rows_of.get(nodeid, ())]
+        found = [row for row in rows if "value" in row or not wanted or any(one.fits(row) for one in wanted)]
+        if not found:
+            return [not_judged(claim, self.reasons.get(nodeid, NOT_ASKED), nodeid)]
+        return [self.judge(claim, row) for row in found]
 
     def _measured_evidence(self, path: Path, name: str) -> list[str]:
         """Return the tests whose pairs are evidence about a claim and have a speedup with an interval."""
-        nodeids = dict.fromkeys(self._evidence.get((path, name), []))
+        tests = dict.fromkeys(self._evidence.get((path, name), []))
+        nodeids = [nodeid for test in tests for nodeid in self._rows_of.get(test, ())]
         return [nodeid for nodeid in nodeids if nodeid in self.pairs and self.pairs[nodeid]["status"] == "measured"]
 
     def record(self) -> "Record":
@@ -502,10 +532,11 @@ class SpeedSession:
         identity = (row["name"], nodeid, row["title"])
         reason = self.unrecordable[nodeid] = f"it cannot be recorded: {why}"
         if "value" in row:
-            self._keep(nodeid, {**blank_figure(*identity), "reason": reason})
+            self.figures[nodeid] = {**blank_figure(*identity), "reason": reason}
         else:
             blank = {**blank_pair(*identity, control=row["control"]), **not_run(), "reason": reason}
-            self._keep(nodeid, cast("RecordedPair", blank))
+            self.pairs[nodeid] = cast("RecordedPair", blank)
+        self._record = self._section = None
 
 
 def _unrecordable(record: "Record") -> dict[str, str]:
@@ -528,8 +559,8 @@ def _unrecordable(record: "Record") -> dict[str, str]:
     return {nodeid: why for nodeid, why in found.items() if why is not None}
 
 
-ROW = pytest.StashKey["Row"]()
-ATTRIBUTE = "speedclaims_row"
+ROWS = pytest.StashKey[list["Row"]]()
+ATTRIBUTE = "speedclaims_rows"
 
 
 def _hold(folders: Sequence[Path], paths: Sequence[Path]) -> bool:

@@ -4,6 +4,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,25 @@ from types import ModuleType
 from tests.mutants.table import Mutant
 
 __all__ = ["Planted"]
+
+
+_IN_CHILDREN = """
+import functools
+import importlib.machinery
+import importlib.util
+
+find_real = importlib.machinery.PathFinder.find_spec
+
+
+def find_spec(fullname, path=None, target=None):
+    if fullname == {module!r}:
+        return importlib.util.spec_from_file_location(fullname, {path!r})
+    return find_real(fullname, path, target)
+
+
+# Pytest keeps this function in a class of its own and asks it directly for modules of plugins; a partial binds to none.
+importlib.machinery.PathFinder.find_spec = functools.partial(find_spec)
+"""
 
 
 class Planted(importlib.abc.MetaPathFinder):
@@ -61,6 +81,14 @@ class Planted(importlib.abc.MetaPathFinder):
         sys.meta_path.insert(0, self)
         if self._mutant.family == "plugin":
             importlib.import_module(self._mutant.module)
+            self._plant_in_children()
+
+    def _plant_in_children(self) -> None:
+        """Have every Python that this process starts find the fault too: tests run pytest in processes of its own."""
+        folder = self._path.parent
+        text = _IN_CHILDREN.format(module=self._mutant.module, path=str(self._path))
+        (folder / "sitecustomize.py").write_text(text, encoding="utf-8")
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -291,7 +291,7 @@ def test_light():
 def test_markers_and_fixtures_explain_themselves(pairs):
     pairs.run("--markers").stdout.fnmatch_lines(
         [
-            "*@pytest.mark.speedup_claim(*ids, variant=None): *",
+            "*@pytest.mark.speedup_claim(*ids, variant=None, alternative=None, case=None): *",
             "*@pytest.mark.speedup_control: *",
             "*@pytest.mark.speedup_fail(percent): *",
         ]

@@ -197,7 +197,10 @@ def compare(
     new_rows = {row["nodeid"]: row for row in new["pairs"] if not row["control"]}
     roots = base["environment"].get("root"), new["environment"].get("root")
     old_rows, root = _with_names_of(old_rows, new_rows, roots)
-    reasons = reasons or {}
+    reasons = dict(reasons or {})
+    for nodeid, row in old_rows.items():  # of several alternatives, each has the reason of their test
+        if "alternative" in row and row["alternative"]["of"] in reasons:
+            reasons[nodeid] = reasons[row["alternative"]["of"]]
     num_left_out = 0
     if rules.compares_subset:
         ran = {nodeid: row for nodeid, row in old_rows.items() if nodeid in new_rows or _was_run(nodeid, reasons)}

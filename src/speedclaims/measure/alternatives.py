@@ -16,9 +16,18 @@ from statistics import linear_regression, median
 
 from speedclaims import clock
 from speedclaims.measure.calls import RefusedError
-from speedclaims.measure.interleave import Round, Settings, Work, quiet_interpreter, time_round, warm_up
-from speedclaims.measure.random_effects import Pooled, Process, pool, standard_error, t_quantile, t_tail
-from speedclaims.measure.statistics import holm_tails, interval, min_values
+from speedclaims.measure.contention import Watch
+from speedclaims.measure.interleave import Measurement, Round, Settings, Work, quiet_interpreter, time_round, warm_up
+from speedclaims.measure.random_effects import (
+    MIN_WITHOUT_INTERVALS,
+    Pooled,
+    Process,
+    pool,
+    standard_error,
+    t_quantile,
+    t_tail,
+)
+from speedclaims.measure.statistics import holm_tails, interval
 from speedclaims.record.types import SideName
 
 EQUAL_WITHIN = 0.02
@@ -55,12 +64,41 @@ class Timings:
     Attributes:
         seconds: of one call in each round, by alternative.
         block_logs: for each block the value of each alternative.
-        num_interrupted: rounds during which the system took a processor away.
+        num_interrupted: rounds of each alternative during which the system took a processor away.
+        repeats: calls of each alternative in a round.
+        reached_precision: whether the intervals became as narrow as asked before the time limit.
+        took_s: seconds that the measurement took, the warm-up among them.
+        waiting_percent: as of a pair's `Measurement`.
+        stolen_percent: likewise.
+        throttled_percent: likewise.
     """
 
     seconds: list[list[float]]
     block_logs: list[list[float]]
-    num_interrupted: int
+    num_interrupted: list[int]
+    repeats: list[int]
+    reached_precision: bool = False
+    took_s: float = 0.0
+    waiting_percent: float | None = None
+    stolen_percent: float | None = None
+    throttled_percent: float | None = None
+
+    def pair(self, before: int, after: int) -> Measurement:
+        """Return what was measured of two alternatives, by their places."""
+        return Measurement(
+            self.seconds[before],
+            self.seconds[after],
+            [row[before] - row[after] for row in self.block_logs],
+            self.repeats[before],
+            self.repeats[after],
+            self.reached_precision,
+            self.num_interrupted[before] + self.num_interrupted[after],
+            [],
+            self.took_s,
+            self.waiting_percent,
+            self.stolen_percent,
+            self.throttled_percent,
+        )
 
 
 def measure_alternatives(works: Sequence[Work], settings: Settings) -> Timings:
@@ -76,7 +114,7 @@ def measure_alternatives(works: Sequence[Work], settings: Settings) -> Timings:
     reason = clock.why_unusable()
     if reason is not None:
         raise RefusedError(reason)
-    progress, read = clock.Progress(), clock.timer()
+    watch, progress, read = Watch(), clock.Progress(), clock.timer()
     rounds: list[list[Round]] = [[] for _ in works]
     logs: list[list[float]] = []
     orders = williams_orders(len(works))
@@ -95,15 +133,23 @@ def measure_alternatives(works: Sequence[Work], settings: Settings) -> Timings:
                 rounds[place] += new
             last, now = now, read()
             is_up = now + (now - last) > started + settings.max_time
-            if is_up or (_is_precise(logs, settings) and now - warm > settings.max_time / 4):
+            reached_precision = _is_precise(logs, settings) and now - warm > settings.max_time / 4
+            if is_up or reached_precision:
                 break
     reason = progress.why_wrong()
     if reason is not None:
         raise RefusedError(reason)
+    busy = watch.read()
     return Timings(
         [[one.seconds for one in each] for each in rounds],
         logs,
-        sum(one.is_interrupted for each in rounds for one in each),
+        [sum(one.is_interrupted for one in each) for each in rounds],
+        repeats,
+        reached_precision,
+        busy.took_s,
+        busy.waiting,
+        busy.stolen,
+        busy.throttled,
     )
 
 
@@ -119,7 +165,7 @@ def _is_precise(logs: Sequence[Sequence[float]], settings: Settings) -> bool:
         return False
     for place in range(1, len(logs[0])):
         found = interval([row[0] - row[place] for row in logs], settings.confidence)
-        if found.relative_half_width > settings.precision:
+        if found.relative_half_width > settings.precision * math.sqrt(settings.num_processes):
             return False
     return True
 
@@ -204,14 +250,13 @@ def median_seconds(names: Sequence[str], processes: Sequence[Timings]) -> dict[s
 
 def _pooled(place: int, other: int, processes: Sequence[Timings], between_sd: float) -> Pooled | None:
     """Return the log ratio of two alternatives over processes, None with too few blocks."""
-    found = []
-    for one in processes:
-        values = [row[other] - row[place] for row in one.block_logs]
-        if len(values) < min_values(0.95):
-            return None
-        each = interval(values, 0.95)
-        found.append(Process(math.log(each.speedup), standard_error(each) or 0.0))
-    return pool(found, between_sd)
+    found = [interval([row[other] - row[place] for row in one.block_logs], 0.95) for one in processes]
+    errors = [standard_error(one) for one in found]
+    if len(found) < MIN_WITHOUT_INTERVALS and None in errors:
+        return None
+    return pool(
+        [Process(math.log(one.speedup), error or 0.0) for one, error in zip(found, errors, strict=True)], between_sd
+    )
 
 
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:

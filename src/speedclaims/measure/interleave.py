@@ -95,6 +95,7 @@ class Work:
         resets: whether the setup runs before each repeat of a call.
         loop: the event loop of both sides.
         waits_for_results: whether arrays of JAX among a side's results are waited for.
+        label: what messages call both sides, for one alternative of several; by default ``the before side``.
     """
 
     before: Callable[[], object]
@@ -104,12 +105,14 @@ class Work:
     resets: bool
     loop: Loop = field(default_factory=Loop)
     waits_for_results: bool = True
+    label: str | None = None
     _sides: dict[SideName, Call] = field(default_factory=dict, init=False, repr=False)
 
     def side(self, name: SideName) -> Call:
         """Return one side, whose call ends when its result is there."""
         if name not in self._sides:
-            self._sides[name] = self.call(self.before if name == "before" else self.after, f"the {name} side")
+            label = self.label or f"the {name} side"
+            self._sides[name] = self.call(self.before if name == "before" else self.after, label)
         return self._sides[name]
 
     def call(self, function: Callable[[], object], name: str) -> Call:
@@ -141,12 +144,13 @@ class Work:
         return empty_seconds(clock.timer())
 
 
-def work_of(
+def work_of(  # noqa: PLR0913, PLR0917 - what a pair's test gives
     before: Callable[[], object],
     after: Callable[[], object],
     setup: Callable[..., object] | None,
     synchronize: Callable[[], object] | None,
     loop_factory: Callable[[], AbstractEventLoop] | None,
+    label: str | None = None,
 ) -> Work:
     """Return the work of a pair from the arguments of its test."""
     return Work(
@@ -157,6 +161,7 @@ def work_of(
         resets=setup is not None,
         loop=Loop(loop_factory),
         waits_for_results=synchronize is None,
+        label=label,
     )
 
 

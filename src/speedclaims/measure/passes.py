@@ -22,6 +22,7 @@ NUM_PROCESSES = 3
 
 SEPARATOR = "+"
 TIME, TIME_AND_CHECK, CEILINGS, REVISION = "time", "time and check", "ceilings", "revision"
+ALTERNATIVES, ALTERNATIVES_AND_CHECK = "alternatives", "alternatives and check"
 
 Ask = Callable[[str, str], Json]
 """Asks a fresh process of one side for one task and returns what it left."""

@@ -113,8 +113,8 @@ class Rows:
     def _new(self, side: str) -> "Metadata":
         benchmark = self._benchmark
         row: Metadata = benchmark._make_stats(1)  # type: ignore[no-untyped-call]  # noqa: SLF001
-        row.name = _with_side(self._name, side)
-        row.fullname = _with_side(benchmark.fullname, side)
+        row.name = with_side(self._name, side)
+        row.fullname = with_side(benchmark.fullname, side)
         row.group = benchmark.group or benchmark.fullname
         row.param = f"{benchmark.param}-{side}" if benchmark.param else side
         row.params = {**(benchmark.params or {}), "side": side}
@@ -156,7 +156,8 @@ def mark_used(benchmark: "BenchmarkFixture") -> None:
     benchmark._mode = "pair(...)"  # noqa: SLF001
 
 
-def _with_side(name: str, side: str) -> str:
+def with_side(name: str, side: str) -> str:
+    """Return what the row of a side is called: ``name[side]``, or ``name[params-side]`` with parameters."""
     return f"{name[:-1]}-{side}]" if name.endswith("]") else f"{name}[{side}]"
 
 

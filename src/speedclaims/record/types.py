@@ -176,6 +176,37 @@ class RecordedAblation(TypedDict):
     not_here: Annotated[list[SwitchOff], "Switches that do nothing on this machine, off in every row, and why."]
 
 
+class RecordedNext(TypedDict):
+    """How much faster an alternative is than the next slower one."""
+
+    name: Annotated[_Name, "The next slower alternative."]
+    speedup: Annotated[float, "Its time / the time of this one.", {"exclusiveMinimum": 0}]
+    low: Annotated[float | None, "Low end of the interval, null with too few rounds.", {"minimum": 0}]
+    high: Annotated[float | None, "High end of the interval, null with too few rounds.", {"minimum": 0}]
+
+
+class RecordedAlternative(TypedDict):
+    """Which alternative of a comparison of several a pair is: its after side, compared with the baseline before.
+
+    The intervals of all pairs of one case, and those of the next slower ones, hold together at the pair's confidence
+    (Holm).
+    """
+
+    of: Annotated[_Name, "Node id of the test that compares; its pairs have it in common."]
+    title: Annotated[str, "First line of the test's docstring, or its name."]
+    case: Annotated[dict[str, str], "Label of each parameter; empty without parameters."]
+    sizes: Annotated[dict[str, float], "Those labels that are positive numbers."]
+    unit: Annotated[str, "What the units of a call are called, empty if they have no name."]
+    verdict: Annotated[
+        str | None,
+        "faster, slower, equal within 2%, or no clear difference from the baseline; null when not measured.",
+    ]
+    next: NotRequired[
+        Annotated[RecordedNext, "How much faster this alternative is than the next slower one; the slowest has none."]
+    ]
+    baseline_next: NotRequired[Annotated[RecordedNext, "The same of the baseline."]]
+
+
 class PassFields(TypedDict, total=False):
     """The fields of a pair that its passes fill in."""
 
@@ -305,6 +336,7 @@ class RecordedPair(PassFields):
     equivalence: Annotated[Equivalence, "Whether both sides compute the same."]
     equivalence_details: Annotated[list[str], "In what the sides differ by design, or why the check failed."]
     ablation: NotRequired[RecordedAblation]
+    alternative: NotRequired[RecordedAlternative]
     status: Annotated[
         PairStatus,
         "measured: there is a speedup. too_few_rounds: there is one without an interval. withheld: the equivalence "

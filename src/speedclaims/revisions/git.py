@@ -91,6 +91,20 @@ def check_out(top: Path, commit: str, target: Path) -> list[str]:
         RevisionError: git fails.
         OSError: the folder cannot be written.
     """
+    try:
+        _write(top, commit, target)
+    except RevisionError as error:  # git does not always say that the disk is full
+        if shutil.disk_usage(target if target.exists() else target.parent).free > _ROOM:
+            raise
+        raise RevisionError(f"{error}; no room is left for {target}: make room") from None
+    return _notes(target)
+
+
+_ROOM = 2**20
+"""With fewer free bytes than this, what git could not write did not fit."""
+
+
+def _write(top: Path, commit: str, target: Path) -> None:
     common = Path(git(top, "rev-parse", "--path-format=absolute", "--git-common-dir"))
     git(top, "init", "--quiet", "--template=", str(target))
     made = target / ".git"
@@ -103,7 +117,6 @@ def check_out(top: Path, commit: str, target: Path) -> list[str]:
     if (common / "lfs").is_dir():
         git(target, "config", "lfs.storage", str(common / "lfs"))
     git(target, "checkout", "--quiet", "--detach", commit)
-    return _notes(target)
 
 
 def _notes(target: Path) -> list[str]:

@@ -234,7 +234,7 @@ class Processes:
         failed = [one for one in both.values() if one.answer.get("outcome") not in {None, SERVED}]
         if not failed:
             name = next(iter(both))
-            raise SideError(name, FAILED, "the test ended without a call of benchmark or pair")
+            raise SideError(name, FAILED, "the test ended without a call of benchmark, pair or compare")
         one = min(failed, key=lambda each: each.answer["outcome"] == SKIPPED)
         raise SideError(one.name, str(one.answer["outcome"]), str(one.answer["reason"]))
 

@@ -45,7 +45,7 @@ def simulated(draw, logs, num_processes, num_blocks, between_sd, noise):
             machine = draw.normal(0, 0.05)
             blocks.append([one + machine + draw.normal(0, noise) for one in own])
         seconds = [[math.exp(block[place]) for block in blocks] for place in range(len(logs))]
-        processes.append(Timings(seconds, blocks, 0))
+        processes.append(Timings(seconds, blocks, [0] * len(logs), [1] * len(logs)))
     return processes
 
 

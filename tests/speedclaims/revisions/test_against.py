@@ -231,6 +231,7 @@ def test_the_record_says_what_was_compared(compared):
     assert line in (folder / "out" / "speedups.md").read_text()
     assert line in " ".join(compared[0].stdout.split())
     assert line in (folder / "out" / "index.html").read_text()
+    assert "Between the two sides</h2>" in (folder / "out" / "index.html").read_text(), "there is no base"
 
 
 def test_a_measurement_by_swapped_names():
@@ -410,3 +411,35 @@ def test_nothing_is_left_when_the_run_is_ended(how, repo, tmp_path):
         assert time.monotonic() < give_up, "processes or folders are left"
         time.sleep(0.1)
     assert contents(repo) == before
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of two mebibytes."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a file system of Linux")
+@pytest.mark.parametrize("used", [0, 2 * 2**20 - 2 * 4096])
+@pytest.mark.parametrize("options", [(), ("--speedup-build=true",)])
+def test_a_full_disk_leaves_the_tree_as_it_was(used, options, repo, small_disk):
+    """What is checked out has no room, on an empty disk, and on one on which hardly anything has."""
+    commit(repo, {"data.txt": "".join(f"{number:09}\n" for number in range(300_000))})
+    (repo / "src" / "pkg" / "work.py").write_text(NOW)
+    before = contents(repo)
+    (small_disk / "other").write_bytes(b"x" * used)
+    places = {"XDG_CACHE_HOME": str(small_disk / "cache"), "TMPDIR": str(small_disk)}
+    done = run(repo, "--speedup-against=HEAD", *options, **places)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "make room" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert contents(repo) == before
+    assert not list(small_disk.glob("speedclaims-*")), "nothing is left where there is no room"

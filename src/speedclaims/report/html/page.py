@@ -16,6 +16,7 @@ from speedclaims.record import files as record_files
 from speedclaims.record import paths as record_paths
 from speedclaims.record.types import Record
 from speedclaims.report.html.svg import Strip, drift_svg, spread_text, strip_limits, strip_svg
+from speedclaims.report.html.svg_curves import curve_mark_svg, curves_svg
 from speedclaims.report.html.svg_forest import ForestRow, forest_svg
 from speedclaims.report.html.svg_ladder import waterfall_svg
 from speedclaims.report.html.svg_phases import phases_svg
@@ -23,6 +24,7 @@ from speedclaims.report.html.svg_timeline import timeline_svg
 from speedclaims.report.html.svg_trend import machine_svg, trend_svg
 from speedclaims.report.markdown.report import markdown_comment, markdown_report
 from speedclaims.report.model import columns, gate
+from speedclaims.report.model.alternatives import ComparisonView
 from speedclaims.report.model.claims import ClaimRow
 from speedclaims.report.model.columns import NOTHING, PAGE, Cell, Column, Part, Row, missing, shown
 from speedclaims.report.model.formatting import MOST_NAMES, VERDICTS, clean, plural
@@ -180,6 +182,8 @@ def _html(several: _Several) -> str:
             nothing=NOTHING,
             strips=_strips(view.claims),
             plural=plural,
+            comparisons=[(one, _curves(one)) for one in view.comparisons],
+            curve_mark=lambda number: _safe(curve_mark_svg(number)),
             ladders=_ladders(view),
             profiled=_profiled(view),
             phases=_phases(view),
@@ -313,6 +317,12 @@ def _ladders(view: View) -> list[tuple[Ladder, str]]:
         (one, _safe(waterfall_svg(one, view.noise_value)) if any(rung.speedup.value for rung in one.rungs) else "")
         for one in view.ladders
     ]
+
+
+def _curves(one: ComparisonView) -> str:
+    """Return the drawing of the ratios over the only parameter, empty where there is none."""
+    title = f"Ratio to {one.baseline} over {one.parameter}"
+    return _safe(curves_svg(one.curves, one.parameter, title=title)) if one.curves else ""
 
 
 def _profiled(view: View) -> list[tuple[ProfiledPair, list[tuple[SideBar, str]]]]:

@@ -18,7 +18,7 @@ _TOP: Final = 8.0
 _BOTTOM: Final = 30.0
 _MAX_TICKS: Final = 5
 _NUM_COLORS: Final = 5
-_SHAPES: Final = ("circle", "square", "diamond", "triangle")
+SHAPES: Final = ("circle", "square", "diamond", "triangle")
 # five colours and four shapes have no common divisor: twenty machines differ in one of them
 _SIZE: Final = 3.8
 
@@ -30,7 +30,7 @@ def machine_svg(number: int) -> str:
 
 
 def _shape(number: int) -> str:
-    return _SHAPES[number % len(_SHAPES)]
+    return SHAPES[number % len(SHAPES)]
 
 
 def trend_svg(trend: Trend, numbers: Mapping[str, int], *, title: str) -> str:
@@ -71,7 +71,7 @@ class _Axis(LogAxis):
     def drawn(self) -> str:
         """Return the grid with its ratios, the line at 1x, and the first and the last date."""
         right, body = _WIDTH - _RIGHT, ""
-        for tick in _few(self.ticks()):
+        for tick in few(self.ticks()):
             y = self.place(tick)
             style = "one" if tick == 1 else "grid"
             body += f'<line class="{style}" x1="{_LEFT:.0f}" x2="{right:.0f}" y1="{y:.1f}" y2="{y:.1f}"/>'
@@ -83,7 +83,7 @@ class _Axis(LogAxis):
         return body
 
 
-def _few(ticks: Sequence[float]) -> list[float]:
+def few(ticks: Sequence[float]) -> list[float]:
     """Return every n-th tick, as many as there is room for, with 1 among them."""
     step = math.ceil(len(ticks) / _MAX_TICKS) or 1
     start = ticks.index(1.0) % step if 1.0 in ticks else 0

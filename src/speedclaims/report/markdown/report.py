@@ -13,6 +13,7 @@ from speedclaims.report.model.gate import (
     chance_sentences,
     changes,
     compared,
+    heading,
     mend_sentence,
     problems,
     verdict_sentence,
@@ -93,6 +94,7 @@ def markdown_report(
         *_gate(view),
         *_claims(view),
         *_pairs("## Pairs", view.pairs, view.confidence),
+        *_comparisons(view),
         *_ladders(view),
         *_profiled(view),
         *_controls(view),
@@ -184,7 +186,7 @@ def _gate(view: View) -> Iterator[str]:
     gate = view.gate
     if gate is None:
         return
-    yield "## Against the base"
+    yield f"## {heading(gate)}"
     yield ""
     yield f"**{escape_markdown(verdict_sentence(gate))}**"
     yield ""
@@ -219,6 +221,20 @@ def _pairs(title: str, rows: Sequence[PairRow], confidence: str) -> Iterator[str
     yield title
     yield ""
     yield from _rows(columns.PAIRS, rows, confidence)
+
+
+def _comparisons(view: View) -> Iterator[str]:
+    if not view.comparisons:
+        return
+    yield "## Alternatives"
+    yield ""
+    for one in view.comparisons:
+        yield f"### {escape_markdown(one.title)}"
+        yield ""
+        yield escape_markdown(" · ".join(filter(None, (one.name, one.under))))
+        yield ""
+        yield from _rows(columns.alternatives(one.baseline, one.confidence), one.rows)
+        yield from (f"{escape_markdown(note)}\n" for note in one.notes)
 
 
 def _ladders(view: View) -> Iterator[str]:

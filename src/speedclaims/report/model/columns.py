@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Generic, Literal, TypeVar
 
+from speedclaims.report.model.alternatives import AlternativeRow
 from speedclaims.report.model.claims import ClaimRow, counted_as, other_variants
 from speedclaims.report.model.figures import FigureRow
 from speedclaims.report.model.formatting import MISSING, VERDICTS, Verdict
@@ -135,6 +136,29 @@ def _text(of: Callable[[Row], str], role: str = "") -> Callable[[Row], Cell]:
 
 def _estimate(estimate: object) -> Part:
     return Part(str(estimate or ""), "estimate", value=estimate)
+
+
+# --- alternatives ---
+
+_TONES: Final = {"faster": "good", "slower": "bad"}
+
+
+def alternatives(baseline: str, confidence: str) -> Sequence[Column[AlternativeRow]]:
+    """Return the columns of a table of alternatives.
+
+    Args:
+        baseline: the alternative that the others are compared with.
+        confidence: of the intervals.
+    """
+    against = f"Against {baseline} [{confidence}]".replace("{", "{{").replace("}", "}}")
+    return (
+        Column("Alternative", _text(lambda row: row.title, "title")),
+        Column("Time", _text(lambda row: row.time), align="right"),
+        Column("Rate", _text(lambda row: row.rate), align="right", is_optional=True),
+        Column(against, _text(lambda row: row.ratio)),
+        Column("Verdict", lambda row: _cell(Part(row.result, _TONES.get(row.verdict, "")))),
+        Column("Against the next slower", _text(lambda row: row.next), places=(PAGE, MARKDOWN)),
+    )
 
 
 # --- pairs ---

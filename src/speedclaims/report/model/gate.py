@@ -43,6 +43,11 @@ def base_words(path: Path, record: Record) -> str:
     return f"{path} ({commit_words(record['speedclaims']['environment'])}, {record['datetime'][:10]})"
 
 
+def heading(gate: Gate) -> str:
+    """Return the title of the gate's part of a report."""
+    return "Between the two sides" if gate.has_no_base else "Against the base"
+
+
 def compared(gate: Gate) -> list[Change]:
     """Return the changes that a table shows: those with two speedups of the same pair."""
     return [change for change in gate.changes if change.base and change.new and change.verdict != "reconfigured"]

@@ -122,10 +122,25 @@ def certainty(run: Section) -> tuple[str, ...]:
     ]
     if wrong:
         parts.append(f"Expected wrong verdicts by chance: {sum(wrong):.2g} of {len(wrong)}.")
-    missed = [1 - pair["confidence"] for pair in run["pairs"] if pair["low"] is not None]
-    if missed and not run["claims"]:
-        parts.append(f"Expected wrong intervals by chance: {sum(missed):.2g} of {len(missed)}.")
+    if not run["claims"]:
+        parts += _missed([pair for pair in run["pairs"] if pair["low"] is not None])
     return tuple(parts)
+
+
+def _missed(pairs: Sequence[RecordedPair]) -> Iterator[str]:
+    """Yield how many intervals miss the truth by chance; those of several alternatives do so together, by case."""
+    alone = [1 - pair["confidence"] for pair in pairs if "alternative" not in pair]
+    cases = {
+        (pair["alternative"]["of"], *pair["alternative"]["case"].items()): 1 - pair["confidence"]
+        for pair in pairs
+        if "alternative" in pair
+    }
+    missed = [*alone, *cases.values()]
+    if missed and not cases:
+        yield f"Expected wrong intervals by chance: {sum(missed):.2g} of {len(missed)}."
+    elif missed:
+        what = "pairs and cases" if alone else "cases"
+        yield f"Expected {what} with a wrong interval by chance: {sum(missed):.2g} of {len(missed)}."
 
 
 def _compared(run: Section) -> Iterator[str]:

@@ -7,6 +7,7 @@ from speedclaims.gate.compare import Gate
 from speedclaims.record.io import NOT_ASKED
 from speedclaims.record.types import Record, RecordedAudit, RecordedClaim, RecordedFigure
 from speedclaims.record.verdicts import HOLDING, counting
+from speedclaims.report.model.alternatives import ComparisonView, comparisons
 from speedclaims.report.model.claims import ClaimRow, claim_rows, counted_as
 from speedclaims.report.model.figures import FigureTable, figure_tables
 from speedclaims.report.model.formatting import (
@@ -99,6 +100,7 @@ class View:
     claims: tuple[ClaimRow, ...]
     pairs: tuple[PairRow, ...]
     controls: tuple[PairRow, ...]
+    comparisons: tuple[ComparisonView, ...]
     noise: str
     noise_value: float | None
     figures: tuple[FigureTable, ...]
@@ -154,6 +156,7 @@ def view_record(record: Record) -> View:
         claims=claims,
         pairs=pairs,
         controls=tuple(row for row in rows if row.is_control),
+        comparisons=comparisons(run["pairs"]),
         noise=noise_sentence(run["noise_floor"]),
         noise_value=run["noise_floor"]["value"],
         figures=tables,

@@ -71,11 +71,12 @@ def _judging(view: View) -> set[int | None]:
 def _lines(view: View, layout: Layout) -> Iterator["Text | Table"]:
     yield from _claims(view, layout)
     yield from _arithmetic(view, layout)
-    others = [row for row in view.pairs if row.index not in _judging(view)]
+    others = [row for row in view.pairs if row.index not in _judging(view) and "alternative" not in row.recorded]
     if others:
         yield layout.text("")
         head = "pair without a claim" if view.claims else ""
         yield from table(columns.PAIRS, others, layout, head=head, confidence=view.confidence)
+    yield from _comparisons(view, layout)
     yield from _values([row for row in view.values if not row.is_claimed], view, layout)
     yield from _ladders(view, layout)
     yield from _profiled(view, layout)
@@ -105,6 +106,15 @@ def _arithmetic(view: View, layout: Layout) -> Iterator["Text"]:
             yield from layout.paragraph(told, TONES[row.verdict.tone], hang=2)
     told = ", ".join(f"{count.number} {count.verdict.word}" for count in view.arithmetic)
     yield from layout.paragraph(f"{plural(len(view.audit), 'arithmetic claim')}: {told} (speedclaims audit lists them)")
+
+
+def _comparisons(view: View, layout: Layout) -> Iterator["Text | Table"]:
+    """Yield a table of each comparison of several alternatives."""
+    for one in view.comparisons:
+        yield layout.text("")
+        yield from layout.paragraph(one.title, BOLD)
+        yield from table(columns.alternatives(one.baseline, one.confidence), one.rows, layout)
+        yield from layout.paragraph(" ".join(one.notes), MUTED)
 
 
 def _not_run(rows: Sequence[ClaimRow], layout: Layout) -> Iterator["Text"]:

@@ -1,0 +1,215 @@
+"""Rows of comparisons of several alternatives, as every rendering shows them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from statistics import linear_regression
+
+from speedclaims.record.types import RecordedNext, RecordedPair
+from speedclaims.report.model.formatting import (
+    MISSING,
+    clean,
+    equivalence_words,
+    format_ratio,
+    format_scaled,
+    format_seconds,
+    words,
+)
+from speedclaims.report.model.sentences import confidence_words
+
+
+@dataclass(frozen=True, slots=True)
+class AlternativeRow:
+    """One alternative in one case: its time, its ratio to the baseline and to the next slower one, and the verdict.
+
+    The baseline has no ratio. ``problem`` says why another one has none, or no interval.
+    """
+
+    case: str
+    name: str
+    seconds: float | None
+    rate: str = ""
+    speedup: float | None = None
+    low: float | None = None
+    high: float | None = None
+    verdict: str = ""
+    next: str = ""
+    problem: str = ""
+    is_baseline: bool = False
+
+    @property
+    def title(self) -> str:
+        """The name."""
+        return clean(self.name)
+
+    @property
+    def group(self) -> str:
+        """The case, under which a table shows the row."""
+        return clean(self.case)
+
+    @property
+    def time(self) -> str:
+        """The time of one call in words."""
+        return MISSING if self.seconds is None else format_seconds(self.seconds)
+
+    @property
+    def ratio(self) -> str:
+        """The ratio to the baseline with its interval, or why there is none."""
+        if self.is_baseline:
+            return "baseline"
+        return clean(self.problem) if self.speedup is None else format_ratio(self.speedup, self.low, self.high)
+
+    @property
+    def result(self) -> str:
+        """The verdict, with why there is no interval."""
+        if self.speedup is None or not self.problem:
+            return self.verdict
+        return f"{self.verdict} ({clean(self.problem)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The ratio of an alternative over the only parameter, and the power with which it grows.
+
+    Attributes:
+        name: the alternative.
+        sizes: of the parameter, ascending.
+        ratios: speedup with the ends of its interval, for each size; None where there is none.
+        power: the slope of the logarithm of the speedup over that of the size, by least squares; None with one point.
+    """
+
+    name: str
+    sizes: tuple[float, ...]
+    ratios: tuple[tuple[float | None, float | None, float | None], ...]
+    power: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonView:
+    """A comparison as every rendering shows it.
+
+    Attributes:
+        title: of its test.
+        name: of its test.
+        under: family, preset and device.
+        baseline: what the others are compared with.
+        parameter: the only parameter where it is a number, else empty.
+        rows: one for each alternative in each case.
+        notes: sentences below the table.
+        curves: one for each alternative but the baseline where there is such a parameter.
+        confidence: of all comparisons of a case, such as ``95%``.
+    """
+
+    title: str
+    name: str
+    under: str
+    baseline: str
+    parameter: str
+    rows: tuple[AlternativeRow, ...]
+    notes: tuple[str, ...]
+    curves: tuple[Curve, ...]
+    confidence: str
+
+
+def by_how_much(other: str, speedup: float, low: float | None, high: float | None) -> str:
+    """Return the ratio to another alternative in words."""
+    return f"{format_ratio(speedup, low, high)} against {other}"
+
+
+def comparisons(pairs: Sequence[RecordedPair]) -> tuple[ComparisonView, ...]:
+    """Return the comparisons that a record's pairs are part of, in the record's order."""
+    found: dict[str, list[RecordedPair]] = {}
+    for pair in pairs:
+        if "alternative" in pair:
+            found.setdefault(pair["alternative"]["of"], []).append(pair)
+    return tuple(_comparison(rows) for rows in found.values())
+
+
+def _comparison(pairs: Sequence[RecordedPair]) -> ComparisonView:
+    first = pairs[0]
+    rows: list[AlternativeRow] = []
+    for case, group in groupby(pairs, key=lambda pair: pair["alternative"]["case"]):
+        rows += _rows(", ".join(f"{name}={label}" for name, label in case.items()), list(group))
+    sizes = [pair["alternative"]["sizes"] for pair in pairs]
+    has_one = all(len(pair["alternative"]["case"]) == len(pair["alternative"]["sizes"]) == 1 for pair in pairs)
+    curves = _curves(pairs) if has_one and len({tuple(one.values()) for one in sizes}) > 1 else ()
+    parameter = clean(next(iter(sizes[0]))) if curves else ""
+    return ComparisonView(
+        title=clean(first["alternative"]["title"]),
+        name=clean(first["alternative"]["of"].rpartition("::")[2]),
+        under=" · ".join(clean(part) for part in (first["family"], first["preset"], first["device"]) if part),
+        baseline=clean(first["before"]),
+        parameter=parameter,
+        rows=tuple(rows),
+        notes=_notes(pairs, parameter, curves),
+        curves=curves,
+        confidence=confidence_words(pairs),
+    )
+
+
+def _rows(case: str, pairs: Sequence[RecordedPair]) -> list[AlternativeRow]:
+    first = pairs[0]
+    base_next = first["alternative"].get("baseline_next")
+    rows = [
+        AlternativeRow(
+            case, first["before"], first["before_s"], _rate(first, first["before_s"]),
+            next="" if base_next is None else _next(base_next), is_baseline=True,
+        )
+    ]  # fmt: skip
+    for pair in pairs:
+        place, next_ = pair["alternative"], pair["alternative"].get("next")
+        rows.append(
+            AlternativeRow(
+                case, pair["after"], pair["after_s"], _rate(pair, pair["after_s"]), pair["speedup"],
+                pair["low"], pair["high"], place["verdict"] or words(pair["status"]),
+                "" if next_ is None else _next(next_), pair["reason"] or "",
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _next(found: RecordedNext) -> str:
+    return by_how_much(found["name"], found["speedup"], found["low"], found["high"])
+
+
+def rate(units: float, unit: str, seconds: float | None) -> str:
+    """Return how many items an alternative does in a second; empty where they have no name and a call does one."""
+    if not seconds or (units == 1 and not unit):
+        return ""
+    return f"{format_scaled(units / seconds, '')} {clean(unit)}/s".replace(" /s", "/s")
+
+
+def _rate(pair: RecordedPair, seconds: float | None) -> str:
+    return rate(pair["units"], pair["alternative"]["unit"], seconds)
+
+
+def _curves(pairs: Sequence[RecordedPair]) -> tuple[Curve, ...]:
+    found = []
+    for name in dict.fromkeys(pair["after"] for pair in pairs):
+        own = sorted(
+            ((next(iter(one["alternative"]["sizes"].values())), one) for one in pairs if one["after"] == name),
+            key=lambda each: each[0],
+        )
+        known = [(math.log(size), math.log(one["speedup"])) for size, one in own if one["speedup"]]
+        power = linear_regression(*zip(*known, strict=True)).slope if len(known) > 1 else None
+        ratios = tuple((one["speedup"], one["low"], one["high"]) for _, one in own)
+        found.append(Curve(clean(name), tuple(size for size, _ in own), ratios, power))
+    return tuple(found)
+
+
+def _notes(pairs: Sequence[RecordedPair], parameter: str, curves: Sequence[Curve]) -> tuple[str, ...]:
+    first = pairs[0]
+    notes = [
+        f"All ratios of a case hold together at {confidence_words(pairs)} (Holm).",
+        *dict.fromkeys(
+            f"Equivalence: {equivalence_words(pair['equivalence'])}"
+            + (f" ({'; '.join(map(clean, pair['equivalence_details']))})" if pair["equivalence_details"] else "")
+            + "."
+            for pair in pairs
+        ),
+    ]
+    grown = ", ".join(f"{curve.name} {curve.power:+.2f}" for curve in curves if curve.power is not None)
+    if grown:
+        notes.append(f"The ratio to {clean(first['before'])} grows with {parameter} to the power: {grown}.")
+    return tuple(notes)
