@@ -73,11 +73,13 @@ class Found:
         first: the first slower commit; None where nothing became slower or commits had to be skipped.
         loss: of the bad commit against the good one.
         left: commits of which one is the first slower one, where some had to be skipped.
+        undecided: why the bad commit could not be compared with the good one; None where it could.
     """
 
     first: Step | None
     loss: float
     left: tuple[str, ...] = ()
+    undecided: str | None = None
 
 
 def bisect(asked: Asked, say: Callable[[str], object]) -> Found:
@@ -119,6 +121,8 @@ class _Bisection:
         """Measure the bad commit, and then those that git asks for."""
         whole = self._measure(bad, _LEAST_PERCENT)
         loss = whole.loss or 0.0
+        if whole.word == "skipped":
+            return Found(None, loss, undecided=whole.told)
         if whole.word != "slower":
             return Found(None, loss)
         walk, steps = self.scratch / "walk", {bad: whole}
@@ -189,4 +193,6 @@ def sentences(found: Found, asked: Asked) -> Sequence[str]:
         ]
     if found.left:
         return ["One of these is the first slower commit; those between could not be measured:", *found.left]
+    if found.undecided is not None:
+        return [f"{asked.bad} could not be compared with {asked.good}: {found.undecided}"]
     return [f"{asked.bad} is not slower than {asked.good}: there is nothing to find."]

@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     _add_run(commands)
     _add_bisect(commands)
+    _add_merge(commands)
     _add_export(commands)
     _add_docs(commands)
     _add_audit(commands)
@@ -114,7 +115,7 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     run.add_argument("commands", nargs="+", metavar="COMMAND", help="a command with its arguments, as one text")
     run.add_argument("-n", "--name", action="append", default=[], help="the name of a command; give one for each")
     run.add_argument(
-        "--seconds", type=positive("seconds"), default=30.0, metavar="S", help="time limit (default: %(default)g)"
+        "--seconds", type=positive("seconds"), default=10.0, metavar="S", help="time limit (default: %(default)g)"
     )
     run.add_argument(
         "--confidence", type=fraction, default=0.95, metavar="C", help="confidence level (default: %(default)g)"
@@ -149,6 +150,19 @@ def _add_bisect(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     bisect.add_argument("--build", type=some_text, metavar="COMMAND", help="build each commit, see --speedup-build")
     bisect.set_defaults(run=_bisect)
+
+
+def _add_merge(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    merge = commands.add_parser(
+        "merge",
+        help="make one record of those of several shards",
+        description="Make one record of several, such as those of pytest --speedup-shard on several machines. It says "
+        "which tests no record has, and ends with 1 where there are any; tests that several records have count once. "
+        "Control pairs are in every shard: the widest counts. Nothing is measured.",
+    )
+    merge.add_argument("records", nargs="+", type=Path, metavar="RUN.json", help="a record of a shard")
+    merge.add_argument("-o", "--out", required=True, type=_path, metavar="FILE", help="the merged record")
+    merge.set_defaults(run=_merge)
 
 
 def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -310,6 +324,26 @@ def _report(options: argparse.Namespace) -> int:
     if no_page is not None:
         complain(f"speedclaims: no index.html: {no_page}")
     return 0
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from speedclaims.merge import MARK, merge  # noqa: PLC0415
+    from speedclaims.record import io as record  # noqa: PLC0415
+
+    record_files.refuse_inputs([options.out], options.records)
+    with _writing(options.out):
+        record_files.refuse_foreign(options.out, record_files.holds(MARK), "a merged record")
+        record_files.check_output(options.out)
+    made = merge([record.read(path) for path in options.records], [str(path) for path in options.records])
+    section = made["speedclaims"]
+    with _writing(options.out):
+        record_files.write_text(options.out, json.dumps(made, allow_nan=False, indent=1) + "\n")
+    merged = section["merged"]
+    for line in (*merged["notes"], *merged["holes"]):
+        complain(f"speedclaims: {' '.join(line.split())}")
+    numbers = ", ".join(f"{len(section[name])} {name}" for name in ("pairs", "figures", "claims"))
+    say(f"{options.out}: {numbers}")
+    return 1 if merged["holes"] else 0
 
 
 def _export(options: argparse.Namespace) -> int:

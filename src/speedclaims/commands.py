@@ -100,7 +100,7 @@ class Asked:
 
     commands: Sequence[str]
     names: Sequence[str] = ()
-    seconds: float = 30.0
+    seconds: float = 10.0
     confidence: float = 0.95
     is_shell: bool = False
     ignores_failure: bool = False
@@ -144,6 +144,8 @@ def _commands(asked: Asked) -> list[_Command]:
     if len(asked.commands) < 2:
         raise CommandError("give at least two commands, each as one argument: speedclaims run 'old' 'new'")
     names = list(asked.names) or list(asked.commands)
+    if not asked.names and len(set(names)) != len(names):
+        raise CommandError("a command is given twice: name each with -n")
     if len(names) != len(asked.commands) or len(set(names)) != len(names):
         raise CommandError(
             f"{len(asked.commands)} commands and {len(set(names))} names: give a name of its own to each"

@@ -16,8 +16,10 @@ from speedclaims.fixtures.comparison import (
     check_results,
     exponents,
     result_of,
+    together,
     works_of,
 )
+from speedclaims.fixtures.pair_row import label_of
 from speedclaims.measure.alternatives import measure_alternatives
 from speedclaims.measure.interleave import Settings
 from speedclaims.numbers import plain
@@ -30,7 +32,7 @@ def pair(  # noqa: PLR0913 - the public signature
     before: Callable[[], object],
     after: Callable[[], object],
     *,
-    names: tuple[str, str] = ("before", "after"),
+    names: tuple[str, str] | None = None,
     equivalent: Callable[..., object] | None = None,
     setup: Callable[..., object] | None = None,
     synchronize: Callable[[], object] | None = None,
@@ -45,7 +47,7 @@ def pair(  # noqa: PLR0913 - the public signature
     Args:
         before: does one unit of work the old way; an async function is awaited.
         after: does the same the new way.
-        names: of the two sides.
+        names: of the two sides; by default the ``label`` of each, or its function's name.
         equivalent: is given the results of both sides, and says whether they are the same, as for the fixture ``pair``.
         setup: runs before each side outside the clock; it may take the side's name.
         synchronize: waits for the device inside the clock.
@@ -61,6 +63,9 @@ def pair(  # noqa: PLR0913 - the public signature
         ValueError: an argument is not what it should be.
         RefusedError: a side leaves its work undone, or cannot be timed.
     """
+    if names is None:
+        names = (label_of(before, "before"), label_of(after, "after"))
+        names = names if names[0] != names[1] else ("before", "after")
     first, second = two_names("names", names)
     return compare(
         {first: before, second: after}, equivalent=equivalent, setup=setup, synchronize=synchronize,
@@ -115,7 +120,7 @@ def compare(  # noqa: PLR0913 - the public signature
     for case in cases:
         works = works_of(case, alternatives, setup, synchronize, loop_factory)
         try:
-            equivalence, details = check_results(works, first, equivalent)
+            equivalence, details = together(check_results(works, first, equivalent))
             if equivalence == "failed":
                 raise CompareError("; ".join(details))
             timings = measure_alternatives(list(works.values()), settings)

@@ -53,7 +53,9 @@ class Wanted:
 
     def fits(self, row: "RecordedPair") -> bool:
         """Return whether a pair is what the marker asks for."""
-        labels = row["alternative"]["case"] if "alternative" in row else {}
+        if "alternative" not in row:
+            return True  # the row of a test that did not come to its comparison
+        labels = row["alternative"]["case"]
         is_case = self.case is None or all(labels.get(name) == label for name, label in self.case.items())
         return is_case and self.alternative in {None, row["after"]}
 
@@ -125,14 +127,15 @@ _KEYWORDS: Mapping[str, Callable[[object], bool]] = {
 """What the marker of a claim takes besides ids, and whether a value fits."""
 
 
-def wanted_rows(item: pytest.Item) -> dict[str, list[Wanted]]:
-    """Return for each claim that a test's markers name which of its pairs judge it; all where nothing is said."""
-    found: dict[str, list[Wanted]] = {}
+def wanted_rows(item: pytest.Item) -> dict[tuple[str, str | None], list[Wanted]]:
+    """Return for each claim and variant that a test's markers name which of its pairs judge it."""
+    found: dict[tuple[str, str | None], list[Wanted]] = {}
     for marker in find_markers(item, CLAIM):
         case = marker.kwargs.get("case")
         labels = None if case is None else {name: str(label) for name, label in case.items()}
+        wanted = Wanted(marker.kwargs.get("alternative"), labels)
         for id_ in marker.args:
-            found.setdefault(id_, []).append(Wanted(marker.kwargs.get("alternative"), labels))
+            found.setdefault((id_, marker.kwargs.get("variant")), []).append(wanted)
     return found
 
 

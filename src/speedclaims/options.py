@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from speedclaims import shards
 from speedclaims.markers import DEPRECATED
 from speedclaims.measure import child_process
 from speedclaims.measure.command_line import INI_OPTIONS
@@ -187,6 +188,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--speedup-compare-subset",
         action="store_true",
         help="with --speedup-fail: compare the pairs that were run, and leave out the others of the base",
+    )
+    add(
+        "--speedup-shard",
+        metavar="I/N",
+        type=shards.parse,
+        help="run the Ith of N shards of the tests with pairs and figures, of which speedclaims merge makes one "
+        "record; auto takes I and N from the variables of Slurm, GitLab, CircleCI or Buildkite, auto/N takes I alone",
+    )
+    add(
+        "--speedup-shard-by",
+        metavar="RUN.json",
+        type=Path,
+        help="with --speedup-shard: share the tests out by how long each took in this record",
     )
     add(
         "--speedup-against",

@@ -72,6 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         config.pluginmanager.register(Serving(config, job), "speedclaims-serving")
     _refuse_without_gate(config)
+    _refuse_without_shards(config)
     session = config.stash[KEY] = SpeedSession(config)
     is_against = _compares_sides(config)
     gating = None
@@ -117,6 +118,37 @@ def _refuse_without_gate(config: pytest.Config) -> None:
     for name in ("--speedup-until-decided", "--speedup-fail-ambiguous", "--speedup-compare-subset"):
         if config.getoption(name.removeprefix("--").replace("-", "_")):
             raise pytest.UsageError(f"{name} is about the gate, which is off: add --speedup-fail PCT")
+
+
+def _refuse_without_shards(config: pytest.Config) -> None:
+    """Refuse options about shards that do not go together."""
+    option = config.getoption
+    if option("speedup_shard") is None:
+        if option("speedup_shard_by") is not None:
+            raise pytest.UsageError("--speedup-shard-by is about shards: add --speedup-shard I/N")
+    elif option("speedup_against") is not None or option("speedup_python") is not None:
+        raise pytest.UsageError("--speedup-shard is for runs of one revision: leave it out, or name a test")
+    elif option("speedup_fail") is not None and not option("speedup_compare_subset"):
+        raise pytest.UsageError(
+            "--speedup-fail misses the pairs of other shards: gate the merged record by speedclaims compare, or add "
+            "--speedup-compare-subset"
+        )
+
+
+def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of this run's shard."""
+    shard = config.getoption("speedup_shard")
+    if shard is None:
+        return
+    from speedclaims import shards  # noqa: PLC0415 - loading the plugin must stay cheap
+
+    path: Path | None = config.getoption("speedup_shard_by")
+    try:
+        seconds = {} if path is None else shards.durations(path)
+    except SpeedclaimsError as error:
+        raise pytest.UsageError(f"--speedup-shard-by: {error}") from None
+    others, config.stash[KEY].shard = shards.take(items, shard, seconds)
+    config.hook.pytest_deselected(items=others)
 
 
 def _check_folders(config: pytest.Config, bases: Sequence[Path]) -> None:
@@ -212,6 +244,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if isinstance(run, _AgainstRun):
             run.take(items)
         else:
+            _keep_shard(config, items)
             config.stash[KEY].wanted = {item.nodeid for item in items if measures(item)}
         return
     # one file is collected; its name differs where the root is not above it

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         RecordedFigure,
         RecordedGate,
         RecordedPair,
+        RecordedShard,
         Row,
         Section,
     )
@@ -70,6 +71,8 @@ class SpeedSession:
         self.extensible: dict[str, Measured] = {}
         self._gate: RecordedGate | None = None
         self.against: RecordedAgainst | None = None
+        self.shard: RecordedShard | None = None
+        self.durations: dict[str, float] = {}
         self.budgets: dict[str, float] = {}
         self.spent_s: dict[str, float] = {}
         self.changed: Callable[[], object] = lambda: None
@@ -77,7 +80,7 @@ class SpeedSession:
         self._ledgers: dict[Path, Ledger] = {}
         self._judges: dict[tuple[Path, str], dict[str | None, list[str]]] = {}
         self._evidence: dict[tuple[Path, str], list[str]] = {}
-        self._wanted_rows: dict[tuple[str, str], list[Wanted]] = {}
+        self._wanted_rows: dict[tuple[str, str, str | None], list[Wanted]] = {}
         self._rows_of: dict[str, list[str]] = {}
         self._audits: dict[Path, list[RecordedAudit]] = {}
         self._record: Record | None = None
@@ -155,8 +158,8 @@ class SpeedSession:
         for item in items:
             for name, variant in named_claims(item):
                 self._note_judge(item, name, variant)
-            for name, rows in wanted_rows(item).items():
-                self._wanted_rows[item.nodeid, name] = rows
+            for (name, variant), rows in wanted_rows(item).items():
+                self._wanted_rows[item.nodeid, name, variant] = rows
             for name, _ in named_claims(item, EVIDENCE):
                 self._evidence.setdefault((self._ledger_with(item, name).path, name), []).append(item.nodeid)
         for item in items:
@@ -372,6 +375,8 @@ class SpeedSession:
         rows: Sequence[Row] | None = getattr(report, ATTRIBUTE, None)
         if rows is not None:
             self._keep(report.nodeid, rows)
+        if report.nodeid in self.wanted:
+            self.durations[report.nodeid] = self.durations.get(report.nodeid, 0.0) + report.duration
         if report.skipped and isinstance(report.longrepr, tuple):
             self.reasons[report.nodeid] = _without_prefix(str(report.longrepr[2]))
         elif report.failed and report.nodeid not in self._rows_of:
@@ -444,6 +449,10 @@ class SpeedSession:
             section["gate"] = self._gate
         if self.against is not None:
             section["against"] = self.against
+        if self.durations:
+            section["durations"] = dict(self.durations)
+        if self.shard is not None:
+            section["shard"] = self.shard
         return section
 
     def claim_rows(self) -> "list[RecordedClaim]":
@@ -465,9 +474,9 @@ class SpeedSession:
                     continue
                 evidence = self._measured_evidence(ledger.path, name)
                 for variant, nodeids in self._judges_of(ledger, name):
-                    judged = [row for nodeid in nodeids for row in self._judged_by(nodeid, claim)]
+                    judged = [row for nodeid in nodeids for row in self._judged_by(nodeid, claim, variant)]
                     rows = judged or [not_judged(claim, NOT_ASKED)]
-                    word = overall(claim, rows)
+                    word = overall(claim.over, claim.better, rows)
                     for row in rows:
                         row["variant"], row["overall"] = variant, word
                         if evidence:
@@ -488,11 +497,11 @@ class SpeedSession:
             if variant in judges or variant == ledger.variants[0]:
                 yield variant, dict.fromkeys(judges.get(variant, []))
 
-    def _judged_by(self, nodeid: str, claim: "Claim") -> "list[RecordedClaim]":
+    def _judged_by(self, nodeid: str, claim: "Claim", variant: str | None) -> "list[RecordedClaim]":
         """Return the rows of a claim for one of its tests, with the reason where the test measured nothing."""
         from speedclaims.claims.verdict import not_judged  # noqa: PLC0415
 
-        wanted = self._wanted_rows.get((nodeid, claim.id), [])
+        wanted = self._wanted_rows.get((nodeid, claim.id, variant), [])
         rows = [self.rows[name] for name in self._rows_of.get(nodeid, ())]
         found = [row for row in rows if "value" in row or not wanted or any(one.fits(row) for one in wanted)]
         if not found:

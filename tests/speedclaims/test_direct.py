@@ -29,6 +29,12 @@ def test_a_pair_in_a_script():
     assert found.cases[0].equivalence == "passed"
 
 
+def test_the_sides_of_a_pair_are_called_by_their_names():
+    assert list(speedclaims.pair(slow, fast, seconds=0.1).cases[0].seconds) == ["slow", "fast"]
+    assert list(speedclaims.pair(lambda: 1, lambda: 2, seconds=0.1).cases[0].seconds) == ["before", "after"]
+    assert list(speedclaims.pair(slow, slow, seconds=0.1).cases[0].seconds) == ["before", "after"]
+
+
 def added(n):
     text = ""
     for number in range(n):
@@ -100,7 +106,7 @@ WRONG = {
     "compare({'a': slow, 'b': fast}, confidence=1)": "confidence is 1: it is a number between 0 and 1",
     "compare({'a': slow, 'b': fast}, units='x')": "units is 'x': give a number",
     "compare({'a': slow, 'b': fast}, over={'n': [1]})": "a cannot be called with n by name",
-    "compare({'a': slow, 'b': fast}, equivalent=lambda: True)": "equivalent takes two results",
+    "compare({'a': slow, 'b': fast}, equivalent=lambda: True)": "equivalent is a function of two results",
     "compare({'a': slow, 'b': lambda: 1}, equivalent=lambda a, b: a == b)": "b does not compute the same as a",
     "pair(slow, fast, names=('x', 'x'))": "give two different texts",
     "pair(slow, fast, names=3)": "give two different texts",
@@ -158,7 +164,7 @@ LINES = {
     ("true", ""): "a command is empty",
     ("echo 1", "echo 2", "--output-equal"): "echo 2 writes something else than echo 1: line 1 is '1' and '2'",
     ("true", "true", "-n", "a"): "2 commands and 1 names: give a name of its own to each",
-    ("true", "true"): "2 commands and 1 names: give a name of its own to each",
+    ("true", "true"): "a command is given twice: name each with -n",
     ("true", "true ", "--prepare", "exit 3"): "--prepare 'exit 3' ended with 3",
     ("true", "true ", "--seconds", "0"): "seconds",
 }

@@ -9,7 +9,7 @@ from speedclaims.record.types import Verdict
 from speedclaims.record.verdicts import WORST_FIRST, worst
 
 if TYPE_CHECKING:
-    from speedclaims.record.types import Figure, RecordedClaim, RecordedFigure, Row
+    from speedclaims.record.types import Better, Figure, Over, RecordedClaim, RecordedFigure, Row
 
 __all__ = ["Verdict", "blank", "judge", "not_judged", "overall", "verdict"]
 
@@ -31,19 +31,19 @@ def verdict(claim: Claim, low: float, high: float) -> Verdict:
     return "ambiguous"
 
 
-def overall(claim: Claim, rows: "Sequence[RecordedClaim]") -> Verdict:
+def overall(over: "Over", better: "Better", rows: "Sequence[RecordedClaim]") -> Verdict:
     """Return the verdict on a claim over the rows of all its tests; those not measured do not judge.
 
     For an even number of tests the median is the worse of the middle two.
     """
     judging = [row for row in rows if row["verdict"] != "not_measured"]
-    judging.sort(key=lambda row: row["measured"] or 0.0, reverse=claim.better == "lower")
+    judging.sort(key=lambda row: row["measured"] or 0.0, reverse=better == "lower")
     words = [row["verdict"] for row in judging]
-    if claim.over == "any":
+    if over == "any":
         return max(words, key=WORST_FIRST.index, default="not_measured")
-    if claim.over == "median":
+    if over == "median":
         words = words[(len(words) - 1) // 2 : len(words) // 2 + 1]
-    return worst(words[-1:] if claim.over == "best" else words)
+    return worst(words[-1:] if over == "best" else words)
 
 
 def judge(claim: Claim, row: "Row") -> "RecordedClaim":

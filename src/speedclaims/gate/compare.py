@@ -216,7 +216,12 @@ def compare(
         base=words,
         changes=tuple(changes[nodeid] for nodeid in order if nodeid in changes),
         lost_claims=tuple(lost),
-        warnings=(*_machine(base["environment"], new["environment"]), *claim_warnings, *_dirty(base["environment"])),
+        warnings=(
+            *_slower_baselines(changes, new_rows),
+            *_machine(base["environment"], new["environment"]),
+            *claim_warnings,
+            *_dirty(base["environment"]),
+        ),
         notes=(*root, *left_out, *_estimation("base", old_rows), *_estimation("new", new_rows)),
         base_floor=base["noise_floor"]["value"],
         new_floor=new["noise_floor"]["value"],
@@ -305,6 +310,24 @@ def _folders_to(root: str | None, above: "Collection[str]", below: "Collection[s
 
 DESELECTED = "deselected"
 """The reason of a pair whose test was collected and not asked for."""
+
+
+def _slower_baselines(changes: Mapping[str, Change], rows: "Mapping[str, RecordedPair]") -> Iterator[str]:
+    """Yield where all alternatives of a case have improved: their baseline may have become slower instead."""
+    cases: dict[tuple[str, ...], list[RecordedPair]] = {}
+    for row in rows.values():
+        if "alternative" in row:
+            place = row["alternative"]
+            key = (place["of"], *(f"{name}={label}" for name, label in place["case"].items()))
+            cases.setdefault(key, []).append(row)
+    for (test, *case), found in cases.items():
+        verdicts = {changes[row["nodeid"]].verdict for row in found if row["nodeid"] in changes}
+        if verdicts == {"improved"} and len(found) > 1:
+            under = f" with {', '.join(case)}" if case else ""
+            yield (
+                f"{test}{under}: all alternatives have become faster than the baseline {found[0]['before']}, which may "
+                "have become slower itself: --speedup-against compares revisions"
+            )
 
 
 def _was_run(nodeid: str, reasons: Mapping[str, str]) -> bool:

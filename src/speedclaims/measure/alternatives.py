@@ -10,7 +10,7 @@ one error (Holm, Scandinavian Journal of Statistics 6, 1979, 65-70).
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, cycle, pairwise
 from statistics import linear_regression, median
 
@@ -83,6 +83,16 @@ class Timings:
     stolen_percent: float | None = None
     throttled_percent: float | None = None
 
+    def reordered(self, places: Sequence[int]) -> "Timings":
+        """Return the same with the alternatives in another order: first the one that is at the first place now."""
+        return replace(
+            self,
+            seconds=[self.seconds[place] for place in places],
+            block_logs=[[row[place] for place in places] for row in self.block_logs],
+            num_interrupted=[self.num_interrupted[place] for place in places],
+            repeats=[self.repeats[place] for place in places],
+        )
+
     def pair(self, before: int, after: int) -> Measurement:
         """Return what was measured of two alternatives, by their places."""
         return Measurement(
@@ -102,7 +112,7 @@ class Timings:
 
 
 def measure_alternatives(works: Sequence[Work], settings: Settings) -> Timings:
-    """Time rounds of all alternatives in turn until the time is up, in at least one block.
+    """Time rounds of all alternatives in turn until the time is up, in at least one block or in part of one.
 
     Args:
         works: one for each alternative; its two sides are the same.
@@ -126,8 +136,11 @@ def measure_alternatives(works: Sequence[Work], settings: Settings) -> Timings:
         warm = now = read()
         for each in cycle((orders, orders[::-1])):
             block: list[list[Round]] = [[] for _ in works]
-            for number in chain.from_iterable(each):
-                block[number].append(time_round(works[number], _SIDE, repeats[number]))
+            for order in each:
+                for number in order:
+                    block[number].append(time_round(works[number], _SIDE, repeats[number]))
+                if not logs and read() > started + settings.max_time:
+                    break  # one block takes longer than all of the time: part of it must do
             logs.append([_value(one) for one in block])
             for place, new in enumerate(block):
                 rounds[place] += new
@@ -192,7 +205,9 @@ class Ratio:
 
     @property
     def verdict(self) -> str:
-        """``faster``, ``slower``, ``equal within 2%``, or ``no clear difference``."""
+        """``faster``, ``slower``, ``equal within 2%``, ``no clear difference``, or ``too few rounds`` to tell."""
+        if math.isnan(self.low):
+            return "too few rounds"
         if self.low >= 1 / (1 + EQUAL_WITHIN) and self.high <= 1 + EQUAL_WITHIN:
             return f"equal within {EQUAL_WITHIN:.0%}"
         if self.low > 1:

@@ -59,7 +59,7 @@ class Loop:
         if asyncio._get_running_loop() is not None:  # noqa: SLF001 - get_running_loop raises instead
             coroutine.close()
             raise RefusedError(
-                "a side is to be awaited, and an event loop is running already: call pair in a plain test function"
+                "a side is to be awaited, and an event loop is running already: measure in a plain function"
             )
         if self._runner is None:
             self._runner = asyncio.Runner(loop_factory=self._factory)

@@ -347,7 +347,7 @@ def warm_up(work: Work, name: SideName, seconds: float = WARM_UP_S, round_s: flo
     repeats = max(1, math.ceil(round_s / max(fastest, 1e-9)))
     if work.resets and repeats > 1 and fastest < (1 + MIN_CLOCK_COSTS) * work.clock_s:
         raise RefusedError(
-            f"the {name} side takes {(fastest - work.clock_s) * 1e9:.0f} ns and reading the clock "
+            f"{work.label or f'the {name} side'} takes {(fastest - work.clock_s) * 1e9:.0f} ns and reading the clock "
             f"{work.clock_s * 1e9:.0f} ns, each time as a setup runs before: do the work several times in one call"
         )
     return repeats

@@ -337,6 +337,7 @@ class RecordedPair(PassFields):
     equivalence_details: Annotated[list[str], "In what the sides differ by design, or why the check failed."]
     ablation: NotRequired[RecordedAblation]
     alternative: NotRequired[RecordedAlternative]
+    machine: NotRequired[Annotated[str, "The hardware, in a record of several machines."]]
     status: Annotated[
         PairStatus,
         "measured: there is a speedup. too_few_rounds: there is one without an interval. withheld: the equivalence "
@@ -363,6 +364,7 @@ class RecordedFigure(TypedDict):
     status: Annotated[FigureStatus, "Whether there is a value."]
     reason: Annotated[str | None, "Why there is none."]
     details: Annotated[list[str], "How it was measured, and what a reader should know."]
+    machine: NotRequired[Annotated[str, "The hardware, in a record of several machines."]]
 
 
 class RecordedClaim(TypedDict):
@@ -555,6 +557,25 @@ class RecordedAgainst(TypedDict):
     notes: Annotated[list[str], "What is missing from a side, a sentence each."]
 
 
+class RecordedShard(TypedDict):
+    """Which of several runs this is that share the tests of a suite."""
+
+    index: Annotated[int, "Number of the shard, from 1 on.", {"minimum": 1}]
+    count: Annotated[int, "How many shards there are.", {"minimum": 1}]
+    tests: Annotated[
+        dict[str, int],
+        "The plan: each test with a pair or a figure, by node id, and its shard. Control pairs are in all.",
+    ]
+
+
+class RecordedMerged(TypedDict):
+    """List the records that speedclaims merge made this one of, and what is missing."""
+
+    files: Annotated[list[str], "Names of the records."]
+    holes: Annotated[list[str], "What is missing of a suite in shards, a sentence a shard."]
+    notes: Annotated[list[str], "Tests that several records had, and in what the machines differ, a sentence each."]
+
+
 class Section(TypedDict):
     """One run's pairs, figures, verdicts and environment."""
 
@@ -571,6 +592,11 @@ class Section(TypedDict):
     against: NotRequired[
         Annotated[RecordedAgainst, "The revisions or interpreters compared; absent where both sides are in the tests."]
     ]
+    durations: NotRequired[
+        Annotated[dict[str, float], "Seconds that each test with a pair or a figure took, by node id."]
+    ]
+    shard: NotRequired[Annotated[RecordedShard, "The shard that this run is (--speedup-shard)."]]
+    merged: NotRequired[Annotated[RecordedMerged, "What this record was made of (speedclaims merge)."]]
 
 
 class Record(TypedDict):

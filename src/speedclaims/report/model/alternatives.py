@@ -9,6 +9,7 @@ from statistics import linear_regression
 from speedclaims.record.types import RecordedNext, RecordedPair
 from speedclaims.report.model.formatting import (
     MISSING,
+    agreeing_seconds,
     clean,
     equivalence_words,
     format_ratio,
@@ -159,9 +160,11 @@ def _rows(case: str, pairs: Sequence[RecordedPair]) -> list[AlternativeRow]:
     ]  # fmt: skip
     for pair in pairs:
         place, next_ = pair["alternative"], pair["alternative"].get("next")
+        times = agreeing_seconds(pair["before_s"], pair["after_s"], pair["speedup"])
+        seconds = None if times is None else times[1]
         rows.append(
             AlternativeRow(
-                case, pair["after"], pair["after_s"], _rate(pair, pair["after_s"]), pair["speedup"],
+                case, pair["after"], seconds, _rate(pair, seconds), pair["speedup"],
                 pair["low"], pair["high"], place["verdict"] or words(pair["status"]),
                 "" if next_ is None else _next(next_), pair["reason"] or "",
             )
@@ -170,7 +173,7 @@ def _rows(case: str, pairs: Sequence[RecordedPair]) -> list[AlternativeRow]:
 
 
 def _next(found: RecordedNext) -> str:
-    return by_how_much(found["name"], found["speedup"], found["low"], found["high"])
+    return by_how_much(clean(found["name"]), found["speedup"], found["low"], found["high"])
 
 
 def rate(units: float, unit: str, seconds: float | None) -> str:
@@ -199,17 +202,53 @@ def _curves(pairs: Sequence[RecordedPair]) -> tuple[Curve, ...]:
 
 
 def _notes(pairs: Sequence[RecordedPair], parameter: str, curves: Sequence[Curve]) -> tuple[str, ...]:
-    first = pairs[0]
-    notes = [
-        f"All ratios of a case hold together at {confidence_words(pairs)} (Holm).",
-        *dict.fromkeys(
-            f"Equivalence: {equivalence_words(pair['equivalence'])}"
-            + (f" ({'; '.join(map(clean, pair['equivalence_details']))})" if pair["equivalence_details"] else "")
-            + "."
-            for pair in pairs
-        ),
-    ]
-    grown = ", ".join(f"{curve.name} {curve.power:+.2f}" for curve in curves if curve.power is not None)
+    measured = [pair for pair in pairs if pair["speedup"] is not None]
+    if not measured:
+        return ()
+    notes = [f"All ratios of a case hold together at {confidence_words(pairs)} (Holm).", *_equivalences(measured)]
+    winners = _fastest(measured)
+    if winners:
+        notes.append(f"Fastest: {winners}.")
+    base = clean(pairs[0]["before"])
+    known = [curve for curve in curves if curve.power is not None]
+    grown = [f"{curve.name} {curve.power:+.2f}" for curve in known if abs(curve.power or 0) >= _STEADY]
+    steady = [curve.name for curve in known if abs(curve.power or 0) < _STEADY]
     if grown:
-        notes.append(f"The ratio to {clean(first['before'])} grows with {parameter} to the power: {grown}.")
+        notes.append(f"The ratio to {base} changes with a power of {parameter}: {', '.join(grown)}.")
+    if steady:
+        notes.append(f"It hardly depends on {parameter}: {', '.join(steady)}.")
     return tuple(notes)
+
+
+_STEADY = 0.05
+"""Below this power a ratio hardly depends on the parameter: tenfold it changes by an eighth."""
+
+
+def _equivalences(pairs: Sequence[RecordedPair]) -> list[str]:
+    """Return a sentence for each equivalence, with its details."""
+    found: dict[str, list[str]] = {}
+    for pair in pairs:
+        found.setdefault(equivalence_words(pair["equivalence"]), []).extend(map(clean, pair["equivalence_details"]))
+    return [f"Equivalence: {word}{_in_brackets(list(dict.fromkeys(details)))}." for word, details in found.items()]
+
+
+def _in_brackets(details: Sequence[str]) -> str:
+    return f" ({'; '.join(details)})" if details else ""
+
+
+def _fastest(pairs: Sequence[RecordedPair]) -> str:
+    """Return which alternative is surely the fastest, of each case that has one."""
+    cases: dict[str, list[str]] = {}
+    for case, group in groupby(pairs, key=lambda pair: pair["alternative"]["case"]):
+        of_case = list(group)
+        slower = {pair["alternative"]["next"]["name"] for pair in of_case if "next" in pair["alternative"]}
+        base = of_case[0]
+        nexts = {pair["after"]: pair["alternative"].get("next") for pair in of_case}
+        nexts[base["before"]] = base["alternative"].get("baseline_next")
+        slower |= {one["name"] for one in nexts.values() if one is not None}
+        for name, following in nexts.items():
+            if name not in slower and following is not None and (following["low"] or 0) > 1:
+                cases.setdefault(clean(name), []).append(", ".join(f"{key}={label}" for key, label in case.items()))
+    return "; ".join(
+        f"{name} ({'; '.join(map(clean, found))})" if any(found) else name for name, found in cases.items()
+    )

@@ -31,6 +31,7 @@ _MEND: Final = (
     "A pair that is gone or changed on purpose: save a new base (--benchmark-autosave, or keep the record.json of "
     "--speedup-report)."
 )
+_DECIDE: Final = "What the noise hides: --speedup-until-decided measures on until it is decided."
 _OTHER_LOAD: Final = ", less what other load explains"
 _CHANCE: Final = (
     f"A loss is how much longer the after side takes, measured against the before side{_OTHER_LOAD}. "
@@ -81,9 +82,12 @@ def verdict_sentence(gate: Gate) -> str:
 
 
 def mend_sentence(gate: Gate) -> str | None:
-    """Return what to do about pairs that are gone or changed on purpose; None where there is none."""
+    """Return what to do about pairs that are gone, changed on purpose, or ambiguous; None where there is none."""
     gone = {"missing", "renamed", "reconfigured", "not_measured"}
-    return _MEND if any(change.verdict in gone for change in gate.changes) else None
+    found = [_MEND] if any(change.verdict in gone for change in gate.changes) else []
+    if any(change.verdict == "ambiguous" and change.loss is not None for change in gate.changes):
+        found.append(_DECIDE)
+    return " ".join(found) or None
 
 
 def base_sentence(gate: Gate) -> str:
@@ -111,7 +115,7 @@ def changes(*, has_intervals: bool) -> tuple[Column[Change], ...]:
         Column("Pair", lambda change: (Part(clean(change.name), "title"),)),
         Column("Base → now", partial(_speedups, has_intervals=has_intervals)),
         Column("Loss", lambda change: (Part(_loss(change)),)),
-        Column("Fails at", lambda change: (Part(f"{change.percent:g}%"),)),
+        Column("Limit", lambda change: (Part(f"{change.percent:g}%"),)),
         Column("Verdict", lambda change: verdict_cell(CHANGES[change.verdict])),
     )
 

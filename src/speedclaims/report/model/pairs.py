@@ -123,7 +123,9 @@ def pair_row(index: int, pair: RecordedPair, claims: Sequence[RecordedClaim]) ->
         before=clean(pair["before"]),
         after=clean(pair["after"]),
         work=pair["work"],
-        where=", ".join(clean(part) for part in (pair["family"], pair["preset"], pair["device"]) if part),
+        where=", ".join(
+            clean(part) for part in (pair["family"], pair["preset"], pair["device"], pair.get("machine")) if part
+        ),
         device=clean(pair["device"]),
         is_control=pair["control"],
         before_time=times[0],

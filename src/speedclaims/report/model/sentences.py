@@ -106,7 +106,11 @@ def commit_words(environment: Environment) -> str:
 def certainty(run: Section) -> tuple[str, ...]:
     """Return how sure the run is of itself: the intervals, the noise floor and what chance alone gets wrong."""
     parts = list(_compared(run))
-    if run["not_run"]:
+    if "merged" in run:
+        merged = run["merged"]
+        parts.append(f"Merged from {plural(len(merged['files']), 'record')}.")
+        parts += [f"{clean(one)}." for one in (*map(_capital, merged["holes"]), *merged["notes"])]
+    elif run["not_run"]:
         told = plural(len(run["not_run"]), "test")
         parts.append(f"The run was cut off: {told} never ran, and what follows is of those that had ended.")
     if run["pairs"]:
@@ -125,6 +129,10 @@ def certainty(run: Section) -> tuple[str, ...]:
     if not run["claims"]:
         parts += _missed([pair for pair in run["pairs"] if pair["low"] is not None])
     return tuple(parts)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _missed(pairs: Sequence[RecordedPair]) -> Iterator[str]:

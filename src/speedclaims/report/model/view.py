@@ -226,10 +226,12 @@ def _pair_phrases(pairs: Sequence[PairRow]) -> tuple[str, ...]:
     same = [pair for pair in measured if pair.work == "same"]
     faster = sum(pair.low is not None and pair.low > 1 for pair in same)
     slower = sum(pair.high is not None and pair.high < 1 for pair in same)
+    unsure = sum(pair.low is None for pair in same)
     phrases = (
         (faster, "faster"),
         (slower, "slower"),
-        (len(same) - faster - slower, "with no clear difference"),
+        (len(same) - faster - slower - unsure, "with no clear difference"),
+        (unsure, "with too few rounds to tell"),
         (len(measured) - len(same), "of less or different work"),
     )
     return tuple(f"{number} {word}" for number, word in phrases if number)
