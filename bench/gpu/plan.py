@@ -215,9 +215,8 @@ class Plan:
         if before is None:
             return set(reasons)
         section = before["speedclaims"]
-        self._session.pairs.update({row["nodeid"]: row for row in section["pairs"]})
-        self._session.figures.update({row["nodeid"]: row for row in section["figures"]})
-        return self._session.rows.keys() | reasons.keys()
+        self._session.take_over([*section["pairs"], *section["figures"]])
+        return self._session.tests_with_rows | reasons.keys()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:

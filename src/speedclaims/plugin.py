@@ -459,7 +459,7 @@ class _Run:
         """Take what a test measured, and keep what there is so far: a run may be cut off."""
         with self._noting():
             self.session.take(report)
-        if report.when == "teardown" and self.session.has_rows(report.nodeid):
+        if report.when == "teardown" and report.nodeid in self.session.tests_with_rows:
             self._save_so_far()
 
     @pytest.hookimpl(wrapper=True)

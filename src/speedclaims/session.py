@@ -338,6 +338,15 @@ class SpeedSession:
             else:
                 self.pairs[row["nodeid"]] = row
 
+    def take_over(self, rows: "Iterable[Row]") -> None:
+        """Keep rows that earlier processes of one run have measured."""
+        by_test: dict[str, list[Row]] = {}
+        for row in rows:
+            test = row["alternative"]["of"] if "alternative" in row else row["nodeid"]
+            by_test.setdefault(test, []).append(row)
+        for test, found in by_test.items():
+            self._keep(test, found)
+
     def note_gate(self, gate: "RecordedGate") -> None:
         """Keep the comparison with a base for the record."""
         self._record = self._section = None
@@ -391,9 +400,10 @@ class SpeedSession:
         """The rows of pairs and figures by node id."""
         return {**self.pairs, **self.figures}
 
-    def has_rows(self, test: str) -> bool:
-        """Whether a test has left rows."""
-        return test in self._rows_of
+    @property
+    def tests_with_rows(self) -> set[str]:
+        """The tests that have left rows."""
+        return set(self._rows_of)
 
     @property
     def measured_nothing(self) -> bool:

@@ -40,6 +40,7 @@ def one():
 def two():
     time.sleep(0.001)
 
+@pytest.mark.speedup_claim("c")
 def test_first(pair, toys):
     pair(before=one, after=two)
 
@@ -51,6 +52,15 @@ def test_last(pair, toys):
 
 def test_other_family(pair):
     pair(before=one, after=two)
+"""
+
+LEDGER = """
+[[claim]]
+id = "c"
+source = "README"
+text = "it is faster"
+kind = "measured"
+low = 1.1
 """
 
 RUN = """
@@ -77,6 +87,7 @@ class Command:
         self.out, tests = folder / "out", folder / file
         tests.parent.mkdir()
         tests.with_name("conftest.py").write_text(CONFTEST)
+        tests.with_name("claims.toml").write_text(LEDGER)
         tests.write_text(TESTS.format(dying=dying).replace("test_dies", dies))
         self.script = folder / "run.py"
         names = {"project": str(folder), "root": str(ROOT), "folder": tests.parent.name}
@@ -122,6 +133,8 @@ def test_a_process_that_dies_costs_its_own_test_alone(tmp_path):
     section = command.section()
     assert names(section["pairs"]) == ["test_first", "test_last"]
     assert all(row["speedup"] > 1 for row in section["pairs"])
+    (claim,) = section["claims"]
+    assert claim["overall"] == "confirmed", "what the process before measured judges it too"
     rows = json.loads((command.out / "record.json").read_text())["benchmarks"]
     assert sorted(row["name"] for row in rows) == [
         "test_first[after]", "test_first[before]", "test_last[after]", "test_last[before]",
