@@ -33,7 +33,7 @@ def commands(job):
 
 def test_there_are_workflows():
     assert [path.name for path in FILES] == ["release.yml", "speedup.yml", "tests.yml"]
-    assert [path.name for path in EXAMPLES] == ["speedup-comment.yml", "speedup.yml"]
+    assert [path.name for path in EXAMPLES] == ["speedup-comment.yml", "speedup.yml", "shards.yml"]
 
 
 def every(path):
