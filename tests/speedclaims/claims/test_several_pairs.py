@@ -49,12 +49,12 @@ OVER = {
 def test_the_claim_says_how_several_pairs_judge_it(name):
     over, found, word = OVER[name]
     claim = Claim(id="x", source="s", text="t", kind="measured", over=over, **RANGE)
-    assert overall(claim, found) == overall(claim, found[::-1]) == word
+    assert overall(claim.over, claim.better, found) == overall(claim.over, claim.better, found[::-1]) == word
 
 
 def test_the_best_figure_is_the_lowest_where_less_is_better():
     claim = Claim(id="x", source="s", text="t", kind="measured", over="best", better="lower", **RANGE)
-    assert overall(claim, rows(("exceeded", 1.0), ("refuted", 3.0))) == "exceeded"
+    assert overall(claim.over, claim.better, rows(("exceeded", 1.0), ("refuted", 3.0))) == "exceeded"
 
 
 # -- a run ---------------------------------------------------------------------------------------------------------

@@ -231,6 +231,8 @@ def test_the_record_says_what_was_compared(compared):
     assert line in (folder / "out" / "speedups.md").read_text()
     assert line in " ".join(compared[0].stdout.split())
     assert line in (folder / "out" / "index.html").read_text()
+    (row,) = (one for one in compared[1]["pairs"] if one["name"] == "test_total")
+    assert f"{100 * (1 / row['speedup'] - 1):+.1f}%" in (folder / "out" / "speedups.md").read_text()
     assert "Between the two sides</h2>" in (folder / "out" / "index.html").read_text(), "there is no base"
 
 

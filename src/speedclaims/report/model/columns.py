@@ -227,6 +227,7 @@ PAIRS: Final[Sequence[Column[PairRow]]] = (
         is_result=True,
     ),
     Column("Speedup [{confidence}]", _colored_speedup, places=(TERMINAL,), is_result=True),
+    Column("Change", _text(lambda row: row.change), align="right", is_result=True),
     Column(
         "Rounds",
         lambda row: _cell(Part(row.rounds), Part(row.processes, "aside")),

@@ -37,7 +37,8 @@ class PairRow:
 
     ``rates`` are the units per second of both sides. The shares are of the measured ceiling; that of the after side
     ends in the work saved. ``first_call`` gives the seconds of the first calls and the number of calls to break even;
-    it is empty where they were not measured. ``anchor`` is the id of the row in a page. ``recorded`` is the row of the
+    it is empty where they were not measured. ``change`` says of two revisions how much longer the after side takes.
+    ``anchor`` is the id of the row in a page. ``recorded`` is the row of the
     record.
     """
 
@@ -74,6 +75,7 @@ class PairRow:
     claimed: tuple[tuple[float | None, float | None], ...]
     claims: tuple[str, ...]
     anchor: str
+    change: str
     recorded: RecordedPair = field(compare=False, repr=False)
 
     @property
@@ -151,6 +153,7 @@ def pair_row(index: int, pair: RecordedPair, claims: Sequence[RecordedClaim]) ->
         claimed=ranges,
         claims=tuple(dict.fromkeys(clean(claim["id"]) for claim in judging)),
         anchor=f"pair-{index}",
+        change="",
         recorded=pair,
     )
 

@@ -128,6 +128,8 @@ def view_record(record: Record) -> View:
     measured = _without(run["claims"], {row["id"] for row in run["audit"]})
     ids = list(anchors("pair-", (clean(pair["nodeid"]) for pair in run["pairs"])))
     rows = [replace(pair_row(index, pair, run["claims"]), anchor=ids[index]) for index, pair in enumerate(run["pairs"])]
+    if "against" in run:
+        rows = [replace(row, change=_change(row.value)) for row in rows]
     evidence_of = {
         pair["nodeid"]: row.as_evidence(device_words(run["environment"], pair["device"]))
         for pair, row in zip(run["pairs"], rows, strict=True)
@@ -173,6 +175,11 @@ def view_record(record: Record) -> View:
         device=clean(run["environment"]["device"]),
         device_name=clean(run["environment"]["device_name"]),
     )
+
+
+def _change(speedup: float | None) -> str:
+    """Return how much longer the after side takes, as ``+20.7%``; empty without a speedup."""
+    return "" if speedup is None else f"{100 * (1 / speedup - 1):+.1f}%"
 
 
 def _value_row(row: RecordedFigure, *, is_claimed: bool) -> ValueRow:
