@@ -65,9 +65,9 @@ def kinds(section):
 
 
 def test_shards_merged_equal_the_whole_run(project):
-    run(project, out="whole")
+    run(project, "--speedup-max-time=1", out="whole")
     for index in (1, 2, 3):
-        run(project, f"--speedup-shard={index}/3", out=f"s{index}")
+        run(project, "--speedup-max-time=1", f"--speedup-shard={index}/3", out=f"s{index}")
     plans = [project.record(f"s{index}")["speedclaims"]["shard"] for index in (1, 2, 3)]
     assert [one["index"] for one in plans] == [1, 2, 3]
     assert plans[0]["tests"] == plans[1]["tests"] == plans[2]["tests"]
