@@ -87,3 +87,11 @@ def test_revisions_that_cannot_be_bisected_are_refused(arguments, history, capsy
 def test_a_test_that_is_none_is_refused(history, capsys):
     assert cli.main(["bisect", "tests/test_none.py", "--good", "start"]) == 2
     assert "tests/test_none.py: pytest ended with 4" in capsys.readouterr().err
+
+
+def test_a_bad_commit_that_cannot_be_compared_is_not_called_as_fast(history, capsys):
+    commit(history, {"src/pkg/work.py": "def total(number):\n    return 1 + 3 * sum(range(number))\n"}, "Other results")
+    assert cli.main(["bisect", "tests/test_it.py::test_it", "--good", "start", "--seconds", "5"]) == 3
+    said = capsys.readouterr().out
+    assert "HEAD could not be compared with start: the sides return different results" in said
+    assert "not slower" not in said
