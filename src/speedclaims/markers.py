@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from speedclaims.numbers import plain
+from speedclaims.record.pair_key import case_words
 
 if TYPE_CHECKING:
     from speedclaims.record.types import RecordedPair
@@ -61,8 +62,7 @@ class Wanted:
 
     def __str__(self) -> str:
         """Return it in words."""
-        case = ", ".join(f"{name}={label}" for name, label in (self.case or {}).items())
-        return " with ".join(filter(None, [self.alternative, case]))
+        return " with ".join(filter(None, [self.alternative, case_words(self.case or {})]))
 
 
 def find_markers(item: pytest.Item, name: str) -> Iterator[pytest.Mark]:
@@ -124,7 +124,7 @@ _KEYWORDS: Mapping[str, Callable[[object], bool]] = {
     "alternative": lambda value: isinstance(value, str),
     "case": lambda value: isinstance(value, Mapping) and all(isinstance(name, str) for name in value),
 }
-"""What the marker of a claim takes besides ids, and whether a value fits."""
+"""Keywords of the marker of a claim, and whether a value fits."""
 
 
 def wanted_rows(item: pytest.Item) -> dict[tuple[str, str | None], list[Wanted]]:

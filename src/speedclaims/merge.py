@@ -6,6 +6,7 @@ from typing import TypeVar, cast
 from speedclaims.claims.verdict import overall
 from speedclaims.errors import SpeedclaimsError
 from speedclaims.record.io import NOT_ASKED, why_unusable
+from speedclaims.record.pair_key import test_id
 from speedclaims.record.types import (
     Environment,
     Record,
@@ -19,7 +20,7 @@ from speedclaims.record.types import (
 from speedclaims.session import noise_floor
 
 MARK = b'"speedclaims": {'
-"""What a record holds, by which one that may be replaced is known."""
+"""A part of every record, by which a file that may be replaced is known."""
 _MOST_NAMES = 3
 _Row = TypeVar("_Row", RecordedPair, RecordedFigure)
 
@@ -53,8 +54,8 @@ def merge(records: Sequence[Record], names: Sequence[str]) -> Record:
     shards = [section["shard"] for section in sections if "shard" in section]
     plan = list(shards[0]["tests"]) if shards else []
     place = {name: number for number, name in enumerate(plan)}
-    pairs.sort(key=lambda row: (row.get("machine", ""), place.get(_test(row), -1)))
-    figures.sort(key=lambda row: (row.get("machine", ""), place.get(_test(row), -1)))
+    pairs.sort(key=lambda row: (row.get("machine", ""), place.get(test_id(row), -1)))
+    figures.sort(key=lambda row: (row.get("machine", ""), place.get(test_id(row), -1)))
     holes, missing = _holes(sections, shards, _tests(pairs, figures))
     newest = ordered[-1]
     merged: RecordedMerged = {"files": list(names), "holes": holes, "notes": [*notes, *_differences(sections)]}
@@ -119,13 +120,8 @@ _MUST_AGREE: "dict[str, Callable[[Section], object]]" = {
 }
 
 
-def _test(row: RecordedPair | RecordedFigure) -> str:
-    """Return the node id of the test that a row is of."""
-    return row["alternative"]["of"] if "alternative" in row else row["nodeid"]
-
-
 def _tests(*rows: Sequence[RecordedPair] | Sequence[RecordedFigure]) -> set[str]:
-    return {_test(row) for each in rows for row in each}
+    return {test_id(row) for each in rows for row in each}
 
 
 def _rows(lists: Sequence[list[_Row]], names: Sequence[str], machines: Sequence[str], notes: list[str]) -> list[_Row]:

@@ -23,6 +23,7 @@ from speedclaims.markers import (
 )
 from speedclaims.measure import child_process
 from speedclaims.record.io import NOT_ASKED
+from speedclaims.record.pair_key import test_id
 from speedclaims.record.verdicts import counting
 
 if TYPE_CHECKING:
@@ -342,8 +343,7 @@ class SpeedSession:
         """Keep rows that earlier processes of one run have measured."""
         by_test: dict[str, list[Row]] = {}
         for row in rows:
-            test = row["alternative"]["of"] if "alternative" in row else row["nodeid"]
-            by_test.setdefault(test, []).append(row)
+            by_test.setdefault(test_id(row), []).append(row)
         for test, found in by_test.items():
             self._keep(test, found)
 

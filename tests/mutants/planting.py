@@ -30,7 +30,7 @@ def find_spec(fullname, path=None, target=None):
     return find_real(fullname, path, target)
 
 
-# Pytest keeps this function in a class of its own and asks it directly for modules of plugins; a partial binds to none.
+# Pytest keeps this function in a class and asks it directly for modules of plugins; a partial binds to none.
 importlib.machinery.PathFinder.find_spec = functools.partial(find_spec)
 """
 
@@ -84,7 +84,7 @@ class Planted(importlib.abc.MetaPathFinder):
             self._plant_in_children()
 
     def _plant_in_children(self) -> None:
-        """Have every Python that this process starts find the fault too: tests run pytest in processes of its own."""
+        """Have every Python that this process starts find the fault too: tests run pytest in other processes."""
         folder = self._path.parent
         text = _IN_CHILDREN.format(module=self._mutant.module, path=str(self._path))
         (folder / "sitecustomize.py").write_text(text, encoding="utf-8")

@@ -16,7 +16,7 @@ from speedclaims.gate.slowdown import Loss, losses, losses_between, verdict
 from speedclaims.measure.random_effects import MIN_WITHOUT_INTERVALS, Process, standard_error
 from speedclaims.measure.statistics import interval
 from speedclaims.record.io import RecordError
-from speedclaims.record.pair_key import CONFIGURATION, configuration, shown
+from speedclaims.record.pair_key import CONFIGURATION, case_words, configuration, shown, test_id
 from speedclaims.record.verdicts import HOLDING
 
 if TYPE_CHECKING:
@@ -199,8 +199,8 @@ def compare(
     old_rows, root = _with_names_of(old_rows, new_rows, roots)
     reasons = dict(reasons or {})
     for nodeid, row in old_rows.items():  # of several alternatives, each has the reason of their test
-        if "alternative" in row and row["alternative"]["of"] in reasons:
-            reasons[nodeid] = reasons[row["alternative"]["of"]]
+        if test_id(row) in reasons:
+            reasons[nodeid] = reasons[test_id(row)]
     num_left_out = 0
     if rules.compares_subset:
         ran = {nodeid: row for nodeid, row in old_rows.items() if nodeid in new_rows or _was_run(nodeid, reasons)}
@@ -314,16 +314,15 @@ DESELECTED = "deselected"
 
 def _slower_baselines(changes: Mapping[str, Change], rows: "Mapping[str, RecordedPair]") -> Iterator[str]:
     """Yield where all alternatives of a case have improved: their baseline may have become slower instead."""
-    cases: dict[tuple[str, ...], list[RecordedPair]] = {}
+    cases: dict[tuple[str, str], list[RecordedPair]] = {}
     for row in rows.values():
         if "alternative" in row:
             place = row["alternative"]
-            key = (place["of"], *(f"{name}={label}" for name, label in place["case"].items()))
-            cases.setdefault(key, []).append(row)
-    for (test, *case), found in cases.items():
+            cases.setdefault((place["of"], case_words(place["case"])), []).append(row)
+    for (test, case), found in cases.items():
         verdicts = {changes[row["nodeid"]].verdict for row in found if row["nodeid"] in changes}
         if verdicts == {"improved"} and len(found) > 1:
-            under = f" with {', '.join(case)}" if case else ""
+            under = f" with {case}" if case else ""
             yield (
                 f"{test}{under}: all alternatives have become faster than the baseline {found[0]['before']}, which may "
                 "have become slower itself: --speedup-against compares revisions"

@@ -123,7 +123,7 @@ class Processes:
         """Measure both sides; every second time the after side has the place of the before side in the orders.
 
         The median of an odd number of blocks favours the side that comes second in most of them, where a round is
-        faster after one of its own side.
+        faster after one of the same side.
         """
         if self._num_started % 2:
             return measure_sides(_Turns(channels), settings)

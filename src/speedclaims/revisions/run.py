@@ -8,8 +8,8 @@ import pytest
 from speedclaims.fixtures.arguments import labels_of
 from speedclaims.fixtures.pair_row import add_times, blank_row, extra_info, seconds_of
 from speedclaims.fixtures.processes import Processes as FreshProcesses
-from speedclaims.fixtures.settings import settings_of
-from speedclaims.markers import difference_by_design, gate_percent, times_longer
+from speedclaims.fixtures.settings import asked_seconds, settings_of
+from speedclaims.markers import difference_by_design, gate_percent
 from speedclaims.measure.calls import RefusedError
 from speedclaims.measure.interleave import Settings
 from speedclaims.record import benchmark_rows
@@ -135,9 +135,8 @@ class Against:
         self._session.extensible[item.nodeid] = found
 
     def _settings(self, item: pytest.Item, benchmark: "BenchmarkFixture | None") -> Settings:
-        asked: float = self._config.getoption("speedup_max_time")
         share_s = self._session.share_s(item.nodeid)
-        max_time = share_s if item.nodeid in self._session.budgets else min(asked * times_longer(item), share_s)
+        max_time = share_s if item.nodeid in self._session.budgets else min(asked_seconds(item), share_s)
         return settings_of(self._config, benchmark, max_time)
 
     def _row(self, item: pytest.Item, comparison: Comparison, *, is_control: bool) -> "RecordedPair":

@@ -433,7 +433,7 @@ def small_disk(tmp_path):
 @pytest.mark.parametrize("used", [0, 2 * 2**20 - 2 * 4096])
 @pytest.mark.parametrize("options", [(), ("--speedup-build=true",)])
 def test_a_full_disk_leaves_the_tree_as_it_was(used, options, repo, small_disk):
-    """What is checked out has no room, on an empty disk, and on one on which hardly anything has."""
+    """The checkout has no room, neither on an empty disk nor on a full one."""
     commit(repo, {"data.txt": "".join(f"{number:09}\n" for number in range(300_000))})
     (repo / "src" / "pkg" / "work.py").write_text(NOW)
     before = contents(repo)

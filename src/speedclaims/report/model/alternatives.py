@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from statistics import linear_regression
 
+from speedclaims.record.pair_key import case_words
 from speedclaims.record.types import RecordedNext, RecordedPair
 from speedclaims.report.model.formatting import (
     MISSING,
@@ -131,7 +132,7 @@ def _comparison(pairs: Sequence[RecordedPair]) -> ComparisonView:
     first = pairs[0]
     rows: list[AlternativeRow] = []
     for case, group in groupby(pairs, key=lambda pair: pair["alternative"]["case"]):
-        rows += _rows(", ".join(f"{name}={label}" for name, label in case.items()), list(group))
+        rows += _rows(case_words(case), list(group))
     sizes = [pair["alternative"]["sizes"] for pair in pairs]
     has_one = all(len(pair["alternative"]["case"]) == len(pair["alternative"]["sizes"]) == 1 for pair in pairs)
     curves = _curves(pairs) if has_one and len({tuple(one.values()) for one in sizes}) > 1 else ()
@@ -248,7 +249,7 @@ def _fastest(pairs: Sequence[RecordedPair]) -> str:
         slower |= {one["name"] for one in nexts.values() if one is not None}
         for name, following in nexts.items():
             if name not in slower and following is not None and (following["low"] or 0) > 1:
-                cases.setdefault(clean(name), []).append(", ".join(f"{key}={label}" for key, label in case.items()))
+                cases.setdefault(clean(name), []).append(case_words(case))
     return "; ".join(
         f"{name} ({'; '.join(map(clean, found))})" if any(found) else name for name, found in cases.items()
     )
