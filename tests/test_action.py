@@ -23,10 +23,13 @@ ROOT = Path(__file__).parents[1]
 STEPS = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))["runs"]["steps"]
 EXPRESSION = re.compile(r"\$\{\{ ([^}]+) \}\}")
 QUICK = "-pno:xdist -pno:hypothesispytest --speedup-max-time=1 --speedup-precision=0.2"
+FAIL = "200"
+"""The loss that fails, in percent: far above what a machine busy with other tests adds to a second of measuring."""
+
 SHA = "0123456789abcdef0123456789abcdef01234567"
 VALUES = {
     "inputs.pytest-arguments": QUICK,
-    "inputs.fail": "50",
+    "inputs.fail": FAIL,
     "inputs.name": "speedup",
     "github.token": "token",
     "github.event.workflow_run.id": "77",
@@ -178,7 +181,7 @@ def test_the_commands_of_the_page_work_in_the_example(tmp_path):
     assert [name for name, *_ in commands] == ["pytest", "pytest", "speedclaims"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     for name, *arguments in commands:
-        more = [*QUICK.split(), "--speedup-fail=50"] if "--speedup-fail" in arguments else QUICK.split()
+        more = [*QUICK.split(), f"--speedup-fail={FAIL}"] if "--speedup-fail" in arguments else QUICK.split()
         command = [sys.executable, "-m", name, *arguments, *(more if name == "pytest" else ())]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
