@@ -189,3 +189,25 @@ def test_a_killed_task_is_a_hole_and_its_shard_alone_is_run_again(cluster, suite
     section = merged(suite)
     assert section["merged"]["holes"] == section["not_run"] == []
     assert len(rows(section)) == 5
+
+
+def test_a_training_over_two_nodes_is_saved_when_its_job_is_asked_to_stop(cluster, suite, monkeypatch):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    monkeypatch.setitem(cluster.environment, "FIRST_NODE", "127.0.0.1")  # both nodes are this machine
+    monkeypatch.setitem(cluster.environment, "PORT", str(15000 + os.getpid() % 1000))
+    monkeypatch.setitem(cluster.environment, "PYTHONPATH", str(ROOT))
+    run = suite / "run"
+    job = cluster.submit(
+        "torchrun.sh", "-m", "trainers", "tabular_regressor", "train", "--preset=tiny", "--tier=reference",
+        "--epochs=5000", f"--out={run}", folder=suite,
+    )  # fmt: skip
+    log = suite / "torchrun.log"
+    try:
+        wait_for((run / "improved_model_best_model.pth").exists, 90, "no epoch was trained")
+        cluster.call("scancel", "--signal=TERM", job)
+        cluster.wait(job)
+    finally:
+        said = log.read_text() if log.exists() else ""
+        cluster.call("scancel", job)
+    assert (run / "improved_model_checkpoint_interrupted.pth").exists(), said[-3000:]
+    assert said.count("interrupted: the training is saved") == 1, said[-3000:]

@@ -195,6 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    rank = os.environ.get("RANK", "")  # torchrun's number of this process
 
     def command() -> int:
         try:
@@ -202,11 +203,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _name_user()
             chosen.run(_commands(family(chosen.family)), chosen)
         except Interrupted as error:
-            boundary.complain(f"interrupted: the training is saved; continue with --resume {error.saved}")
+            if rank in {"", "0"}:
+                boundary.complain(f"interrupted: the training is saved; continue with --resume {error.saved}")
             return 128 + error.number
         return 0
 
-    return boundary.run(command, BadInput, "error")
+    return boundary.run(command, BadInput, "error" if rank in {"", "0"} else f"rank {rank}: error")
 
 
 def _name_user() -> None:

@@ -13,6 +13,7 @@ from trainers.switches import Switch, resolve
 
 if TYPE_CHECKING:
     from trainers.common.configuration import Configuration  # a name in `trainers` must not cost the packages it needs
+    from trainers.pytorch.ranks import Ranks
 
 __all__ = ["Family"]
 
@@ -44,6 +45,7 @@ class Family:
         data_module: the full name of the module with `find_data`, if it is not the package's `data`.
         overrides: values that differ from the presets of `config`.
         is_silent: whether its trainers print nothing while they train.
+        parallel_tiers: the tiers that several processes can train together.
 
     """
 
@@ -59,6 +61,7 @@ class Family:
     data_module: str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     is_silent: bool = False
+    parallel_tiers: tuple[str, ...] = ()
 
     @property
     def tiers(self) -> tuple[str, ...]:
@@ -80,6 +83,7 @@ class Family:
         seed: int = 0,
         switches: Mapping[str, bool] | None = None,
         log: Callable[[str], None] | None = None,
+        ranks: "Ranks | None" = None,
         **overrides: Any,
     ) -> Trainer:
         """Build a trainer, ready for its first step.
@@ -98,6 +102,7 @@ class Family:
             switches: settings by name, of the tier's `switches`. In the optimized tier a switch that is not named is as
                 the document or the configuration has it, in the fastest tier it is on where it pays on the device.
             log: takes the lines that the training writes; None prints them.
+            ranks: the processes that train together, see `trainers.pytorch.ranks.join_ranks`; None trains in this one.
             overrides: values of the configuration that differ from the preset's.
 
         Returns:
@@ -110,7 +115,7 @@ class Family:
         """
         config = self.config.preset(preset).replace(**self.overrides).replace(**overrides)
         trainer: Trainer = self.assemble(
-            tier, config, data=data, device=device, seed=seed, switches=switches, log=log
+            tier, config, data=data, device=device, seed=seed, switches=switches, log=log, ranks=ranks
         )  # fmt: skip
         return trainer
 
@@ -124,6 +129,7 @@ class Family:
         seed: int = 0,
         switches: Mapping[str, bool] | None = None,
         log: Callable[[str], None] | None = None,
+        ranks: "Ranks | None" = None,
     ) -> Any:
         """Build a trainer from a complete configuration; `build` explains the other arguments.
 
@@ -131,15 +137,21 @@ class Family:
             An instance of the tier's class.
 
         Raises:
-            BadInput: as `build`.
+            BadInput: as `build`, or the tier trains in one process only.
 
         """
         if tier not in self.switches:
             raise BadInput(f"unknown tier {tier!r}", "tier", f"choose one of: {', '.join(self.tiers)}")
+        is_parallel = ranks is not None and ranks.is_parallel
+        if is_parallel and tier not in self.parallel_tiers:
+            mend = f"choose {' or '.join(self.parallel_tiers)}, or train without torchrun"
+            raise BadInput(f"{tier} trains in one process only", "tier", mend)
         resolve(self.switches[tier], switches)
         options: dict[str, Any] = {"device": self.find_device(device), "seed": seed}
         if self.switches[tier]:
             options["switches"] = switches
+        if is_parallel:
+            options["ranks"] = ranks
         if not self.is_silent:
             options["log"] = print if log is None else log
         loaded = self.find_data(config, data) if data is None or isinstance(data, str | Path) else data

@@ -81,10 +81,10 @@ class Planted(importlib.abc.MetaPathFinder):
         sys.meta_path.insert(0, self)
         if self._mutant.family == "plugin":
             importlib.import_module(self._mutant.module)
-            self._plant_in_children()
+        self._plant_in_children()
 
     def _plant_in_children(self) -> None:
-        """Have every Python that this process starts find the fault too: tests run pytest in other processes."""
+        """Have every Python that this process starts find the fault too: tests run pytest, commands and ranks."""
         folder = self._path.parent
         text = _IN_CHILDREN.format(module=self._mutant.module, path=str(self._path))
         (folder / "sitecustomize.py").write_text(text, encoding="utf-8")

@@ -20,7 +20,7 @@ def best_device() -> str:
 
 
 def find_device(name: str | torch.device | None) -> torch.device:
-    """Look up a device by name; without one, the best there is.
+    """Look up a device by name; without one, the best there is. Under torchrun `cuda` is the rank's own GPU.
 
     Raises:
         BadInput: there is no such device, or the trainers do not support it.
@@ -32,6 +32,8 @@ def find_device(name: str | torch.device | None) -> torch.device:
         raise BadInput(f"unknown device {name!r}", "device", "choose cpu or cuda") from error
     if device.type not in {"cpu", "cuda"}:
         raise BadInput(f"device {name!r} is not supported", "device", "choose cpu or cuda")
+    if device.type == "cuda" and device.index is None and os.environ.get("LOCAL_RANK", "").isdecimal():
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))  # of this rank of torchrun's
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise BadInput(f"there is no device {name!r} here", "device", "choose cpu, or install a PyTorch for your GPU")
     return device

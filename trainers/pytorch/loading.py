@@ -8,11 +8,20 @@ from types import TracebackType
 from typing import Any, cast
 
 import torch
-from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Subset
 
 from trainers.pytorch.randomness import derived_seed
+from trainers.pytorch.ranks import Ranks
 
-__all__ = ["EpochSampler", "make_loader", "prepare_worker", "stop_workers"]
+__all__ = [
+    "EpochSampler",
+    "RankBatchSampler",
+    "batch_size_of",
+    "make_loader",
+    "order_of",
+    "prepare_worker",
+    "stop_workers",
+]
 
 
 class EpochSampler(RandomSampler):
@@ -43,6 +52,43 @@ class EpochSampler(RandomSampler):
         return itertools.islice(super().__iter__(), self._num_done, None)
 
 
+class RankBatchSampler(BatchSampler):
+    """Cut each batch of an order of rows into the parts of several ranks, and give those of one.
+
+    Args:
+        sampler: the order of the rows.
+        batch_size: rows of a whole batch.
+        ranks: says which part is this rank's.
+
+    """
+
+    def __init__(self, sampler: EpochSampler, batch_size: int, ranks: Ranks) -> None:
+        """Give batches from where the sampler is."""
+        super().__init__(sampler, batch_size, drop_last=False)
+        self._ranks = ranks
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Row numbers of this rank's part of each batch."""
+        for batch in super().__iter__():
+            yield batch[self._ranks.rows_of(len(batch))]
+
+
+def order_of(loader: DataLoader[Any]) -> EpochSampler | None:
+    """Return the sampler that gives the order of a loader's rows, if it is an `EpochSampler`."""
+    sampler = getattr(_cut_of(loader), "sampler", None)
+    return sampler if isinstance(sampler, EpochSampler) else None
+
+
+def batch_size_of(loader: DataLoader[Any]) -> int:
+    """Return the rows of a loader's batch, all ranks together."""
+    return getattr(_cut_of(loader), "batch_size", None) or 1
+
+
+def _cut_of(loader: DataLoader[Any]) -> Any:
+    """Return what cuts a loader's rows into batches: its batch sampler, or itself where it has none."""
+    return getattr(loader, "batch_sampler", None) or loader
+
+
 def make_loader(  # noqa: PLR0913 - what a loader consists of
     dataset: Dataset[Any],
     batch_size: int,
@@ -51,15 +97,19 @@ def make_loader(  # noqa: PLR0913 - what a loader consists of
     num_workers: int = 0,
     persistent_workers: bool = False,
     collate: Callable[[list[Any]], Any] | None = None,
+    ranks: Ranks | None = None,
 ) -> DataLoader[Any]:
     """Loader of batches in the sampler's order or, without one, in the data's, put together by `collate` or by PyTorch.
 
+    Batches in a sampler's order are cut into parts for parallel ranks, and the loader gives this rank's.
     Persistent workers are asked for only where there are workers: PyTorch raises otherwise.
     """
+    cut: dict[str, Any] = {"batch_size": batch_size, "sampler": sampler}
+    if sampler is not None and ranks is not None and ranks.is_parallel:
+        cut = {"batch_sampler": RankBatchSampler(sampler, batch_size, ranks)}
     return DataLoader(
         dataset,
-        batch_size=batch_size,
-        sampler=sampler,
+        **cut,
         num_workers=num_workers,
         persistent_workers=persistent_workers and num_workers > 0,
         # The loader draws a seed for its workers at every epoch. From the global generator, which it takes

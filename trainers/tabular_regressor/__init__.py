@@ -23,6 +23,7 @@ FAMILY = Family(
         "optimized": SWITCHES,
         "fastest": FASTEST_SWITCHES,
     },
+    parallel_tiers=("reference", "optimized"),
     actions=("make-data", "train", "predict"),
     is_silent=True,
 )

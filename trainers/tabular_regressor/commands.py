@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from trainers.common import checkpoint
-from trainers.common.interruption import StopSignals
 from trainers.common.options import TrainOptions
 from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput
 from trainers.pytorch.devices import best_device
+from trainers.pytorch.ranks import SharedStopSignals, join_ranks
 from trainers.tabular_regressor import FAMILY
 from trainers.tabular_regressor import data as files
 from trainers.tabular_regressor.config import RegressorConfig
@@ -71,16 +71,22 @@ def train(options: TrainOptions) -> None:
     _refuse_inputs(model_files, options)
     data = files.find_data(config, options.data)
     switches = options.switches_over(resumed, tier)
+    device = FAMILY.find_device(options.device)
+    ranks = join_ranks(device)
     trainer: ReferenceTrainer = FAMILY.assemble(
-        tier, config, data=data, device=options.device, seed=options.seed or 0, switches=switches
+        tier, config, data=data, device=device, seed=options.seed or 0, switches=switches, ranks=ranks
     )
     with contextlib.closing(trainer), contextlib.ExitStack() as stack:
-        stack.enter_context(checkpoint.occupied(model_files.folder))
-        _chosen_files(options)  # another training may have ended there meanwhile
+        if ranks.is_first:
+            stack.enter_context(checkpoint.occupied(model_files.folder))
+            _chosen_files(options)  # another training may have ended there meanwhile
         metrics = TrainingMetrics()
         if resumed is not None and options.resume is not None:
             metrics = resume(trainer, options.resume, resumed, model_files, options.seed)
         test_loss = _run(trainer, model_files, metrics, tier, data)
+        ranks.leave()
+        if not ranks.is_first:
+            return
         _plot(trainer, model_files, metrics)
     _say(
         f"best epoch {metrics.best_epoch} of {metrics.num_epochs}: validation loss {metrics.best_val_loss:.6f}, "
@@ -100,13 +106,20 @@ def _run(
         "scaling": data.scaling.to_dict(),
     }
     # The console gets the progress instead of the log's lines, and one line for what goes wrong.
-    log = setup_logging(model_files.model_name, console_level=None)
+    ranks = trainer.ranks
+    log = setup_logging(model_files.model_name, console_level=None) if ranks.is_first else _silent_logger()
     try:
-        with EpochProgress(trainer.config.num_epochs, metrics.num_epochs) as progress:
-            stop = StopSignals(signal.SIGTERM)
+        with EpochProgress(trainer.config.num_epochs, metrics.num_epochs, is_shown=ranks.is_first) as progress:
+            stop = SharedStopSignals(ranks, signal.SIGTERM)
             return TrainingRun(trainer, model_files, labels, metrics, log, stop, progress).run()
     finally:
         close_logging(log)
+
+
+def _silent_logger() -> logging.Logger:
+    log = logging.Logger("rank")  # noqa: LOG001 - it belongs to no tree of loggers
+    log.disabled = True
+    return log
 
 
 def _plot(trainer: ReferenceTrainer, model_files: ModelFiles, metrics: TrainingMetrics) -> None:

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from trainers.common.cache_dir import get_or_create
 from trainers.common.reading import some_of
 from trainers.contract import BadInput
-from trainers.pytorch.loading import EpochSampler, make_loader
+from trainers.pytorch.loading import EpochSampler, batch_size_of, make_loader, order_of
 from trainers.tabular_regressor.config import RegressorConfig
 
 __all__ = [
@@ -489,8 +489,9 @@ def data_fingerprint(features_NF: Tensor, targets_NK: Tensor) -> str:
 
 def batches_of_epoch(loader: DataLoader[Batch], seed: int, epoch: int, num_done: int) -> Iterator[Batch]:
     """Batches of one epoch without the first `num_done`, in the order of an `EpochSampler` where the loader has one."""
-    if isinstance(loader.sampler, EpochSampler):
-        loader.sampler.seek(seed, epoch, num_done * (loader.batch_size or 1))
+    order = order_of(loader)
+    if order is not None:
+        order.seek(seed, epoch, num_done * batch_size_of(loader))
         return iter(loader)
     return itertools.islice(loader, num_done, None)
 

@@ -18,6 +18,7 @@ from trainers.contract import BadInput
 from trainers.pytorch.clipping import clip_by_global_norm
 from trainers.pytorch.loading import stop_workers
 from trainers.pytorch.mixed_precision import automatic_dtype, renewed
+from trainers.pytorch.ranks import Ranks
 from trainers.switches import resolve
 from trainers.tabular_regressor.config import SWITCHES, RegressorConfig
 from trainers.tabular_regressor.data import Batch, Feed
@@ -46,13 +47,14 @@ class OptimizedTrainer(ReferenceTrainer):
         device: as the reference's.
         seed: as the reference's.
         switches: what is on; a switch not named here is as the configuration says (document 004: on).
+        ranks: as the reference's; where memory runs out on one of several, the training ends.
 
     Attributes:
         num_parts: parts in which a batch is taken, their gradients adding up to its mean; 1 until memory runs out.
 
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the reference's, and the switches
         self,
         config: RegressorConfig,
         data: Feed,
@@ -60,6 +62,7 @@ class OptimizedTrainer(ReferenceTrainer):
         device: torch.device,
         seed: int,
         switches: Mapping[str, bool] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         """Bind every switch once; from then on nothing asks for them."""
         documented = {
@@ -82,7 +85,7 @@ class OptimizedTrainer(ReferenceTrainer):
         self.num_parts = 1
         self._num_applied = 0
         self._num_applied_before_epoch = 0
-        super().__init__(config, data, device=device, seed=seed)
+        super().__init__(config, data, device=device, seed=seed, ranks=ranks)
         self._first_parameter = next(self.model.parameters())
         self.optimizer.register_step_post_hook(self._count_applied_step)
 
@@ -93,6 +96,7 @@ class OptimizedTrainer(ReferenceTrainer):
             batch_size=self.config.batch_size,
             num_workers=self._num_workers,
             persistent_workers=self._persistent_workers,
+            **self.loader_ranks(),
         )
 
     def train_batch(self, features_BF: Tensor, targets_BK: Tensor) -> float:
@@ -111,6 +115,8 @@ class OptimizedTrainer(ReferenceTrainer):
             try:
                 return self._attempt(features_BF, targets_BK)
             except torch.OutOfMemoryError:
+                if self.ranks.number > 1:  # the others wait for gradients of the whole batch
+                    raise
                 self._check_no_weight_changed(num_updates)
             # Not inside the handler: there, the error still holds the frames in which the tensors live.
             self.random.reinstall(random)  # the parts draw the dropout masks of a first attempt
@@ -128,9 +134,9 @@ class OptimizedTrainer(ReferenceTrainer):
     def _mixed_precision_batch(self, features_BF: Tensor, targets_BK: Tensor) -> float:
         self.optimizer.zero_grad()
         loss = regression_loss(self._autocast_outputs(features_BF), targets_BK)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._scaler.scale(self.ranks.weighted(loss)).backward()  # type: ignore[no-untyped-call]
         self._apply_gradients()
-        return loss.item()
+        return self.ranks.mean(loss).item()
 
     def _batch_in_parts(self, features_BF: Tensor, targets_BK: Tensor) -> float:
         """Take one step with the sum of the parts' gradients, each weighted by its share of the rows."""
@@ -147,12 +153,12 @@ class OptimizedTrainer(ReferenceTrainer):
         return loss_sum.item()
 
     def _plain_outputs(self, features_BF: Tensor) -> Tensor:
-        outputs_BK3: Tensor = self.model(features_BF)
+        outputs_BK3: Tensor = self.network(features_BF)
         return outputs_BK3
 
     def _autocast_outputs(self, features_BF: Tensor) -> Tensor:
         with torch.autocast(self.device.type, dtype=self._autocast_dtype):
-            outputs_BK3: Tensor = self.model(features_BF)
+            outputs_BK3: Tensor = self.network(features_BF)
         # What follows are squares and a mean, in float32: a float16 square overflows from 256 on.
         return outputs_BK3.float()
 

@@ -24,7 +24,9 @@ from torch.utils.data import DataLoader
 
 from trainers.contract import BadInput
 from trainers.pytorch.clipping import clip_by_global_norm
+from trainers.pytorch.loading import batch_size_of, order_of
 from trainers.pytorch.randomness import RandomStream, derived_seed
+from trainers.pytorch.ranks import Ranks
 from trainers.tabular_regressor.config import RegressorConfig
 from trainers.tabular_regressor.data import Batch, Feed, FloatArray, batches_of_epoch
 from trainers.tabular_regressor.model import TabularRegressor, extract_final_predictions, regression_loss
@@ -42,13 +44,18 @@ class ReferenceTrainer:
         data: a preprocessed data file, or loaders that somebody made of one.
         device: where the network lives; batches are moved there one by one.
         seed: of the weights, the order of the batches and dropout.
+        ranks: which train together, each on its rows of every batch; this process alone without them.
 
     """
 
     phases: tuple[str, ...] = ("train",)
 
-    def __init__(self, config: RegressorConfig, data: Feed, *, device: torch.device, seed: int) -> None:
+    def __init__(
+        self, config: RegressorConfig, data: Feed, *, device: torch.device, seed: int, ranks: Ranks | None = None
+    ) -> None:
         """Draw the weights on the CPU, so that they are the same on every device."""
+        self.ranks = ranks or Ranks()
+        self.ranks.check_batch_size(config.batch_size)
         self.config, self.data, self.device, self.seed = config, data, device, seed
         self.architecture = {
             "num_features": data.num_features,
@@ -58,6 +65,7 @@ class ReferenceTrainer:
         }
         with RandomStream(derived_seed(seed, 0), torch.device("cpu")):
             self.model = TabularRegressor(**self.architecture, dropout=config.dropout).to(device)
+        self.network = self.ranks.parallel(self.model)
         self.optimizer = AdamW(self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         self.scheduler = CosineAnnealingWarmRestarts(
             self.optimizer, config.restart_epochs, config.restart_factor, config.min_learning_rate
@@ -93,7 +101,7 @@ class ReferenceTrainer:
         with self.random:
             self._take_steps(self.num_batches - self.step)
             self._metrics["train_loss"] = self._mean_train_loss()
-            self._metrics["val_loss"] = self._mean_loss(self.val_loader)
+            self._metrics["val_loss"] = self.ranks.agreed(self._mean_loss(self.val_loader))
             self._advance_schedule()
         self._begin_epoch(self.epoch + 1)
 
@@ -164,7 +172,11 @@ class ReferenceTrainer:
 
     def make_loader(self, part: str) -> DataLoader[Batch]:
         """Loader in the training process of `train` (shuffled), `val` or `test`."""
-        return self.data.loader(part, batch_size=self.config.batch_size)
+        return self.data.loader(part, batch_size=self.config.batch_size, **self.loader_ranks())
+
+    def loader_ranks(self) -> dict[str, Ranks]:
+        """Return the setting of a loader whose batches several ranks share."""
+        return {"ranks": self.ranks} if self.ranks.is_parallel else {}
 
     def train_batch(self, features_BF: Tensor, targets_BK: Tensor) -> float:
         """One optimizer step.
@@ -174,11 +186,11 @@ class ReferenceTrainer:
 
         """
         self.optimizer.zero_grad()
-        loss = regression_loss(self.model(features_BF), targets_BK)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = regression_loss(self.network(features_BF), targets_BK)
+        self.ranks.weighted(loss).backward()  # type: ignore[no-untyped-call]
         clip_by_global_norm(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
-        return loss.item()
+        return self.ranks.mean(loss).item()
 
     def _take_steps(self, n: int) -> None:
         losses: list[float] = []
@@ -204,6 +216,9 @@ class ReferenceTrainer:
             self._begin_epoch(self.epoch + 1)
         if self._batches is None:
             self._batches = batches_of_epoch(self.train_loader, self._order_seed(), self.epoch, self.step)
+        if self.ranks.is_parallel:
+            num_rows, size = len(order_of(self.train_loader) or ()), batch_size_of(self.train_loader)
+            self.ranks.num_rows = min(size, num_rows - self.step * size)
         return next(self._batches)
 
     def _order_seed(self) -> int:

@@ -4,6 +4,7 @@ The command line and document 004's `train_model` share it.
 """
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Mapping
@@ -59,7 +60,7 @@ class TrainingRun:
         The trainer ends with the best weights.
 
         Returns:
-            The loss of the test part.
+            The loss of the test part; of several ranks, the first alone tests.
 
         Raises:
             Interrupted: somebody asked it to stop; all of it is saved in the checkpoint `interrupted`.
@@ -67,7 +68,8 @@ class TrainingRun:
             BadInput: a file cannot be written, or no epoch had a finite validation loss.
 
         """
-        save_training_config(TrainingConfig.of(self.trainer.config), self.files.config)
+        if self.trainer.ranks.is_first:
+            save_training_config(TrainingConfig.of(self.trainer.config), self.files.config)
         self._log_start()
         try:
             with self.stop:
@@ -76,7 +78,7 @@ class TrainingRun:
                 except (KeyboardInterrupt, NotEnoughMemory, RuntimeError) as error:
                     self._save_interrupted(error)
                     raise
-                return self._finish()
+                return self._finish() if self.trainer.ranks.is_first else math.nan
         except Interrupted as error:
             self.log.warning(event("interrupted", saved=error.saved))
             raise
@@ -139,8 +141,9 @@ class TrainingRun:
 
     def _save_interrupted(self, error: BaseException) -> None:
         """Save all of it, and say where, if the error left a state that is worth it."""
-        if isinstance(error, RuntimeError) and self.stop.received is None:
-            return  # after a signal, it is a loader whose workers the same signal has ended
+        # After a signal, it is a loader whose workers the same signal has ended, or a rank that has lost another.
+        if isinstance(error, RuntimeError) and (self.stop.received is None or self.trainer.ranks.number > 1):
+            return
         path = self.files.checkpoint("interrupted")
         self._save(path)
         if isinstance(error, NotEnoughMemory):
@@ -148,8 +151,9 @@ class TrainingRun:
         raise Interrupted(self.stop.received or signal.SIGINT, path) from error
 
     def _save(self, path: Path) -> None:
-        save_training(path, self._content())
-        self.log.debug(event("saved", path=path))
+        if self.trainer.ranks.is_first:
+            save_training(path, self._content())
+            self.log.debug(event("saved", path=path))
 
     def _content(self) -> dict[str, Any]:
         return {**self.labels, "history": self.metrics.to_dict(), "state": self.trainer.state()}
@@ -215,7 +219,7 @@ def resume(
     best_content = read_training(best)
     history = best_content["history"]
     metrics.best_epoch, metrics.best_val_loss = history["best_epoch"], history["best_val_loss"]
-    if best.resolve() != files.best_model.resolve():
+    if best.resolve() != files.best_model.resolve() and trainer.ranks.is_first:
         checkpoint.make_folder(files.folder)
         save_training(files.best_model, best_content)
     return metrics

@@ -30,6 +30,7 @@ FAMILY = Family(
         "optimized": SWITCHES,
         "fastest": FASTEST_SWITCHES,
     },
+    parallel_tiers=("reference", "optimized"),
     actions=("make-data", "train", "sample"),
     add_options={"sample": _add_sample_options},
     data_module=f"{__name__}.data.items",

@@ -11,11 +11,11 @@ from typing import Any
 from torch import Tensor
 
 from trainers.common import checkpoint
-from trainers.common.interruption import StopSignals
 from trainers.common.options import TrainOptions
 from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput
 from trainers.pytorch.randomness import derived_seed
+from trainers.pytorch.ranks import SharedStopSignals, join_ranks
 from trainers.text_to_image import FAMILY
 from trainers.text_to_image.config import TextToImageConfig
 from trainers.text_to_image.data import synthetic as renderer
@@ -56,17 +56,20 @@ def train(options: TrainOptions) -> None:
     files = _chosen_files(options, resumed)
     data = find_data(config, options.data)
     switches = options.switches_over(resumed, tier)
-    log = TrainingLog(files.log)
+    device = FAMILY.find_device(options.device)
+    ranks = join_ranks(device)
+    log = TrainingLog(files.log) if ranks.is_first else _say_nothing
     trainer: ReferenceTrainer = FAMILY.assemble(
-        tier, config, data=data, device=options.device, seed=options.seed or 0, switches=switches, log=log
+        tier, config, data=data, device=device, seed=options.seed or 0, switches=switches, log=log, ranks=ranks
     )
     with contextlib.closing(trainer), contextlib.ExitStack() as stack:
         history, unfinished_seconds = [], 0.0
         if resumed is not None and options.resume is not None:
             resume(trainer, options.resume, resumed, options.seed)
             history, unfinished_seconds = resumed["history"], resumed["unfinished_seconds"]
-        stack.enter_context(checkpoint.occupied(files.folder))
-        _chosen_files(options, resumed)  # another training may have ended there meanwhile
+        if ranks.is_first:
+            stack.enter_context(checkpoint.occupied(files.folder))
+            _chosen_files(options, resumed)  # another training may have ended there meanwhile
         labels = {
             "family": FAMILY.name,
             "tier": tier,
@@ -75,9 +78,12 @@ def train(options: TrainOptions) -> None:
             "data_sha256": data.fingerprint(),
             "text_encoder": data.encoder.to_dict(),
         }
-        with EpochProgress(trainer.config.num_epochs, trainer.epoch) as progress:
-            stop = StopSignals(signal.SIGTERM)
+        with EpochProgress(trainer.config.num_epochs, trainer.epoch, is_shown=ranks.is_first) as progress:
+            stop = SharedStopSignals(ranks, signal.SIGTERM)
             TrainingRun(trainer, files, labels, log, stop, progress, history, unfinished_seconds).run()
+        ranks.leave()
+    if not ranks.is_first:
+        return
     last = history[-1]
     _say(
         f"{trainer.epoch} epochs: discriminator loss {last['discriminator_loss']:.4f}, generator loss "
@@ -158,6 +164,10 @@ def _is_of_another_training(path: Path, resumed: Mapping[str, Any]) -> bool:
         for each in (resumed, content)
     )
     return ours != theirs
+
+
+def _say_nothing(_: str) -> None:
+    """Take a line of a rank that writes none."""
 
 
 def _say(line: str) -> None:

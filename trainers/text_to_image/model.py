@@ -170,9 +170,14 @@ def entropy_of_logits(logits_B: Tensor, target: float) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits_B, torch.full_like(logits_B, target))
 
 
+def _alone(mean: Tensor) -> Tensor:
+    """Leave a mean as it is: one process has the whole batch."""
+    return mean
+
+
 def discriminator_loss(  # noqa: PLR0913 - what the loss is of
     network: Discriminator | Any, images_BCHW: Tensor, wrong_B: Tensor | None, fakes_BCHW: Tensor, texts_BE: Tensor,
-    *, entropy: CrossEntropy,
+    *, entropy: CrossEntropy, all_images_BCHW: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Sum cross-entropies: an image with its text is 1; another's image, and a fake, with that text are 0.
 
@@ -183,12 +188,14 @@ def discriminator_loss(  # noqa: PLR0913 - what the loss is of
         fakes_BCHW: the generator's images for the texts; no gradient reaches them.
         texts_BE: embedded texts.
         entropy: how the logits are compared with their targets.
+        all_images_BCHW: the images that `wrong_B` counts, where other ranks have some of them.
 
     """
     right_B, _ = network(images_BCHW, texts_BE)
     loss = entropy(right_B, 1.0)
     if wrong_B is not None:
-        mismatched_B, _ = network(images_BCHW[wrong_B], texts_BE)
+        counted_BCHW = images_BCHW if all_images_BCHW is None else all_images_BCHW
+        mismatched_B, _ = network(counted_BCHW[wrong_B], texts_BE)
         loss = loss + entropy(mismatched_B, 0.0)
     fake_B, _ = network(fakes_BCHW.detach(), texts_BE)
     return loss + entropy(fake_B, 0.0)
@@ -196,7 +203,7 @@ def discriminator_loss(  # noqa: PLR0913 - what the loss is of
 
 def generator_loss(  # noqa: PLR0913 - what the loss is of
     network: Discriminator | Any, images_BCHW: Tensor, fakes_BCHW: Tensor, texts_BE: Tensor,
-    *, entropy: CrossEntropy, l1_weight: float, feature_weight: float,
+    *, entropy: CrossEntropy, l1_weight: float, feature_weight: float, of_ranks: Callable[[Tensor], Tensor] = _alone,
 ) -> Tensor:  # fmt: skip
     """Cross-entropy of the fakes against 1, plus weighted distances of pixels (L1) and of mean features (squared).
 
@@ -209,6 +216,7 @@ def generator_loss(  # noqa: PLR0913 - what the loss is of
         l1_weight: of mean |fake - real| over all pixels.
         feature_weight: of the mean squared difference of the features, each averaged over the batch first. Where both
             weights are 0, the real images are not looked at.
+        of_ranks: makes means over a rank's items those over the whole batch.
 
     """
     fake_B, fake_features_BFHW = network(fakes_BCHW, texts_BE)
@@ -217,6 +225,6 @@ def generator_loss(  # noqa: PLR0913 - what the loss is of
     _, real_features_BFHW = network(images_BCHW, texts_BE)
     pixels = functional.l1_loss(fakes_BCHW.float(), images_BCHW)
     features = functional.mse_loss(
-        fake_features_BFHW.float().mean(dim=0), real_features_BFHW.detach().float().mean(dim=0)
+        of_ranks(fake_features_BFHW.float().mean(dim=0)), of_ranks(real_features_BFHW.detach().float().mean(dim=0))
     )
     return entropy(fake_B, 1.0) + l1_weight * pixels + feature_weight * features

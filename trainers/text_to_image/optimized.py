@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from trainers.contract import BadInput
 from trainers.pytorch.mixed_precision import automatic_dtype, renewed
+from trainers.pytorch.ranks import Ranks
 from trainers.switches import resolve
 from trainers.text_to_image.config import SWITCHES, TextToImageConfig
 from trainers.text_to_image.data.items import Batch, CaptionData
@@ -40,12 +41,14 @@ class OptimizedTrainer(ReferenceTrainer):
         seed: as the reference's.
         log: as the reference's.
         switches: what is on; a switch not named here is as document 003 has it.
+        ranks: as the reference's.
 
     Attributes:
         config: the configuration with the values of the switches that are on.
 
     Raises:
-        BadInput: an unknown switch, or `compiled_networks` where there is no C++ compiler for the CPU's code.
+        BadInput: an unknown switch, `compiled_networks` where there is no C++ compiler for the CPU's code, or that or
+            `gradient_accumulation` with ranks.
 
     """
 
@@ -58,9 +61,12 @@ class OptimizedTrainer(ReferenceTrainer):
         seed: int,
         log: Callable[[str], None] = print,
         switches: Mapping[str, bool] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         """Bind every switch once; from then on nothing asks for them."""
         self.switches = on = resolve(SWITCHES, switches)
+        if ranks is not None:
+            ranks.refuse_switches(on, "compiled_networks", "gradient_accumulation")
 
         # --- The switches, bound here and read nowhere else ---
         changed: dict[str, Any] = {}
@@ -84,7 +90,7 @@ class OptimizedTrainer(ReferenceTrainer):
         self._patience = config.patience if on["early_stopping"] else math.inf
         self._validate = self._compare_with_best if on["early_stopping"] else _do_nothing
         self._fresh_stopping = {"best_val_loss": math.inf, "epochs_since_best": 0} if on["early_stopping"] else {}
-        super().__init__(config, data, device=device, seed=seed, log=log)
+        super().__init__(config, data, device=device, seed=seed, log=log, ranks=ranks)
         self._schedulers = self._cosine_schedules() if on["cosine_schedule"] else {}
         if on["compiled_networks"]:
             self._compile_networks()
@@ -105,6 +111,7 @@ class OptimizedTrainer(ReferenceTrainer):
             batch_size=self.config.batch_size,
             image_size=self.config.image_size,
             num_workers=self._num_workers,
+            ranks=self.ranks,
         )
 
     @property
@@ -128,7 +135,7 @@ class OptimizedTrainer(ReferenceTrainer):
         skipped = [name for name, count in applied_before.items() if self._num_applied[name] == count]
         self._metrics["num_skipped_steps"] += bool(skipped)
         self._applied_in_epoch |= len(skipped) < len(applied_before)
-        self._note_step(losses, sum(len(batch.texts_BE) for batch in batches))
+        self._note_step(losses, sum(map(self.num_items_of, batches)))
 
     def _try(self, batches: list[Batch]) -> tuple[float, float]:
         try:
@@ -141,28 +148,30 @@ class OptimizedTrainer(ReferenceTrainer):
         """Do the reference's step; the scaler and the precision do nothing where mixed precision is off."""
         (batch,) = batches
         images_BCHW, texts_BE = batch.images_BCHW.to(self.device), batch.texts_BE.to(self.device)
-        noise_BZ = self._step_noise(batch, 0)
+        noise_BZ = self.noise_of(batch, NOISE)
+        all_images_BCHW, wrong_B = self.all_images(images_BCHW), self.wrong_of(batch)
         with self._precision():
-            fakes_BCHW = self.generator(noise_BZ, texts_BE)
+            fakes_BCHW = self.first_generator(noise_BZ, texts_BE)
 
         self.discriminator_optimizer.zero_grad()
         with self._precision():
             loss_d = discriminator_loss(
-                self.discriminator, images_BCHW, self.wrong_of(batch), fakes_BCHW, texts_BE, entropy=self._entropy
-            )
-        self._scaler.scale(loss_d).backward()  # type: ignore[no-untyped-call]
+                self.discriminator_network, images_BCHW, wrong_B, fakes_BCHW, texts_BE, entropy=self._entropy,
+                all_images_BCHW=all_images_BCHW,
+            )  # fmt: skip
+        self._scaler.scale(self.ranks.weighted(loss_d)).backward()  # type: ignore[no-untyped-call]
         self._scaler.step(self.discriminator_optimizer)
 
         self.generator_optimizer.zero_grad()
         with self._precision():
             if self.runs_twice:
-                fakes_BCHW = self.generator(self._step_noise(batch, 0, SECOND_NOISE), texts_BE)
+                fakes_BCHW = self.generator_network(self.noise_of(batch, SECOND_NOISE), texts_BE)
             loss_g = self._generator_loss(images_BCHW, fakes_BCHW, texts_BE)
-        self._scaler.scale(loss_g).backward()  # type: ignore[no-untyped-call]
+        self._scaler.scale(self.ranks.weighted(loss_g)).backward()  # type: ignore[no-untyped-call]
         self._scaler.step(self.generator_optimizer)
         # Once for both: the scale is shared, and infinities in either halve it once.
         self._scaler.update()
-        return loss_d.item(), loss_g.item()
+        return self.ranks.mean(loss_d).item(), self.ranks.mean(loss_g).item()
 
     def _accumulated_update(self, batches: list[Batch]) -> tuple[float, float]:
         """Take one step with the gradients of several batches, each weighted by its share of the items.
@@ -203,8 +212,9 @@ class OptimizedTrainer(ReferenceTrainer):
 
     def _generator_loss(self, images_BCHW: Tensor, fakes_BCHW: Tensor, texts_BE: Tensor) -> Tensor:
         return generator_loss(
-            self.discriminator, images_BCHW, fakes_BCHW, texts_BE, entropy=self._entropy, **self.loss_weights
-        )
+            self.discriminator, images_BCHW, fakes_BCHW, texts_BE, entropy=self._entropy,
+            of_ranks=self.ranks.mean_with_gradient, **self.loss_weights,
+        )  # fmt: skip
 
     def _end_epoch(self) -> None:
         self._validate()
@@ -219,7 +229,7 @@ class OptimizedTrainer(ReferenceTrainer):
         self._applied_in_epoch = False
 
     def _compare_with_best(self) -> None:
-        val_loss = self.evaluate()
+        val_loss = self.ranks.agreed(self.evaluate())
         self._metrics["val_loss"] = val_loss
         if val_loss < self._stopping["best_val_loss"]:
             self._stopping = {"best_val_loss": val_loss, "epochs_since_best": 0}

@@ -25,18 +25,19 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam
 from torch.utils.data import DataLoader
 
 from trainers.contract import BadInput
-from trainers.pytorch.loading import EpochSampler
+from trainers.pytorch.loading import order_of
 from trainers.pytorch.randomness import RandomStream, derived_seed
+from trainers.pytorch.ranks import Ranks
 from trainers.text_to_image.config import TextToImageConfig
-from trainers.text_to_image.data.items import Batch, CaptionData, without_single
+from trainers.text_to_image.data.items import Batch, CaptionData, images_of_others, without_single
 from trainers.text_to_image.model import (
     Discriminator,
     Generator,
@@ -63,6 +64,7 @@ class ReferenceTrainer:
         device: where the networks live; batches are moved there one by one.
         seed: of the weights, the order of the batches and the noise.
         log: takes the log lines.
+        ranks: which train together, each on its items of every batch; this process alone without them.
 
     Attributes:
         num_items_done: items of the current epoch that were trained on.
@@ -71,7 +73,7 @@ class ReferenceTrainer:
 
     phases: tuple[str, ...] = ("train",)
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first two are keywords
         self,
         config: TextToImageConfig,
         data: CaptionData,
@@ -79,11 +81,15 @@ class ReferenceTrainer:
         device: torch.device,
         seed: int,
         log: Callable[[str], None] = print,
+        ranks: Ranks | None = None,
     ) -> None:
         """Draw the weights on the CPU, so that they are the same on every device."""
-        self.config, self.data, self.device, self.seed, self.log = config, data, device, seed, log
+        self.ranks = ranks or Ranks()
+        self.ranks.check_batch_size(config.batch_size)
+        self.config, self.data, self.device, self.seed = config, data, device, seed
+        self.log = log if self.ranks.is_first else lambda _: None
         self.runs_twice = config.procedure == "two_forwards"
-        self.loss_weights = {
+        self.loss_weights: dict[str, Any] = {
             "l1_weight": config.l1_weight if self.runs_twice else 0.0,
             "feature_weight": config.feature_weight if self.runs_twice else 0.0,
         }
@@ -96,6 +102,8 @@ class ReferenceTrainer:
         with RandomStream(derived_seed(seed, _WEIGHTS), torch.device("cpu")):
             self.generator = Generator(**self.architecture, noise_size=config.noise_size).to(device)
             self.discriminator = Discriminator(**self.architecture).to(device)
+        self.generator_network = self.ranks.parallel(self.generator)
+        self.discriminator_network = self.ranks.parallel(self.discriminator)
         betas = (config.beta1, config.beta2)
         self.generator_optimizer = Adam(self.generator.parameters(), lr=config.learning_rate, betas=betas)
         self.discriminator_optimizer = Adam(self.discriminator.parameters(), lr=config.learning_rate, betas=betas)
@@ -231,7 +239,9 @@ class ReferenceTrainer:
 
     def make_loader(self, part: str) -> DataLoader[Batch]:
         """Loader in the training process of `train` (shuffled) or `val`."""
-        return self.data.loader(part, batch_size=self.config.batch_size, image_size=self.config.image_size)
+        return self.data.loader(
+            part, batch_size=self.config.batch_size, image_size=self.config.image_size, ranks=self.ranks
+        )
 
     def train_batch(self, batch: Batch) -> tuple[float, float]:
         """Update the discriminator, then the generator.
@@ -241,25 +251,24 @@ class ReferenceTrainer:
 
         """
         images_BCHW, texts_BE = batch.images_BCHW.to(self.device), batch.texts_BE.to(self.device)
-        noise_BZ = self._noise(len(texts_BE), NOISE, self.epoch, self.num_items_done)
-        fakes_BCHW = self.generator(noise_BZ, texts_BE)
+        noise_BZ = self.noise_of(batch, NOISE)
+        fakes_BCHW = self.first_generator(noise_BZ, texts_BE)
 
         self.discriminator_optimizer.zero_grad()
         loss_d = discriminator_loss(
-            self.discriminator,
+            self.discriminator_network,
             images_BCHW,
             self.wrong_of(batch),
             fakes_BCHW,
             texts_BE,
             entropy=entropy_of_probabilities,
+            all_images_BCHW=self.all_images(images_BCHW),
         )
-        loss_d.backward()  # type: ignore[no-untyped-call]
+        self.ranks.weighted(loss_d).backward()  # type: ignore[no-untyped-call]
         self.discriminator_optimizer.step()
 
         if self.runs_twice:
-            fakes_BCHW = self.generator(
-                self._noise(len(texts_BE), SECOND_NOISE, self.epoch, self.num_items_done), texts_BE
-            )
+            fakes_BCHW = self.generator_network(self.noise_of(batch, SECOND_NOISE), texts_BE)
         self.generator_optimizer.zero_grad()
         loss_g = generator_loss(
             self.discriminator,
@@ -267,15 +276,40 @@ class ReferenceTrainer:
             fakes_BCHW,
             texts_BE,
             entropy=entropy_of_probabilities,
+            of_ranks=self.ranks.mean_with_gradient,
             **self.loss_weights,
         )
-        loss_g.backward()  # type: ignore[no-untyped-call]
+        self.ranks.weighted(loss_g).backward()  # type: ignore[no-untyped-call]
         self.generator_optimizer.step()
-        return loss_d.item(), loss_g.item()
+        return self.ranks.mean(loss_d).item(), self.ranks.mean(loss_g).item()
+
+    @property
+    def first_generator(self) -> nn.Module:
+        """The generator of the discriminator's update; gradients flow back through it if its fakes serve both."""
+        return self.generator if self.runs_twice else self.generator_network
 
     def wrong_of(self, batch: Batch) -> Tensor | None:
         """Return which image of a batch belongs to another text, or None where the procedure has no such images."""
-        return batch.wrong_B if self.runs_twice else None
+        if self.ranks.number == 1 or not self.runs_twice:
+            return batch.wrong_B if self.runs_twice else None
+        items = self.ranks.whole_batch(batch.items_B.to(self.device)).tolist()
+        images_B = [int(self.data.image_of_N[item]) if item >= 0 else -1 for item in items]
+        rows = self.ranks.rows
+        return torch.tensor(images_of_others(images_B, range(rows.start, rows.stop)), device=self.device)
+
+    def all_images(self, images_BCHW: Tensor) -> Tensor | None:
+        """Return the images that `wrong_of` counts: those of all ranks, None where there is one rank."""
+        return self.ranks.whole_batch(images_BCHW) if self.runs_twice and self.ranks.number > 1 else None
+
+    def noise_of(self, batch: Batch, purpose: int) -> Tensor:
+        """Return the noise (B, Z) of the current batch, on this rank of its items."""
+        if not self.ranks.is_parallel:
+            return self._noise(len(batch.texts_BE), purpose, self.epoch, self.num_items_done)
+        return self._noise(self.ranks.num_rows, purpose, self.epoch, self.num_items_done)[self.ranks.rows]
+
+    def num_items_of(self, batch: Batch) -> int:
+        """Return how many items a batch has, on all ranks together."""
+        return self.ranks.num_rows if self.ranks.is_parallel else len(batch.texts_BE)
 
     def _take_steps(self, n: int) -> None:
         self._clear_metrics()
@@ -297,13 +331,17 @@ class ReferenceTrainer:
 
     def _take_step(self) -> None:
         batch = self._next_batch()
-        self._note_step(self.train_batch(batch), len(batch.texts_BE))
+        self._note_step(self.train_batch(batch), self.num_items_of(batch))
 
     def _next_batch(self) -> Batch:
         if self._batches is None:
-            sampler = cast("EpochSampler", self.train_loader.sampler)
+            sampler = order_of(self.train_loader)
+            assert sampler is not None  # noqa: S101 - `make_loader` gives the training part one
             sampler.seek(self.seed, self.epoch, self.num_items_done)
             self._batches = iter(self.train_loader)
+        if self.ranks.is_parallel:
+            num_left, size = self.data.num_items("train") - self.num_items_done, self.config.batch_size
+            self.ranks.num_rows = min(size, without_single(num_left, size))
         batch = next(self._batches)
         self.data.note_damaged(batch)
         return batch

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -125,7 +125,7 @@ class TrainingRun:
     trainer: ReferenceTrainer
     files: TrainingFiles
     labels: Mapping[str, Any]
-    log: TrainingLog
+    log: Callable[[str], None]
     stop: StopSignals
     progress: EpochProgress
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -146,7 +146,8 @@ class TrainingRun:
 
         """
         trainer, config = self.trainer, self.trainer.config
-        checkpoint.make_folder(self.files.samples(trainer.epoch).parent)
+        if trainer.ranks.is_first:
+            checkpoint.make_folder(self.files.samples(trainer.epoch).parent)
         self.log(
             f"started: tier {self.labels['tier']}, device {trainer.device}, seed {trainer.seed}, "
             f"epoch {trainer.epoch + 1}/{config.num_epochs}, batch {trainer.step}/{trainer.num_batches}"
@@ -163,7 +164,8 @@ class TrainingRun:
 
     def _train_and_save(self) -> None:
         try:
-            with _Scalars(self.files.scalars, self._num_batches_done()) as self._scalars:
+            is_shown = self.trainer.ranks.is_first
+            with _Scalars(self.files.scalars, self._num_batches_done(), is_on=is_shown) as self._scalars:
                 while not self.trainer.finished:
                     self._train_epoch()
         except KeyboardInterrupt as error:
@@ -212,7 +214,8 @@ class TrainingRun:
         self._save(self.files.checkpoint("last"))
         if epoch % trainer.config.checkpoint_every == 0:
             self._save(self.files.checkpoint(f"epoch_{epoch}"))
-        self._draw_samples(epoch)
+        if trainer.ranks.is_first:
+            self._draw_samples(epoch)
         line = f"D {figures['discriminator_loss']:.4f}  G {figures['generator_loss']:.4f}"
         if "val_loss" in figures:
             line += f"  validation {figures['val_loss']:.4f}"
@@ -252,13 +255,15 @@ class TrainingRun:
     def _interrupt(self, error: BaseException) -> NoReturn:
         path = self.files.checkpoint("interrupted")
         with ignoring_signals():
-            checkpoint.save(path, self._kept or self._content())
+            self._write(path, self._kept)
             with contextlib.suppress(BadInput):
                 self.log(f"interrupted; saved in {path}")
         raise Interrupted(self.stop.received or signal.SIGINT, path) from error
 
     def _save_error(self, error: Exception) -> None:
         """Save what there is; an error in doing so must not hide the one that it is about."""
+        if not self.trainer.ranks.is_first:
+            return
         path = self.files.checkpoint("error")
         with ignoring_signals():
             with contextlib.suppress(BadInput):
@@ -276,12 +281,17 @@ class TrainingRun:
     @contextlib.contextmanager
     def _whole_or_not_at_all(self) -> Iterator[None]:
         """Keep what there was before; after an exception in the block, it is what will be saved."""
-        self._kept = self._content()
+        self._kept = self._content() if self.trainer.ranks.is_first else None
         yield
         self._kept = None
 
     def _save(self, path: Path) -> None:
-        checkpoint.save(path, self._content())
+        self._write(path, None)
+
+    def _write(self, path: Path, kept: dict[str, Any] | None) -> None:
+        """Write what was kept, or all there is now; of several ranks the first does."""
+        if self.trainer.ranks.is_first:
+            checkpoint.save(path, kept or self._content())
 
     def _content(self) -> dict[str, Any]:
         return {
@@ -349,15 +359,16 @@ class _Scalars:
     Args:
         folder: where its files go.
         step: where the training continues; TensorBoard shows nothing of an earlier run from there on.
+        is_on: whether anything is written.
 
     """
 
-    def __init__(self, folder: Path, step: int) -> None:
-        self._folder, self._step = folder, step
+    def __init__(self, folder: Path, step: int, *, is_on: bool) -> None:
+        self._folder, self._step, self._is_on = folder, step, is_on
         self._writer: Any = None
 
     def __enter__(self) -> Self:
-        if importlib.util.find_spec("tensorboard") is not None:
+        if self._is_on and importlib.util.find_spec("tensorboard") is not None:
             with self._forgiven():
                 self._writer = self._open()
         return self

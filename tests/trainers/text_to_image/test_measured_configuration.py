@@ -113,10 +113,10 @@ class LightPixels(fastest.FastestTrainer):
 class StillNoise(optimized.OptimizedTrainer):
     """Draws the noise of an epoch's first batch for all."""
 
-    def _step_noise(self, batch, num_before, purpose=0):
+    def noise_of(self, batch, purpose):
         done, self.num_items_done = self.num_items_done, 0
         try:
-            return super()._step_noise(batch, num_before, purpose)
+            return super().noise_of(batch, purpose)
         finally:
             self.num_items_done = done
 

@@ -23,6 +23,7 @@ FAMILY = Family(
     config=DialogueConfig,
     switches={"reference": (), "optimized": TWIN_OPTIMIZED_SWITCHES, "fastest": TWIN_SWITCHES},
     phases=PHASES,
+    parallel_tiers=("reference", "optimized"),
     data_module="trainers.dialogue_gan.data",
     overrides={"eager": True},
 )

@@ -50,6 +50,18 @@ class Draws(NamedTuple):
     of_discriminator: tuple[DiscriminatorDraws, ...]
     of_generator: tuple[GeneratorDraws, ...]
 
+    def of_rows(self, rows: slice) -> "Draws":
+        """Return those of some sequences of the batch."""
+
+        def two(masks: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            return masks[0][rows], masks[1][rows]
+
+        of_discriminator = (
+            DiscriminatorDraws(each.sampling_TBV[:, rows], two(each.real), two(each.fake))
+            for each in self.of_discriminator
+        )
+        return Draws(tuple(of_discriminator), tuple(map(two, self.of_generator)))
+
 
 def _shapes(config: DialogueConfig, phase: str, num_sequences: int) -> Iterator[tuple[int, ...]]:
     of_generator, of_discriminator = num_updates(config, phase)

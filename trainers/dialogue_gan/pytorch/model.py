@@ -234,10 +234,11 @@ def policy_rewards(discriminator: Discriminator, tokens_BT: Tensor) -> Tensor:
         return cast("Tensor", discriminator(tokens_BT))
 
 
-def policy_loss(logits_BTV: Tensor, targets_BT: Tensor, rewards_B: Tensor) -> Tensor:
-    """-mean_B( sum_T log p(target) * (reward - mean_B reward) )."""
+def policy_loss(logits_BTV: Tensor, targets_BT: Tensor, rewards_B: Tensor, mean_reward: Tensor | None = None) -> Tensor:
+    """-mean_B( sum_T log p(target) * (reward - mean_B reward) ); the mean of the whole batch where ranks share one."""
     log_probabilities_B = target_log_probabilities(logits_BTV, targets_BT).sum(-1)
-    return -(log_probabilities_B * (rewards_B - rewards_B.mean())).mean()
+    baseline = rewards_B.mean() if mean_reward is None else mean_reward
+    return -(log_probabilities_B * (rewards_B - baseline)).mean()
 
 
 def gumbel_noise(uniforms: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from trainers.dialogue_gan.pytorch.optimizer import GuardedAdam
 from trainers.dialogue_gan.pytorch.reference import Inputs, ReferenceTrainer, updated
 from trainers.pytorch.compiling import compile_each_size
 from trainers.pytorch.devices import compiles_for
+from trainers.pytorch.ranks import Ranks
 from trainers.switches import resolve
 
 __all__ = ["OptimizedTrainer", "moved_without_waiting"]
@@ -46,6 +47,7 @@ class OptimizedTrainer(DocumentedLoop, ReferenceTrainer):
         seed: of the weights, the order of the batches, dropout and the fakes.
         switches: what is on; a switch not named here is as its `Switch` says, `compiled_steps` only with a compiler.
         log: takes the lines that the documents print.
+        ranks: as the reference's.
 
     Attributes:
         batch_seconds: time of every adversarial batch, by the clock of the host.
@@ -64,10 +66,14 @@ class OptimizedTrainer(DocumentedLoop, ReferenceTrainer):
         seed: int,
         switches: Mapping[str, bool] | None = None,
         log: Callable[[str], None] = print,
+        ranks: Ranks | None = None,
     ) -> None:
         """Bind every switch once, those of the loop in `DocumentedLoop`; from then on nothing asks for them."""
-        chosen = {"compiled_steps": compiles_for(device), **(switches or {})}
+        is_parallel = ranks is not None and ranks.is_parallel
+        chosen = {"compiled_steps": compiles_for(device) and not is_parallel, **(switches or {})}
         self.switches = on = resolve(TWIN_OPTIMIZED_SWITCHES, chosen)
+        if ranks is not None:
+            ranks.refuse_switches(on, "compiled_steps")
 
         # --- The switches of the steps, bound here and read nowhere else ---
         self._compiled: Callable[..., Any] = compile_each_size if on["compiled_steps"] else _as_it_is
@@ -75,7 +81,7 @@ class OptimizedTrainer(DocumentedLoop, ReferenceTrainer):
         self.optimizer_kind = partial(GuardedAdam, limit=limit, is_guarded=on["nan_skip"])
         # --- End of the switches ---
 
-        super().__init__(config, data, on=on, device=device, seed=seed, log=log)
+        super().__init__(config, data, on=on, device=device, seed=seed, log=log, ranks=ranks)
 
     def compile_steps(self) -> None:
         """Compile the train steps if the switch says so; each keeps by itself whether its update was applied."""
@@ -99,8 +105,9 @@ class OptimizedTrainer(DocumentedLoop, ReferenceTrainer):
         """One update of the generator at a temperature; returns loss and mean reward before it."""
         rewards_B = policy_rewards(self.discriminator, inputs.tokens_BT)
         logits_BTV = self._scaled(self.logits(inputs, masks), temperature)
-        loss = policy_loss(logits_BTV, inputs.tokens_BT[:, 1:], rewards_B)
-        return updated(self.generator_optimizer, loss), rewards_B.mean()
+        reward = self.ranks.mean(rewards_B.mean())
+        loss = policy_loss(logits_BTV, inputs.tokens_BT[:, 1:], rewards_B, reward)
+        return updated(self.generator_optimizer, loss, self.ranks), reward
 
     # --- The loop ---
 

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from trainers.dialogue_gan.pytorch.model import Embedding
 from trainers.dialogue_gan.pytorch.weights import keras_names, to_keras, to_torch
+from trainers.pytorch.ranks import Ranks
 
 __all__ = ["ForeachAdam", "GuardedAdam", "KerasAdam"]
 
@@ -74,6 +75,15 @@ class KerasAdam(Optimizer):
             raise ValueError("every weight needs a gradient before the step, which takes no closure")
         self.iteration.add_(1)  # not `+= 1`: compiled by PyTorch 2.11 that fails
         self._update(gradients, self._squares(gradients), self._alpha())
+
+    def average_squares(self, ranks: Ranks) -> None:
+        """Make the squares of the embeddings' gradients those of the whole batch, as the gradients are already.
+
+        A rank's gradients count for one part in as many as there are ranks, and their squares for its square.
+        """
+        for squares in self._squares_of_embeddings.values() if ranks.is_parallel else ():
+            ranks.sum_over_ranks(squares)
+            squares.div_(ranks.number**2)
 
     def tensors(self) -> list[Tensor]:
         """All that an update changes: the weights, their moments and the count of updates."""

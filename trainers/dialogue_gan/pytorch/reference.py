@@ -38,6 +38,7 @@ from trainers.dialogue_gan.pytorch.model import (
 from trainers.dialogue_gan.pytorch.optimizer import KerasAdam
 from trainers.dialogue_gan.pytorch.weights import initial_values, keras_values, set_keras_values
 from trainers.pytorch.compiling import compile_each_size
+from trainers.pytorch.ranks import Ranks
 
 __all__ = ["Inputs", "ReferenceTrainer", "updated"]
 
@@ -62,12 +63,13 @@ class ReferenceTrainer(PhasedTrainer):
         device: where the networks live.
         seed: of the weights, the order of the batches, dropout and the fakes.
         log: takes the lines that the original prints.
+        ranks: which train together, each on its sequences of every batch; this process alone without them.
 
     """
 
     optimizer_kind: Callable[..., KerasAdam] = KerasAdam
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first two are keywords
         self,
         config: DialogueConfig,
         data: DialogueData,
@@ -75,14 +77,19 @@ class ReferenceTrainer(PhasedTrainer):
         device: torch.device,
         seed: int,
         log: Callable[[str], None] = print,
+        ranks: Ranks | None = None,
     ) -> None:
         """Draw the weights with NumPy, so that they are the same on every device."""
-        super().__init__(config, data, seed=seed, log=log)
+        self.ranks = ranks or Ranks()
+        self.ranks.check_batch_size(config.batch_size)
+        super().__init__(config, data, seed=seed, log=log if self.ranks.is_first else lambda _: None)
         self.device = device
         self.generator = Generator(config, len(data.characters), len(data.scenes)).to(device)
         self.discriminator = Discriminator(config).to(device)
         set_keras_values(self.generator, initial_values(self.generator, derived_seed(seed, 0)))
         set_keras_values(self.discriminator, initial_values(self.discriminator, derived_seed(seed, 1)))
+        self.generator_network = self.ranks.parallel(self.generator)
+        self.discriminator_network = self.ranks.parallel(self.discriminator)
         make = self.optimizer_kind
         self.generator_optimizer = make(self.generator, "generator", config.learning_rate_g, config.clipnorm)
         self.discriminator_optimizer = make(
@@ -93,7 +100,7 @@ class ReferenceTrainer(PhasedTrainer):
 
     def compile_steps(self) -> None:
         """Compile the train steps, unless they run operation by operation."""
-        if self.config.eager:
+        if self.config.eager or self.ranks.is_parallel:
             self._pretrain_generator_step = self.pretrain_generator_step
             self._discriminator_step = self.discriminator_step
             self._generator_step = self.generator_step
@@ -156,30 +163,32 @@ class ReferenceTrainer(PhasedTrainer):
     def logits(self, inputs: Inputs, masks: GeneratorDraws) -> Tensor:
         """Logits (B, T - 1, V) of all tokens of a batch but the first."""
         tokens_BT, characters_B, scenes_B = inputs
-        return cast("Tensor", self.generator(tokens_BT[:, :-1], characters_B, scenes_B, masks))
+        return cast("Tensor", self.generator_network(tokens_BT[:, :-1], characters_B, scenes_B, masks))
 
     def judged(self, real_BT: Tensor, fake_BT: Tensor, draws: DiscriminatorDraws) -> tuple[Tensor, Tensor]:
         """Probabilities (B) that real and fake sequences are real."""
-        return self.discriminator(real_BT, draws.real), self.discriminator(fake_BT, draws.fake)
+        network = self.discriminator_network
+        return network(real_BT, draws.real), network(fake_BT, draws.fake)
 
     # --- The train steps; what they return stays on the device ---
 
     def pretrain_generator_step(self, inputs: Inputs, masks: GeneratorDraws) -> Tensor:
         """One update of the generator towards the sequences themselves; returns the loss before it."""
         loss = teacher_forcing_loss(self.logits(inputs, masks), inputs.tokens_BT[:, 1:])
-        return updated(self.generator_optimizer, loss)
+        return updated(self.generator_optimizer, loss, self.ranks)
 
     def discriminator_step(self, real_BT: Tensor, fake_BT: Tensor, draws: DiscriminatorDraws) -> tuple[Tensor, Tensor]:
         """One update of the discriminator; returns loss and accuracy before it."""
         real_B, fake_B = self.judged(real_BT, fake_BT, draws)
         loss, accuracy = discriminator_loss(real_B, fake_B, self.config.label_smoothing)
-        return updated(self.discriminator_optimizer, loss), accuracy
+        return updated(self.discriminator_optimizer, loss, self.ranks), self.ranks.mean(accuracy)
 
     def generator_step(self, inputs: Inputs, masks: GeneratorDraws) -> tuple[Tensor, Tensor]:
         """One update of the generator towards the discriminator's taste; returns loss and mean reward before it."""
         rewards_B = policy_rewards(self.discriminator, inputs.tokens_BT)
-        loss = policy_loss(self.logits(inputs, masks), inputs.tokens_BT[:, 1:], rewards_B)
-        return updated(self.generator_optimizer, loss), rewards_B.mean()
+        reward = self.ranks.mean(rewards_B.mean())
+        loss = policy_loss(self.logits(inputs, masks), inputs.tokens_BT[:, 1:], rewards_B, reward)
+        return updated(self.generator_optimizer, loss, self.ranks), reward
 
     @torch.no_grad()
     def _target_log_probabilities(self, batch: Batch) -> NDArray[np.float32]:
@@ -191,8 +200,12 @@ class ReferenceTrainer(PhasedTrainer):
     # --- Batches ---
 
     def _train_batch(self, phase: str, batch: Batch) -> None:
-        inputs, num_sequences = self.moved(batch), len(batch.tokens_BT)
+        num_sequences = len(batch.tokens_BT)
         draws = split(self.uniforms(phase, num_sequences), self.config, phase, num_sequences)
+        if self.ranks.is_parallel:
+            self.ranks.num_rows = num_sequences
+            batch, draws = Batch(*(each[self.ranks.rows] for each in batch)), draws.of_rows(self.ranks.rows)
+        inputs = self.moved(batch)
         of_phase = {
             "generator_pretraining": self.pretrain_generator_batch,
             "discriminator_pretraining": self.pretrain_discriminator_batch,
@@ -241,9 +254,10 @@ class ReferenceTrainer(PhasedTrainer):
         self._figures["num_discriminator_updates"] += of_discriminator
 
 
-def updated(optimizer: KerasAdam, loss: Tensor) -> Tensor:
-    """Update a network by the gradients of a loss; return the loss, without its graph."""
+def updated(optimizer: KerasAdam, loss: Tensor, ranks: Ranks) -> Tensor:
+    """Update a network by the gradients of a loss; return the loss of the whole batch, without its graph."""
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    ranks.weighted(loss).backward()  # type: ignore[no-untyped-call]
+    optimizer.average_squares(ranks)
     optimizer.step()
-    return loss.detach()
+    return ranks.mean(loss).detach()

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from trainers.common.reading import some_of
 from trainers.contract import BadInput, printable
 from trainers.pytorch.loading import EpochSampler, make_loader
+from trainers.pytorch.ranks import Ranks
 from trainers.text_to_image.config import TextToImageConfig
 from trainers.text_to_image.data.coco import (
     check_few_bad,
@@ -134,8 +135,15 @@ class CaptionData:
         numbers = self.parts[items].tolist() if isinstance(items, str) else items
         return [self.captions_N[number] for number in numbers]
 
-    def loader(
-        self, part: str, *, batch_size: int, image_size: int, num_workers: int = 0, persistent_workers: bool = False
+    def loader(  # noqa: PLR0913 - what a loader consists of
+        self,
+        part: str,
+        *,
+        batch_size: int,
+        image_size: int,
+        num_workers: int = 0,
+        persistent_workers: bool = False,
+        ranks: Ranks | None = None,
     ) -> DataLoader[Batch]:
         """Return a loader of the `train` items, reshuffled every epoch, or of the `val` items in their order.
 
@@ -148,6 +156,7 @@ class CaptionData:
             image_size: pixels on each side.
             num_workers: processes that decode images; with none the training process does.
             persistent_workers: whether they outlive the epoch.
+            ranks: who shares the batches of `train`, each taking its part.
 
         """
         dataset = PairItems(self, self.parts[part], image_size)
@@ -158,6 +167,7 @@ class CaptionData:
             num_workers=num_workers,
             persistent_workers=persistent_workers,
             collate=join_items,
+            ranks=ranks,
         )
 
     def note_damaged(self, batch: Batch) -> None:
@@ -263,13 +273,18 @@ def without_single(num_items: int, batch_size: int) -> int:
     return num_items - (num_items % batch_size == 1)
 
 
+def images_of_others(images_B: Sequence[int], places: range) -> list[int]:
+    """Return for some places of a batch which place has another image, see `Batch.wrong_B`."""
+    return [_place_of_another(images_B, place) for place in places]
+
+
 def join_items(items: Sequence[Item]) -> Batch:
     """Make a batch of items."""
     images_B = [item.image for item in items]
     return Batch(
         images_BCHW=torch.stack([item.image_CHW for item in items]),
         texts_BE=torch.stack([item.text_E for item in items]),
-        wrong_B=torch.tensor([_place_of_another(images_B, place) for place in range(len(items))]),
+        wrong_B=torch.tensor(images_of_others(images_B, range(len(items)))),
         items_B=torch.tensor([item.item for item in items]),
         damaged=tuple(dict.fromkeys(entry for item in items for entry in item.damaged)),
     )
