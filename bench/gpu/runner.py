@@ -40,7 +40,7 @@ _MOST_SIGNALS = 4
 _PARENT = "BENCH_GPU_PARENT"
 
 PYTEST_ARGUMENTS = (
-    *("bench", "-m", "not ladder and not peers and not growth and not quality", "--device=cuda"),
+    *("bench", "-m", "not ladder and not peers and not growth and not quality and not scaling", "--device=cuda"),
     *("-p", "benchmark", "-p", "speedclaims.plugin", "-p", "bench.gpu.plan", "-p", "no:cacheprovider"),
     *("-p", "no:logging", "--show-capture=no", "-q", "--no-header", "--disable-warnings", "-rN", "--tb=no"),
     *("-o", "console_output_style=classic"),

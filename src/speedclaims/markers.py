@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 CLAIM, EVIDENCE = "speedup_claim", "speedup_evidence"
 """The markers by which a test judges claims, and by which its pair is shown as evidence about them."""
 CONTROL, LONG, FAIL, PASSES = "speedup_control", "speedup_long", "speedup_fail", "speedup_passes"
-DIFFERS = "speedup_differs"
+DIFFERS, RANKS = "speedup_differs", "speedup_ranks"
 DEPRECATED = {"claim": CLAIM, "control_pair": CONTROL, "long_pair": LONG}
 """The new name of each marker whose old name still works."""
 
@@ -154,6 +154,23 @@ def times_longer(item: pytest.Item) -> float:
             f"{item.nodeid}: {marker.name} takes one positive number, how many times --speedup-max-time"
         )
     return float(times)
+
+
+def num_ranks(item: pytest.Item) -> int:
+    """Return how many ranks of torchrun a test's pair is measured in, by its marker; 0 without one.
+
+    Raises:
+        pytest.UsageError: the marker has another argument than one whole number from 1, or the test has no pair.
+    """
+    marker = item.get_closest_marker(RANKS)
+    if marker is None:
+        return 0
+    number = _only_number(marker)
+    if not (number >= 1 and number == int(number)):
+        raise pytest.UsageError(f"{item.nodeid}: {RANKS} takes one whole number of ranks, such as 2")
+    if not uses(item, "pair"):
+        raise pytest.UsageError(f"{item.nodeid}: {RANKS} is for a test with the pair fixture: leave it out")
+    return int(number)
 
 
 def gate_percent(item: pytest.Item) -> float | None:

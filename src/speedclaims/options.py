@@ -53,6 +53,12 @@ _DIFFERS_HELP = (
 )
 
 
+_RANKS_HELP = (
+    "speedup_ranks(number): torchrun starts as many processes on this machine, which run both sides of this pair "
+    "together. A round takes as long as the slowest of them."
+)
+
+
 _PASSES_HELP = "speedup_passes(*names): run these passes for this pair, in addition to those of --speedup-passes."
 
 

@@ -18,7 +18,7 @@ import pytest
 from speedclaims import boundary
 from speedclaims.clock import now
 from speedclaims.errors import SpeedclaimsError, shorten
-from speedclaims.markers import measures, named_claims, times_longer
+from speedclaims.markers import measures, named_claims, num_ranks, times_longer
 from speedclaims.measure import child_process, command_line
 from speedclaims.options import (
     _CLAIM_HELP,
@@ -28,6 +28,7 @@ from speedclaims.options import (
     _FAIL_HELP,
     _LONG_HELP,
     _PASSES_HELP,
+    _RANKS_HELP,
     DEPRECATED_HELPS,
     pytest_addoption,  # noqa: F401 - pytest finds the hook here
 )
@@ -62,6 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _PASSES_HELP)
     config.addinivalue_line("markers", _FAIL_HELP)
     config.addinivalue_line("markers", _DIFFERS_HELP)
+    config.addinivalue_line("markers", _RANKS_HELP)
     for text in DEPRECATED_HELPS:
         config.addinivalue_line("markers", text)
     job = child_process.job_of(config)
@@ -263,6 +265,34 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     session.test_began = now()
     if measures(item) and session.seconds_left <= 0:
         pytest.skip(f"not_measured: {session.time_is_up}")
+    if num_ranks(item):
+        _join_ranks(item)
+
+
+def _join_ranks(item: pytest.Item) -> None:
+    """Let a test of several ranks find its process in their group."""
+    from speedclaims.measure import ranks  # noqa: PLC0415 - loading the plugin must stay cheap
+    from speedclaims.measure.torchrun import RanksError  # noqa: PLC0415 - likewise
+
+    try:
+        ranks.join(is_rank=_is_rank(item.config))
+    except RanksError as error:
+        raise pytest.fail.Exception(f"nothing measured, {error}", pytrace=False) from None
+
+
+def _is_rank(config: pytest.Config) -> bool:
+    """Return whether this process is one of several ranks."""
+    job = child_process.job_of(config)
+    return job is not None and job.ranks > 0
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Leave the group of the only rank that a test of several ranks was given."""
+    if num_ranks(item) and "torch" in sys.modules and not _is_rank(item.config):
+        from speedclaims.measure import ranks  # noqa: PLC0415 - loading the plugin must stay cheap
+
+        ranks.leave_alone()
 
 
 @pytest.hookimpl(tryfirst=True)

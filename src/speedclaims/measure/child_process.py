@@ -18,6 +18,7 @@ import pytest
 
 from speedclaims.errors import SpeedclaimsError
 from speedclaims.measure import command_line, supervisor
+from speedclaims.measure.torchrun import OWN_FOLDER, explained, launcher
 from speedclaims.record.json_types import Json
 
 OPTION = "--speedup-child"
@@ -66,6 +67,7 @@ class Job:
         max_time: seconds that it may measure.
         num_processes: how many processes share the pair.
         channel: address at which the process that started this one asks for one round after the other.
+        ranks: how many ranks of torchrun do it together; 0 for one process without torchrun.
     """
 
     nodeid: str
@@ -76,6 +78,7 @@ class Job:
     max_time: float
     num_processes: int
     channel: str = ""
+    ranks: int = 0
 
 
 def job_of(config: pytest.Config) -> Job | None:
@@ -124,6 +127,7 @@ def run(  # noqa: PLR0913 - what a job is made of
     limit: float = math.inf,
     hash_seed: int | None = None,
     num_processes: int = 1,
+    ranks: int = 0,
 ) -> Json:
     """Run one job, which measures for `max_time` seconds at most, in a fresh process and return what it left.
 
@@ -135,13 +139,15 @@ def run(  # noqa: PLR0913 - what a job is made of
         limit: seconds after which the process is ended.
         hash_seed: seed of the process's hashes; by default as in this process.
         num_processes: how many processes share the pair.
+        ranks: how many ranks of torchrun do it together, 0 for none.
 
     Raises:
         ChildError: the process failed, or was ended, before it had left everything.
     """
-    job = Job(item.nodeid, str(item.path), task, side, OUT, max_time, num_processes)
+    job = Job(item.nodeid, str(item.path), task, side, OUT, max_time, num_processes, ranks=ranks)
     limit = min(limit, _SPARE_S + 2 * max_time)
-    return run_job(item, job, command_line.Start(), seed(hash_seed) | _empty_caches(task), limit)
+    start = command_line.Start(first=OWN_FOLDER if ranks else "")
+    return run_job(item, job, start, seed(hash_seed) | _empty_caches(task), limit)
 
 
 def run_job(item: pytest.Item, job: Job, start: command_line.Start, variables: Mapping[str, str], limit: float) -> Json:
@@ -159,6 +165,8 @@ def run_job(item: pytest.Item, job: Job, start: command_line.Start, variables: M
     """
     path = Path(job.path)
     command = command_line.command(item.config, path, job.nodeid, f"{OPTION}={json.dumps(asdict(job))}", start=start)
+    if job.ranks:
+        command = [*launcher(job.ranks), *command]
     environment = command_line.environment(start) | dict(variables)
     if start.layout is not None and os.name == "posix":
         environment[_PADDING] = padding(command, environment, start.layout)
@@ -176,11 +184,14 @@ def run_job(item: pytest.Item, job: Job, start: command_line.Start, variables: M
     if ended["late"]:
         raise ChildError(f"{name} did not end within {limit:.0f} s", left and left["figures"])
     if left is None or not left["is_all"]:
-        how = f"ended with {ended['status']}"
+        how, output = f"ended with {ended['status']}", ended["output"]
+        lost = explained(output) if job.ranks else None
+        if lost is not None:
+            name, (how, output) = "", lost
         if "ERROR: not found:" in ended["output"]:
             how = f"does not find {job.nodeid}, a name that may differ from process to process: it {how}"
-        tail = "\n".join(ended["output"].splitlines()[-30:])
-        raise ChildError(f"{name} {how}:\n{tail}", left and left["figures"])
+        tail = "\n".join(output.splitlines()[-30:])
+        raise ChildError(f"{name} {how}:\n{tail}".lstrip(), left and left["figures"])
     return left["figures"]
 
 

@@ -13,6 +13,7 @@ CONFIGURATION = (
     ("family", "family"),
     ("preset", "preset"),
     ("device", "device"),
+    ("ranks", "ranks"),
     ("units", "units"),
     ("calls_before", "calls before"),
     ("calls_after", "calls after"),

@@ -264,6 +264,9 @@ class RecordedPair(PassFields):
     preset: Annotated[str | None, "Preset of sizes, or null."]
     device: Annotated[str, "Device that did the work, for example cpu or cuda."]
     control: Annotated[bool, "True for a control pair: two separately built instances of the same side."]
+    ranks: NotRequired[
+        Annotated[int, "Ranks of torchrun that work on both sides together, from the marker.", {"minimum": 1}]
+    ]
     units: Annotated[_Positive, "Batches, images or rows done by one call; rates are units / seconds."]
     calls_before: Annotated[
         _Positive, "Calls of the before side in the whole that is compared; 1 unless the speedup is that of several."

@@ -126,7 +126,9 @@ def pair_row(index: int, pair: RecordedPair, claims: Sequence[RecordedClaim]) ->
         after=clean(pair["after"]),
         work=pair["work"],
         where=", ".join(
-            clean(part) for part in (pair["family"], pair["preset"], pair["device"], pair.get("machine")) if part
+            clean(part)
+            for part in (pair["family"], pair["preset"], pair["device"], _ranks(pair), pair.get("machine"))
+            if part
         ),
         device=clean(pair["device"]),
         is_control=pair["control"],
@@ -163,6 +165,12 @@ def _rates(units: float, seconds: tuple[float, float] | None) -> str:
     if units == 1 or not seconds or not all(seconds):
         return ""
     return " → ".join(format_number(units / one) for one in seconds)
+
+
+def _ranks(pair: RecordedPair) -> str | None:
+    """Return in words how many ranks work on both sides, None for a pair of one process."""
+    number = pair.get("ranks")
+    return None if number is None else f"{number} rank{'s' * (number != 1)}"
 
 
 def _share(pair: RecordedPair, side: SideName) -> str:
