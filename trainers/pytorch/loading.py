@@ -74,9 +74,9 @@ class RankBatchSampler(BatchSampler):
 
 
 def order_of(loader: DataLoader[Any]) -> EpochSampler | None:
-    """Return the sampler that gives the order of a loader's rows, if it is an `EpochSampler`."""
-    sampler = getattr(_cut_of(loader), "sampler", None)
-    return sampler if isinstance(sampler, EpochSampler) else None
+    """Return the sampler that gives the order of a loader's rows, if it can seek as an `EpochSampler` does."""
+    sampler: EpochSampler | None = getattr(_cut_of(loader), "sampler", None)
+    return sampler if hasattr(sampler, "seek") else None
 
 
 def batch_size_of(loader: DataLoader[Any]) -> int:

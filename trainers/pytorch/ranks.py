@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -153,7 +153,8 @@ class Ranks:
         if next(network.parameters()).device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         # Buffers are equal, and writing to them between two forward passes of one step would spoil its backward pass.
-        return DistributedDataParallel(network, **{_SYNC_BUFFERS: False})
+        settings: dict[str, Any] = {_SYNC_BUFFERS: False}
+        return DistributedDataParallel(network, **settings)
 
     def leave(self) -> None:
         """Leave the ranks after the training's end, which PyTorch wants said; alone, do nothing."""

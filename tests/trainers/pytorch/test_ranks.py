@@ -227,8 +227,9 @@ def test_a_signal_stops_all_ranks_at_one_step(name, tmp_path):
         os.kill(second, signal.SIGINT)  # the rank that writes nothing
         _, err = process.communicate(timeout=torchrun.END_S)
     assert process.returncode != 0
-    (line,) = [one for one in err.splitlines() if one.startswith("interrupted: ")]
-    saved = Path(line.rpartition(" ")[2])
+    lines = [one for one in err.splitlines() if one.startswith("interrupted: ")]
+    assert len(lines) == 1, err[-3000:]
+    saved = Path(lines[0].rpartition(" ")[2])
     assert saved == newest(tmp_path)
     assert "unexpected" not in err
     for num_ranks in (1, 2):
