@@ -23,6 +23,10 @@ _SELF_SILENCING = ("coverage",)
 """Tools whose events inside functions switch themselves off when they have come once, as in the warm-up."""
 
 
+class InstrumentError(RefusedError):
+    """An instrument is on that cannot be switched off in this process; a fresh one has none."""
+
+
 @contextmanager
 def switched_off(*sides: Callable[[], object]) -> Iterator[None]:
     """Switch instruments off, and on again at the end.
@@ -34,7 +38,8 @@ def switched_off(*sides: Callable[[], object]) -> Iterator[None]:
         sides: functions that are looked through for events that a tool has set inside them.
 
     Raises:
-        RefusedError: an instrument is on that cannot be switched off.
+        InstrumentError: an instrument is on that cannot be switched off.
+        RefusedError: a side switches one on.
     """
     with ExitStack() as stack:
         stack.enter_context(_hooks_of_threads())
@@ -86,7 +91,7 @@ def _profiler() -> Iterator[None]:
             yield
         return
     if not (hasattr(profile, "disable") and hasattr(profile, "enable")):
-        raise RefusedError(f"a profiler ({type(profile).__name__}) is on that cannot be switched off: {_INSTEAD}")
+        raise InstrumentError(f"a profiler ({type(profile).__name__}) is on that cannot be switched off: {_INSTEAD}")
     profile.disable()
     try:
         yield
@@ -105,7 +110,7 @@ def _hooks_of_threads() -> Iterator[None]:
     threads = [one for one in threading.enumerate() if one is not threading.current_thread()]
     others = [one.name for one in threads if not one.daemon or _is_traced(one)]
     if others and not can_reach_all:
-        raise RefusedError(
+        raise InstrumentError(
             f"the thread {others[0]} may be traced, which cannot be switched off before Python 3.12: start it in the "
             f"side, or {_INSTEAD}"
         )
@@ -151,7 +156,7 @@ def _tools(sides: tuple[Callable[[], object], ...]) -> Iterator[None]:
         if not str(names[number]).startswith(_SELF_SILENCING):
             for code in filter(None, map(_code_of, sides)):
                 if monitoring.get_local_events(number, code):
-                    raise RefusedError(f"{names[number]} watches the lines of {code.co_qualname}: {_INSTEAD}")
+                    raise InstrumentError(f"{names[number]} watches the lines of {code.co_qualname}: {_INSTEAD}")
         monitoring.set_events(number, 0)
     try:
         yield

@@ -319,3 +319,12 @@ def test_what_fresh_processes_measured_counts_where_a_thread_here_is_traced(proj
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*the stages are not measured: the thread a server may be traced*"])
     assert [row["status"] for row in project.record()["speedclaims"]["pairs"]] == ["measured", "measured"]
+
+
+@pytest.mark.skipif(hasattr(threading, "settrace_all_threads"), reason="from Python 3.12 on all threads are reached")
+def test_where_this_process_cannot_measure_fresh_ones_do_whatever_it_takes_to_start_them(project):
+    project.write(test_traced_py=TRACED, conftest_py="import time\ntime.sleep(0.3)  # too long for its time\n")
+    result = project.run("-ktest_times", "--speedup-report=out")
+    result.assert_outcomes(passed=1)
+    (row,) = project.record()["speedclaims"]["pairs"]
+    assert row["num_processes"] == 3
