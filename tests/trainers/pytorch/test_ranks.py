@@ -27,16 +27,16 @@ PLAIN = {"mixed_precision": False}
 JOBS = {
     "tabular_regressor, reference": ("tabular_regressor", "reference", {"train": 20}, {}),
     "tabular_regressor, optimized": ("tabular_regressor", "optimized", {"train": 20}, {"switches": PLAIN}),
-    "tabular_regressor, uneven": ("tabular_regressor", "reference", {"train": 26}, {"batch_size": 13}),
+    "tabular_regressor, uneven": ("tabular_regressor", "reference", {"train": 56}, {"batch_size": 3}),
     "text_to_image, reference": ("text_to_image", "reference", {"train": 20}, {}),
     "text_to_image, one_forward": ("text_to_image", "reference", {"train": 20}, {"procedure": "one_forward"}),
     "text_to_image, optimized": ("text_to_image", "optimized", {"train": 20}, {"switches": PLAIN}),
-    "text_to_image, uneven": ("text_to_image", "reference", {"train": 20}, {"batch_size": 7}),
+    "text_to_image, uneven": ("text_to_image", "reference", {"train": 20}, {"batch_size": 5}),
     "dialogue_twin, reference": ("dialogue_twin", "reference", DIALOGUE, {}),
     "dialogue_twin, optimized": ("dialogue_twin", "optimized", DIALOGUE, {"switches": {"compiled_steps": False}}),
-    "dialogue_twin, uneven": ("dialogue_twin", "reference", DIALOGUE, {"batch_size": 3}),
+    "dialogue_twin, uneven": ("dialogue_twin", "reference", DIALOGUE, {"batch_size": 5}),
 }
-"""Each trains some steps with dropout, over the end of an epoch."""
+"""Each trains some steps with dropout, over the end of an epoch; an uneven one's last batch has one or two rows."""
 
 
 def jobs(folder, begin=None):

@@ -79,11 +79,13 @@ class KerasAdam(Optimizer):
     def average_squares(self, ranks: Ranks) -> None:
         """Make the squares of the embeddings' gradients those of the whole batch, as the gradients are already.
 
-        A rank's gradients count for one part in as many as there are ranks, and their squares for its square.
+        A rank's gradients count for one part in as many as there are ranks, and their squares for its square. Where all
+        ranks have the same rows, each has the squares themselves.
         """
+        divisor = ranks.number if ranks.num_rows < ranks.number else ranks.number**2
         for squares in self._squares_of_embeddings.values() if ranks.is_parallel else ():
             ranks.sum_over_ranks(squares)
-            squares.div_(ranks.number**2)
+            squares.div_(divisor)
 
     def tensors(self) -> list[Tensor]:
         """All that an update changes: the weights, their moments and the count of updates."""
