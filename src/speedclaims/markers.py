@@ -1,6 +1,7 @@
 """Read the markers of a test."""
 
 import math
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -156,11 +157,15 @@ def times_longer(item: pytest.Item) -> float:
     return float(times)
 
 
+MOST_RANKS_A_PROCESSOR = 8
+
+
 def num_ranks(item: pytest.Item) -> int:
     """Return how many ranks of torchrun a test's pair is measured in, by its marker; 0 without one.
 
     Raises:
-        pytest.UsageError: the marker has another argument than one whole number from 1, or the test has no pair.
+        pytest.UsageError: the marker has another argument than one whole number from 1, more ranks than a machine can
+            have, or the test has no pair.
     """
     marker = item.get_closest_marker(RANKS)
     if marker is None:
@@ -168,6 +173,9 @@ def num_ranks(item: pytest.Item) -> int:
     number = _only_number(marker)
     if not (number >= 1 and number == int(number)):
         raise pytest.UsageError(f"{item.nodeid}: {RANKS} takes one whole number of ranks, such as 2")
+    most = MOST_RANKS_A_PROCESSOR * (os.cpu_count() or 1)
+    if number > most:
+        raise pytest.UsageError(f"{item.nodeid}: {RANKS} names {number:g} ranks, and this machine takes {most} at most")
     if not uses(item, "pair"):
         raise pytest.UsageError(f"{item.nodeid}: {RANKS} is for a test with the pair fixture: leave it out")
     return int(number)

@@ -3,6 +3,7 @@
 Loading it imports nothing heavy; what measures, judges and draws is imported when a test needs it.
 """
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -242,6 +243,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Note which pairs are to run; in a child, keep the one test that it was started for."""
     job = child_process.job_of(config)
     if job is None:
+        for item in items:
+            num_ranks(item)  # a wrong marker is reported before anything is measured
         run = config.pluginmanager.get_plugin("speedclaims-run")
         if isinstance(run, _AgainstRun):
             run.take(items)
@@ -274,10 +277,26 @@ def _join_ranks(item: pytest.Item) -> None:
     from speedclaims.measure import ranks  # noqa: PLC0415 - loading the plugin must stay cheap
     from speedclaims.measure.torchrun import RanksError  # noqa: PLC0415 - likewise
 
+    number, processors = num_ranks(item), os.cpu_count() or 1
+    if number > processors and not _is_rank(item.config):
+        item.warn(pytest.PytestWarning(f"{number} ranks share {processors} processors, and wait for each other"))
     try:
         ranks.join(is_rank=_is_rank(item.config))
     except RanksError as error:
         raise pytest.fail.Exception(f"nothing measured, {error}", pytrace=False) from None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let a rank whose test never called ``pair`` fail: the others would wait for it."""
+    if _is_rank(session.config):
+        from speedclaims.fixtures.child_pair import CALLED  # noqa: PLC0415 - loading the plugin must stay cheap
+
+        if session.exitstatus in {0, pytest.ExitCode.NO_TESTS_COLLECTED} and not session.config.stash.get(
+            CALLED, False
+        ):
+            boundary.say("\nE   the test ended on this rank without calling pair")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def _is_rank(config: pytest.Config) -> bool:

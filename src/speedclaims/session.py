@@ -18,7 +18,6 @@ from speedclaims.markers import (
     marked_passes,
     measures,
     named_claims,
-    num_ranks,
     times_longer,
     wanted_rows,
 )
@@ -167,7 +166,6 @@ class SpeedSession:
         for item in items:
             if measures(item):
                 self._ledger_of(item)
-                num_ranks(item)
                 gate_percent(item)  # a wrong marker is reported before anything is measured
                 marked_passes(item, known)
                 self.times_longer[item.nodeid] = times_longer(item)

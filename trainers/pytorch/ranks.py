@@ -7,19 +7,20 @@ with another number of ranks. What each rank draws for the whole batch, and uses
 Shape suffix: B rows of the whole batch.
 """
 
+import contextlib
 import inspect
 import math
 import os
+import re
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
@@ -38,6 +39,9 @@ _SYNC_BUFFERS = next(
 """How PyTorch, before and from 2.13 on, calls the argument by which buffers are sent in every forward pass."""
 
 _LAST_TENSORS_S = 0.1
+
+_OF_LOST_RANKS = re.compile(r"Connection (closed|reset|refused)|Broken pipe|[Tt]imed? ?out|NCCL|pair\.cc|Socket")
+"""Words of the errors that Gloo and NCCL raise when another rank does not answer."""
 
 _TIMEOUT = timedelta(minutes=10)
 """How long a rank waits for another that is alive: validation and checkpoints of the first rank are in it."""
@@ -109,7 +113,7 @@ class Ranks:
         """Return the mean over the whole batch of what is the mean over this rank's rows, for a loss that needs it."""
         if not self.is_parallel:
             return of_rows
-        total: Tensor = all_reduce(self.weighted(of_rows))  # type: ignore[no-untyped-call]
+        total = cast("Tensor", _Sum.apply(self.weighted(of_rows)))  # type: ignore[no-untyped-call]
         return total / self.number
 
     def sum_over_ranks(self, values: Tensor) -> None:
@@ -164,6 +168,22 @@ class Ranks:
             # PyTorch holds while it waits for that thread's end: now and then all would wait forever.
             time.sleep(_LAST_TENSORS_S)
             dist.destroy_process_group()
+
+    @contextlib.contextmanager
+    def naming_lost_ones(self) -> Iterator[None]:
+        """Turn the errors that the block raises when another rank has ended into one line.
+
+        Raises:
+            BadInput: another rank has.
+
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if self.number == 1 or not _OF_LOST_RANKS.search(str(error)):
+                raise
+            mend = "look at what that one says, and start all again, with --resume if there is a checkpoint"
+            raise BadInput("another rank has ended or cannot be reached", "torchrun", mend) from error
 
     def check_batch_size(self, batch_size: int) -> None:
         """Refuse batches of fewer rows than ranks.
@@ -240,6 +260,22 @@ def join_ranks(device: torch.device | None = None) -> Ranks:
 def _place_of_messages() -> torch.device:
     """Return where the numbers lie that ranks send each other: NCCL takes those on a GPU alone."""
     return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over ranks of a tensor; its gradient is the sum of the gradients that all ranks have for it."""
+
+    @staticmethod
+    def forward(_: Any, values: Tensor) -> Tensor:
+        total = values.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
 
 
 def _of_whole_batch(module: nn.Module, ranks: Ranks) -> None:

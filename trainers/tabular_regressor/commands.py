@@ -83,7 +83,8 @@ def train(options: TrainOptions) -> None:
         metrics = TrainingMetrics()
         if resumed is not None and options.resume is not None:
             metrics = resume(trainer, options.resume, resumed, model_files, options.seed)
-        test_loss = _run(trainer, model_files, metrics, tier, data)
+        with ranks.naming_lost_ones():
+            test_loss = _run(trainer, model_files, metrics, tier, data)
         ranks.leave()
         if not ranks.is_first:
             return

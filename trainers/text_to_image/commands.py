@@ -80,7 +80,8 @@ def train(options: TrainOptions) -> None:
         }
         with EpochProgress(trainer.config.num_epochs, trainer.epoch, is_shown=ranks.is_first) as progress:
             stop = SharedStopSignals(ranks, signal.SIGTERM)
-            TrainingRun(trainer, files, labels, log, stop, progress, history, unfinished_seconds).run()
+            with ranks.naming_lost_ones():
+                TrainingRun(trainer, files, labels, log, stop, progress, history, unfinished_seconds).run()
         ranks.leave()
     if not ranks.is_first:
         return

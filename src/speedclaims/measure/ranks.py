@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from speedclaims import clock
 from speedclaims.measure.calls import Call, Loop
 from speedclaims.measure.interleave import Measurement, Settings, Work, measure, quiet_interpreter
-from speedclaims.measure.torchrun import launcher
+from speedclaims.measure.torchrun import RanksError, launcher
 from speedclaims.recorders.recorder import SIDES
 
 if TYPE_CHECKING:
@@ -35,10 +35,13 @@ def join(*, is_rank: bool) -> None:
             ranks, and there a network's DistributedDataParallel is one of a single rank.
 
     Raises:
-        RanksError: PyTorch is not installed.
+        RanksError: PyTorch cannot be imported.
     """
     launcher(1)
-    torch, dist = _torch(), _distributed()
+    try:
+        torch, dist = _torch(), _distributed()
+    except ImportError as error:
+        raise RanksError(f"the marker speedup_ranks needs PyTorch, which cannot be imported: {error}") from error
 
     if dist.is_initialized():
         return

@@ -15,7 +15,7 @@ sys.argv = [one + os.environ["RANK"] if one.startswith("--basetemp=") else one f
 
 
 class RanksError(SpeedclaimsError, RuntimeError):
-    """PyTorch, which has torchrun, is not installed."""
+    """PyTorch, which has torchrun, cannot be imported."""
 
 
 _ROLE = "rank"

@@ -9,7 +9,7 @@ from speedclaims.fixtures.arguments import labels_of
 from speedclaims.fixtures.pair_row import add_times, blank_row, extra_info, seconds_of
 from speedclaims.fixtures.processes import Processes as FreshProcesses
 from speedclaims.fixtures.settings import asked_seconds, settings_of
-from speedclaims.markers import difference_by_design, gate_percent
+from speedclaims.markers import difference_by_design, gate_percent, num_ranks
 from speedclaims.measure.calls import RefusedError
 from speedclaims.measure.interleave import Settings
 from speedclaims.record import benchmark_rows
@@ -105,6 +105,8 @@ class Against:
         self, item: pytest.Item, nodeid: str, comparison: Comparison, benchmark: "BenchmarkFixture | None"
     ) -> None:
         row = self._row(item, comparison, is_control=benchmark is None)
+        if num_ranks(item):
+            self._skip(item, row, "pairs of several ranks are not measured with --speedup-against")
         if benchmark is not None:
             benchmark_rows.mark_used(benchmark)
             if not benchmark_rows.enabled(benchmark):

@@ -51,6 +51,7 @@ pair(before, lambda: time.sleep(0.004), equivalent=lambda: number == 2)
     assert row["before_s"] > 0.0155
     assert row["speedup"] > 2
     assert row["num_processes"] == 1
+    assert "In 2 ranks of torchrun: test_it." in result.stdout.str()
     page = (project.path / "out" / "index.html").read_text()
     assert "cpu, 2 ranks" in page
 
@@ -93,6 +94,10 @@ WRONG = {
         "pair(lambda: (one for one in range(3)), lambda: 1)",
         "nothing measured, the before side returns a generator",
     ),
+    "a rank skips": (
+        "if rank:\n    pytest.skip('not here')\npair(dist.barrier, dist.barrier)",
+        "the test ended on this rank without calling pair",
+    ),
     "stages": (
         "pair(lambda: 1, lambda: 1, stages={'load': (lambda: 1, lambda: 1)})",
         "stages are measured in one process: leave them out of a pair of several ranks",
@@ -111,6 +116,36 @@ def test_other_passes_are_not_run_and_say_so(run, project):
     result = run("pair(lambda: time.sleep(0.001), lambda: time.sleep(0.001))", "--speedup-passes=memory")
     assert result.ret == 0, result.stdout.str()
     assert "measured for its time alone" in json.dumps(row_of(project))
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        ("def test_it():\n    pass", "speedup_ranks is for a test with the pair fixture: leave it out"),
+        ("def test_it(compare):\n    pass", "speedup_ranks is for a test with the pair fixture: leave it out"),
+    ],
+)
+def test_a_test_without_a_pair_takes_no_ranks(project, test, said):
+    project.write(test_it_py=f"import pytest\n\n@pytest.mark.speedup_ranks(2)\n{test}\n")
+    result = project.run(*ONE)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert said in result.stderr.str() + result.stdout.str()
+
+
+def test_more_ranks_than_a_machine_takes_are_refused(run):
+    result = run("pair(lambda: 1, lambda: 1)", ranks=10**6)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "speedup_ranks names 1e+06 ranks, and this machine takes" in result.stderr.str() + result.stdout.str()
+
+
+def test_a_torch_that_cannot_be_imported_is_one_line(run, project):
+    (project.path / "torch").mkdir()
+    (project.path / "torch" / "__init__.py").write_text("raise ImportError('no libtorch')")
+    project.write(test_it_py="import pytest\n\n@pytest.mark.speedup_ranks(2)\ndef test_it(pair):\n    pair(int, int)\n")
+    result = project.run_anew(*ONE)
+    assert "nothing measured, the marker speedup_ranks needs PyTorch, which cannot be imported: no libtorch" in (
+        result.stdout.str()
+    )
 
 
 @pytest.mark.parametrize("number", ["0", "1.5", "'two'", "", "2, 3"])

@@ -445,3 +445,14 @@ def test_a_full_disk_leaves_the_tree_as_it_was(used, options, repo, small_disk):
     assert "Traceback" not in done.stderr
     assert contents(repo) == before
     assert not list(small_disk.glob("speedclaims-*")), "nothing is left where there is no room"
+
+
+def test_a_pair_of_several_ranks_is_left_out(repo):
+    text = (
+        "import pytest\nfrom pkg import work\n\n@pytest.mark.speedup_ranks(2)\ndef test_ranks(pair):\n"
+        f"    pair(before=lambda: 1, after=lambda: work.total(10))\n{SMALL}"
+    )
+    write(repo, {"src/pkg/work.py": FIRST, "tests/test_it.py": text})
+    rows = {row["name"]: row["reason"] for row in record_of(repo, "--speedup-against=HEAD")["pairs"]}
+    assert rows["test_ranks"] == "pairs of several ranks are not measured with --speedup-against"
+    assert rows["test_it"] is None

@@ -83,8 +83,21 @@ def _lines(view: View, layout: Layout) -> Iterator["Text | Table"]:
     yield from _control_lines(view, layout)
     yield layout.rule()
     yield from layout.paragraph(view.headline, BOLD)
+    yield from _ranks(view, layout)
     yield from layout.paragraph(f"On {view.machine}")
     yield from layout.paragraph(" ".join(view.certainty), MUTED)
+
+
+def _ranks(view: View, layout: Layout) -> Iterator["Text"]:
+    """Yield how many ranks worked on which pairs, for the pairs that several processes measured together."""
+    names: dict[int, list[str]] = {}
+    for row in view.pairs:
+        number = row.recorded.get("ranks")
+        if number is not None:
+            names.setdefault(number, []).append(row.name)
+    for number, of_number in sorted(names.items()):
+        told = f"In {plural(number, 'rank')} of torchrun: {', '.join(of_number)}."
+        yield from layout.paragraph(told, hang=2)
 
 
 def _claims(view: View, layout: Layout) -> Iterator["Text | Table"]:
