@@ -42,6 +42,7 @@ FAMILY = Family(
         "fastest": FASTEST_SWITCHES,
     },
     phases=PHASES,
+    parallel_tiers=("reference", "optimized"),
     actions=("make-data", "train", "sample"),
     add_options={"sample": _add_sample_options},
 )

@@ -2,23 +2,24 @@
 
 import argparse
 import contextlib
+import hashlib
 import logging
 import signal
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainers.common import checkpoint
-from trainers.common.interruption import StopSignals
 from trainers.common.options import TrainOptions
 from trainers.common.progress import EpochProgress
-from trainers.contract import BadInput
+from trainers.contract import BadInput, Interrupted
 from trainers.dialogue_gan import FAMILY
 from trainers.dialogue_gan import data as files
 from trainers.dialogue_gan.config import PHASES, DialogueConfig
 from trainers.dialogue_gan.data import DialogueData, Sequences, Tokenizer
-from trainers.tensorflow.runtime import require_tensorflow
+from trainers.tensorflow.cluster import Cluster, join_cluster, read_cluster
+from trainers.tensorflow.runtime import hide_other_devices, require_tensorflow
 
 if TYPE_CHECKING:
     from trainers.dialogue_gan.reference import ReferenceTrainer
@@ -45,18 +46,26 @@ def make_data(out: Path, preset: str, seed: int) -> None:
 def train(options: TrainOptions) -> None:
     """Train all three phases, and say how good the generator is and where it is saved.
 
+    Where TF_CONFIG names several workers, all of them train it together, and the first writes and prints.
+
     Raises:
-        BadInput: something the options name cannot be used; nothing was overwritten.
+        BadInput: something the options or TF_CONFIG name cannot be used, and nothing was overwritten; or another worker
+            has died.
         Interrupted: Ctrl-C or SIGTERM came; the training is saved.
+        SystemExit: the same, on any worker but the first.
 
     """
+    cluster = read_cluster()
     require_tensorflow()
     # Imported only now, so that a TensorFlow that is missing is one line, and one that is there starts quietly.
     from trainers.dialogue_gan import training  # noqa: PLC0415
+    from trainers.tensorflow.workers import SharedStopSignals  # noqa: PLC0415
 
     resumed = None if options.resume is None else training.read_training(options.resume)
     config = _chosen_config(options, resumed)
     tier = options.tier_over(resumed)
+    if cluster is not None:
+        _prepare(cluster, tier)
     folder = options.out or (options.resume.parent if options.resume else Path("runs") / FAMILY.name)
     is_other = options.resume is None or options.resume.parent.resolve() != folder.resolve()
     checkpoints = [training.checkpoint_path(folder, kind) for kind in training.KINDS] if is_other else []
@@ -64,15 +73,18 @@ def train(options: TrainOptions) -> None:
     data = files.find_data(config, options.data)
     switches = options.switches_over(resumed, tier)
     seed = options.seed or 0
-    trainer: ReferenceTrainer = FAMILY.assemble(
-        tier, config, data=data, device=options.device, seed=seed, switches=switches, log=_say
-    )
-    with contextlib.closing(trainer), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        with _joined(cluster, options.device, stack) as device:
+            trainer: ReferenceTrainer = FAMILY.assemble(
+                tier, config, data=data, device=device, seed=seed, switches=switches, log=_say
+            )
+        workers = stack.enter_context(contextlib.closing(trainer)).workers
         history: dict[str, list[dict[str, float]]] = {phase: [] for phase in PHASES}
         if resumed is not None and options.resume is not None:
             history = training.resume(trainer, options.resume, resumed, options.seed)
-        stack.enter_context(checkpoint.occupied(folder))
-        _refuse_used_folder(checkpoints)  # another training may have ended there meanwhile
+        if workers.is_first:
+            stack.enter_context(checkpoint.occupied(folder))
+            _refuse_used_folder(checkpoints)  # another training may have ended there meanwhile
         labels = {
             "family": FAMILY.name,
             "tier": tier,
@@ -83,12 +95,62 @@ def train(options: TrainOptions) -> None:
             "characters": list(data.characters),
             "scenes": list(data.scenes),
         }
-        with EpochProgress(*training.num_epochs(trainer)) as progress:
-            stop = StopSignals(signal.SIGTERM)
-            training.TrainingRun(trainer, folder, labels, history, stop, progress).run()
+        if cluster is not None:
+            workers.check_alike(_digest({**labels, "state": trainer.state()}))
+        with EpochProgress(*training.num_epochs(trainer), is_shown=workers.is_first) as progress:
+            stop = SharedStopSignals(workers, signal.SIGTERM)
+            try:
+                training.TrainingRun(trainer, folder, labels, history, stop, progress).run()
+            except Interrupted as error:
+                if workers.is_first:
+                    raise
+                raise SystemExit(128 + error.number) from error
         figures = trainer.evaluate()
+    if not workers.is_first:
+        return
     saved = training.checkpoint_path(folder, "last")
     _say(f"validation loss {figures['val_loss']:.6f}, perplexity {figures['val_perplexity']:.2f}; saved {saved}")
+
+
+def _prepare(cluster: Cluster, tier: str) -> None:
+    """Let only the first worker say what was left out of the data.
+
+    Raises:
+        BadInput: the tier does not train on several workers.
+
+    """
+    if tier not in FAMILY.parallel_tiers:
+        mend = f"choose {' or '.join(FAMILY.parallel_tiers)}, or unset TF_CONFIG"
+        raise BadInput(f"{tier} trains in one process only", "tier", mend)
+    if cluster.index > 0:
+        logging.getLogger("trainers.dialogue_gan").setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def _joined(cluster: Cluster | None, device: str | None, stack: contextlib.ExitStack) -> Iterator[str | None]:
+    """Join the workers; what the block builds is theirs. Until the stack ends, the death of one is a BadInput.
+
+    Returns:
+        The device to build it on.
+
+    Raises:
+        BadInput: the workers do not find each other, or there is no such device.
+
+    """
+    if cluster is None:
+        yield device
+        return
+    from trainers.tensorflow.workers import naming_lost_workers  # noqa: PLC0415 - as in train
+
+    stack.enter_context(naming_lost_workers())
+    device = hide_other_devices(device)
+    with join_cluster(cluster).scope():
+        yield device
+
+
+def _digest(content: Mapping[str, Any]) -> int:
+    """Return a whole number of 63 bits that differs where the content of a checkpoint does."""
+    return int(hashlib.sha256(checkpoint.dumps(content)).hexdigest(), 16) >> 193
 
 
 def sample(chosen: argparse.Namespace) -> None:

@@ -56,6 +56,8 @@ class FastestTrainer(ReferenceTrainer):
 
     """
 
+    shares_batches = False
+
     def __init__(  # noqa: PLR0913 - the reference's, and the switches
         self,
         config: DialogueConfig,

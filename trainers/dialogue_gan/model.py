@@ -16,6 +16,7 @@ import tensorflow as tf
 from trainers.common.seeds import derived_seed
 from trainers.dialogue_gan.config import DialogueConfig
 from trainers.dialogue_gan.data import UNKNOWN
+from trainers.tensorflow.workers import Part
 
 __all__ = [
     "Discriminator", "Generator", "discriminator_loss", "draw_tokens", "network_values", "num_parameters",
@@ -41,16 +42,31 @@ def _numbered(seed_2: tf.Tensor, number: int) -> tf.Tensor:
     return seed_2 + tf.constant((0, number), tf.int64)
 
 
-def dropped(values: tf.Tensor, rate: float, seed_2: tf.Tensor | None, number: int, *, by_time: bool) -> tf.Tensor:
+def dropped(  # noqa: PLR0913 - what a mask depends on
+    values: tf.Tensor,
+    rate: float,
+    seed_2: tf.Tensor | None,
+    number: int,
+    *,
+    by_time: bool,
+    part: Part | None = None,
+) -> tf.Tensor:
     """Apply the dropout mask that `seed_2` and `number` give, or none without a seed.
 
     Without `by_time` the axis after the first, that of the tokens, has one mask in common; see `Generator.call`.
+    Values that are a part of a batch get their part of the batch's mask.
     """
     if seed_2 is None or rate == 0:
         return values
     shape = None if by_time else tf.concat([tf.shape(values)[:1], [1], tf.shape(values)[2:]], 0)
     numbered_2 = _numbered(seed_2, number)
-    return tf.nn.experimental.stateless_dropout(values, rate, numbered_2, rng_alg="philox", noise_shape=shape)
+
+    def apply(to: tf.Tensor, shape: tf.Tensor | None) -> tf.Tensor:
+        return tf.nn.experimental.stateless_dropout(to, rate, numbered_2, rng_alg="philox", noise_shape=shape)
+
+    if part is None:
+        return apply(values, shape)
+    return values * part.drawn(lambda whole: apply(tf.ones(whole), None), tf.shape(values) if by_time else shape)
 
 
 class _Initializers:
@@ -114,7 +130,12 @@ class Generator(keras.Model):  # type: ignore[misc] # Keras has no types
         self(tf.zeros((1, 2), tf.int32), tf.zeros(1, tf.int32), tf.zeros(1, tf.int32))
 
     def call(
-        self, tokens_BT: tf.Tensor, characters_B: tf.Tensor, scenes_B: tf.Tensor, seed_2: tf.Tensor | None = None
+        self,
+        tokens_BT: tf.Tensor,
+        characters_B: tf.Tensor,
+        scenes_B: tf.Tensor,
+        seed_2: tf.Tensor | None = None,
+        part: Part | None = None,
     ) -> tf.Tensor:
         """Logits (B, T, V) of the token that follows each of the tokens.
 
@@ -125,24 +146,26 @@ class Generator(keras.Model):  # type: ignore[misc] # Keras has no types
             characters_B: who speaks.
             scenes_B: where.
             seed_2: of the dropout masks, which an LSTM's input shares over all its tokens; without it, no dropout.
+            part: which rows of a batch these are, if they are not all: their masks are those of the batch.
 
         """
-        return self.logits_through(_as_it_is, tokens_BT, characters_B, scenes_B, seed_2)
+        return self.logits_through(_as_it_is, tokens_BT, characters_B, scenes_B, seed_2, part)
 
-    def logits_through(
+    def logits_through(  # noqa: PLR0913, PLR0917 - what logits depend on
         self,
         recurrence: Callable[[keras.layers.LSTM, tf.Tensor], tf.Tensor],
         tokens_BT: tf.Tensor,
         characters_B: tf.Tensor,
         scenes_B: tf.Tensor,
         seed_2: tf.Tensor | None = None,
+        part: Part | None = None,
     ) -> tf.Tensor:
         """As `call`, with the outputs of an LSTM (B, T, H) from what `recurrence` makes of it and its inputs."""
         conditions_BC = self.conditions(characters_B, scenes_B)
         conditions_BTC = tf.repeat(conditions_BC[:, tf.newaxis], tf.shape(tokens_BT)[1], axis=1)
         values_BTE = tf.concat([self.token_embedding(tokens_BT), conditions_BTC], -1)
-        values_BTH = recurrence(self.lstm_1, dropped(values_BTE, self._dropout, seed_2, 1, by_time=False))
-        values_BTH = recurrence(self.lstm_2, dropped(values_BTH, self._dropout, seed_2, 2, by_time=False))
+        values_BTH = recurrence(self.lstm_1, dropped(values_BTE, self._dropout, seed_2, 1, by_time=False, part=part))
+        values_BTH = recurrence(self.lstm_2, dropped(values_BTH, self._dropout, seed_2, 2, by_time=False, part=part))
         return self.logits(values_BTH)
 
     def conditions(self, characters_B: tf.Tensor, scenes_B: tf.Tensor) -> tf.Tensor:
@@ -180,9 +203,12 @@ class Discriminator(keras.Model):  # type: ignore[misc] # Keras has no types
         self.probability = make.dense(1, "sigmoid", "probability")
         self(tf.zeros((1, config.sequence_length), tf.int32))
 
-    def call(self, tokens_BT: tf.Tensor, seed_2: tf.Tensor | None = None) -> tf.Tensor:
-        """Probability (B) of each sequence; `seed_2` is that of the dropout masks, without it there is no dropout."""
-        return self.probabilities(tokens_BT, lambda values_BH, number: self._masked(values_BH, seed_2, number))
+    def call(self, tokens_BT: tf.Tensor, seed_2: tf.Tensor | None = None, part: Part | None = None) -> tf.Tensor:
+        """Probability (B) of each sequence; `seed_2` is that of the dropout masks, without it there is no dropout.
+
+        `part` says which rows of a batch these are, if they are not all: their masks are those of the batch.
+        """
+        return self.probabilities(tokens_BT, lambda values_BH, number: self._masked(values_BH, seed_2, number, part))
 
     def of_both(
         self, real_BT: tf.Tensor, fake_BT: tf.Tensor, real_seed_2: tf.Tensor, fake_seed_2: tf.Tensor
@@ -205,8 +231,10 @@ class Discriminator(keras.Model):  # type: ignore[misc] # Keras has no types
         values_BH = self.dense_2(masked(values_BH, 1))
         return self.probability(masked(values_BH, 2))[:, 0]
 
-    def _masked(self, values_BH: tf.Tensor, seed_2: tf.Tensor | None, number: int) -> tf.Tensor:
-        return dropped(values_BH, self._dropout, seed_2, number, by_time=True)
+    def _masked(
+        self, values_BH: tf.Tensor, seed_2: tf.Tensor | None, number: int, part: Part | None = None
+    ) -> tf.Tensor:
+        return dropped(values_BH, self._dropout, seed_2, number, by_time=True, part=part)
 
 
 def target_log_probabilities(logits_BTV: tf.Tensor, targets_BT: tf.Tensor) -> tf.Tensor:
@@ -246,18 +274,27 @@ def policy_rewards(discriminator: Discriminator, tokens_BT: tf.Tensor) -> tf.Ten
     return tf.stop_gradient(discriminator(tokens_BT))
 
 
-def policy_loss(logits_BTV: tf.Tensor, targets_BT: tf.Tensor, rewards_B: tf.Tensor) -> tf.Tensor:
-    """-mean_B( sum_T log p(target) * (reward - mean_B reward) )."""
+def policy_loss(
+    logits_BTV: tf.Tensor, targets_BT: tf.Tensor, rewards_B: tf.Tensor, mean_reward: tf.Tensor | None = None
+) -> tf.Tensor:
+    """-mean_B( sum_T log p(target) * (reward - mean_B reward) ); of a part of a batch, give the batch's mean reward."""
     log_probabilities_B = tf.reduce_sum(target_log_probabilities(logits_BTV, targets_BT), -1)
-    return -tf.reduce_mean(log_probabilities_B * (rewards_B - tf.reduce_mean(rewards_B)))
+    baseline = tf.reduce_mean(rewards_B) if mean_reward is None else mean_reward
+    return -tf.reduce_mean(log_probabilities_B * (rewards_B - baseline))
 
 
-def draw_tokens(logits_BV: tf.Tensor, seed_2: tf.Tensor) -> tf.Tensor:
+def draw_tokens(logits_BV: tf.Tensor, seed_2: tf.Tensor, part: Part | None = None) -> tf.Tensor:
     """One token id (B) from each row's distribution: the largest of logits plus Gumbel noise.
 
-    `tf.random.categorical` draws differently eagerly and in a graph; this does not.
+    `tf.random.categorical` draws differently eagerly and in a graph; this does not. Rows that are a part of a batch
+    draw what they draw in the batch.
     """
-    uniform_BV = tf.random.stateless_uniform(tf.shape(logits_BV), seed_2, alg="philox")
+
+    def draw(shape: tf.Tensor) -> tf.Tensor:
+        return tf.random.stateless_uniform(shape, seed_2, alg="philox")
+
+    shape = tf.shape(logits_BV)
+    uniform_BV = draw(shape) if part is None else part.drawn(draw, shape)
     # A uniform number may be exactly 0: its Gumbel number is then minus infinity, and the token is not drawn.
     gumbel_BV = -tf.math.log(-tf.math.log(uniform_BV))
     return tf.argmax(logits_BV + gumbel_BV, -1, tf.int32)
@@ -270,6 +307,7 @@ def sample_sequences(  # noqa: PLR0913, PLR0917 - what a sample depends on
     num_tokens: int,
     temperature: float,
     seed_2: tf.Tensor,
+    part: Part | None = None,
 ) -> tf.Tensor:
     """Fake sequences (B, T), token by token, each by a forward pass over the whole prefix.
 
@@ -280,12 +318,13 @@ def sample_sequences(  # noqa: PLR0913, PLR0917 - what a sample depends on
         num_tokens: T; the first token is `<UNK>`, as in the original.
         temperature: divides the logits.
         seed_2: of the draws; token number t draws with (seed, t).
+        part: which rows of a batch these are, if they are not all.
 
     """
     tokens_BT = tf.fill((tf.shape(characters_B)[0], 1), tf.constant(UNKNOWN, tf.int32))
     for position in range(1, num_tokens):
         logits_BTV = generator(tokens_BT, characters_B, scenes_B)
-        next_B = draw_tokens(logits_BTV[:, -1] / temperature, _numbered(seed_2, position))
+        next_B = draw_tokens(logits_BTV[:, -1] / temperature, _numbered(seed_2, position), part)
         # A drawn padding token stays in the prefix like any other, as in the original.
         tokens_BT = tf.concat([tokens_BT, next_B[:, tf.newaxis]], 1)
     return tokens_BT

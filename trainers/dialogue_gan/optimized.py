@@ -101,20 +101,25 @@ class OptimizedTrainer(DocumentedLoop, ReferenceTrainer):
         self, tokens_BT: tf.Tensor, characters_B: tf.Tensor, scenes_B: tf.Tensor, seed_2: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
         """Update the generator towards the sequences, clipped and guarded; return loss and whether it was applied."""
+        part, (tokens_BT, characters_B, scenes_B) = self.workers.split(tokens_BT, characters_B, scenes_B)
         with tf.GradientTape() as tape:
-            logits_BTV = self.generator(tokens_BT[:, :-1], characters_B, scenes_B, seed_2)
+            logits_BTV = self.generator(tokens_BT[:, :-1], characters_B, scenes_B, seed_2, part)
             loss = teacher_forcing_loss(logits_BTV, tokens_BT[:, 1:])
         gradients = tape.gradient(loss, self.generator.trainable_variables)
+        loss, *gradients = self.workers.mean(part, loss, *gradients)
         return loss, self.update(self.generator_optimizer, self.generator, gradients)
 
     def discriminator_step(
         self, real_BT: tf.Tensor, fake_BT: tf.Tensor, real_seed_2: tf.Tensor, fake_seed_2: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
         """Update the discriminator, clipped and guarded; also return whether the update was applied."""
+        part, (real_BT,) = self.workers.split(real_BT)
         with tf.GradientTape() as tape:
-            real_B, fake_B = self.discriminator(real_BT, real_seed_2), self.discriminator(fake_BT, fake_seed_2)
-            loss, loss_real, loss_fake, accuracy = discriminator_loss(real_B, fake_B, self.config.label_smoothing)
-        gradients = tape.gradient(loss, self.discriminator.trainable_variables)
+            real_B = self.discriminator(real_BT, real_seed_2, part)
+            fake_B = self.discriminator(fake_BT, fake_seed_2, part)
+            figures = discriminator_loss(real_B, fake_B, self.config.label_smoothing)
+        gradients = tape.gradient(figures[0], self.discriminator.trainable_variables)
+        loss, loss_real, loss_fake, accuracy, *gradients = self.workers.mean(part, *figures, *gradients)
         applied = self.update(self.discriminator_optimizer, self.discriminator, gradients)
         return loss, loss_real, loss_fake, accuracy, applied
 
@@ -127,13 +132,16 @@ class OptimizedTrainer(DocumentedLoop, ReferenceTrainer):
         temperature: tf.Tensor | float,
     ) -> tuple[tf.Tensor, ...]:
         """Update the generator by the rewards, with a temperature; also return whether the update was applied."""
+        part, (tokens_BT, characters_B, scenes_B) = self.workers.split(tokens_BT, characters_B, scenes_B)
         rewards_B = policy_rewards(self.discriminator, tokens_BT)
+        (reward,) = self.workers.mean(part, tf.reduce_mean(rewards_B))
         with tf.GradientTape() as tape:
-            logits_BTV = self.generator(tokens_BT[:, :-1], characters_B, scenes_B, seed_2)
-            loss = policy_loss(self._scaled(logits_BTV, temperature), tokens_BT[:, 1:], rewards_B)
+            logits_BTV = self.generator(tokens_BT[:, :-1], characters_B, scenes_B, seed_2, part)
+            loss = policy_loss(self._scaled(logits_BTV, temperature), tokens_BT[:, 1:], rewards_B, reward)
         gradients = tape.gradient(loss, self.generator.trainable_variables)
+        loss, *gradients = self.workers.mean(part, loss, *gradients)
         applied = self.update(self.generator_optimizer, self.generator, gradients)
-        return loss, tf.reduce_mean(rewards_B), applied
+        return loss, reward, applied
 
     def update(
         self, optimizer: keras.optimizers.Optimizer, network: keras.Model, gradients: Sequence[Any]

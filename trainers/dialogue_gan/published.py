@@ -34,6 +34,8 @@ class PublishedTrainer(OptimizedTrainer):
 
     """
 
+    shares_batches = False
+
     def __init__(  # noqa: PLR0913 - the optimized tier's
         self,
         config: DialogueConfig,

@@ -28,6 +28,7 @@ from keras.optimizers import Adam
 from numpy.typing import NDArray
 
 from trainers.common.seeds import derived_seed
+from trainers.contract import BadInput
 from trainers.dialogue_gan.config import PHASES, DialogueConfig
 from trainers.dialogue_gan.data import Batch, DialogueData
 from trainers.dialogue_gan.model import (
@@ -44,6 +45,7 @@ from trainers.dialogue_gan.model import (
     teacher_forcing_loss,
 )
 from trainers.dialogue_gan.phased_trainer import BATCHES_PER_LINE, PhasedTrainer, batch_line, num_updates
+from trainers.tensorflow.workers import Workers
 
 __all__ = ["DISCRIMINATOR_DROPOUT", "GENERATOR_DROPOUT", "SAMPLING", "ReferenceTrainer", "uses_of_randomness"]
 
@@ -68,6 +70,9 @@ class ReferenceTrainer(PhasedTrainer):
     All that is random is drawn from seeds made of the training's seed, the phase, the epoch and the step, so the
     position of a training is all that its state has to hold of it.
 
+    Built in the scope of a `tf.distribute.MultiWorkerMirroredStrategy`, it trains together with the other workers: see
+    `trainers.tensorflow.workers`.
+
     Args:
         config: sizes and hyperparameters.
         data: sequences with what the tokens, characters and scenes mean.
@@ -75,7 +80,16 @@ class ReferenceTrainer(PhasedTrainer):
         seed: of the weights, the order of the batches, dropout and the fakes.
         log: takes the lines that the original prints.
 
+    Attributes:
+        workers: which train together; this process alone outside of a strategy's scope.
+
+    Raises:
+        BadInput: this tier does not train on several workers.
+
     """
+
+    shares_batches = True
+    """Whether several workers can train together."""
 
     def __init__(
         self,
@@ -87,7 +101,10 @@ class ReferenceTrainer(PhasedTrainer):
         log: Callable[[str], None] = print,
     ) -> None:
         """Draw the weights and make the optimizers' slots."""
-        super().__init__(config, data, seed=seed, log=log)
+        self.workers = Workers.here()
+        if self.workers.num > 1 and not self.shares_batches:
+            raise BadInput("trains in one process only", type(self).__name__, "unset TF_CONFIG, or choose another tier")
+        super().__init__(config, data, seed=seed, log=log if self.workers.is_first else _say_nothing)
         self.device = device
         num_characters, num_scenes = len(data.characters), len(data.scenes)
         with tf.device(device):
@@ -160,22 +177,30 @@ class ReferenceTrainer(PhasedTrainer):
         self, tokens_BT: tf.Tensor, characters_B: tf.Tensor, scenes_B: tf.Tensor, seed_2: tf.Tensor
     ) -> tf.Tensor:
         """One update of the generator towards the sequences themselves; returns the loss before it."""
+        part, (tokens_BT, characters_B, scenes_B) = self.workers.split(tokens_BT, characters_B, scenes_B)
         with tf.GradientTape() as tape:
-            logits_BTV = self.generator(tokens_BT[:, :-1], characters_B, scenes_B, seed_2)
+            logits_BTV = self.generator(tokens_BT[:, :-1], characters_B, scenes_B, seed_2, part)
             loss = teacher_forcing_loss(logits_BTV, tokens_BT[:, 1:])
         gradients = tape.gradient(loss, self.generator.trainable_variables)
+        loss, *gradients = self.workers.mean(part, loss, *gradients)
         self.generator_optimizer.apply_gradients(zip(gradients, self.generator.trainable_variables, strict=True))
         return loss
 
     def discriminator_step(
         self, real_BT: tf.Tensor, fake_BT: tf.Tensor, real_seed_2: tf.Tensor, fake_seed_2: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """One update of the discriminator; returns loss, its real and fake sides, and accuracy before it."""
+        """One update of the discriminator; returns loss, its real and fake sides, and accuracy before it.
+
+        The real sequences are those of the whole batch, the fake ones this worker's.
+        """
+        part, (real_BT,) = self.workers.split(real_BT)
         with tf.GradientTape() as tape:
-            real_B, fake_B = self.discriminator(real_BT, real_seed_2), self.discriminator(fake_BT, fake_seed_2)
-            loss, loss_real, loss_fake, accuracy = discriminator_loss(real_B, fake_B, self.config.label_smoothing)
-        gradients = tape.gradient(loss, self.discriminator.trainable_variables)
+            real_B = self.discriminator(real_BT, real_seed_2, part)
+            fake_B = self.discriminator(fake_BT, fake_seed_2, part)
+            figures = discriminator_loss(real_B, fake_B, self.config.label_smoothing)
         variables = self.discriminator.trainable_variables
+        gradients = tape.gradient(figures[0], variables)
+        loss, loss_real, loss_fake, accuracy, *gradients = self.workers.mean(part, *figures, *gradients)
         self.discriminator_optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return loss, loss_real, loss_fake, accuracy
 
@@ -183,13 +208,16 @@ class ReferenceTrainer(PhasedTrainer):
         self, tokens_BT: tf.Tensor, characters_B: tf.Tensor, scenes_B: tf.Tensor, seed_2: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """One update of the generator towards the discriminator's taste; returns loss and mean reward before it."""
+        part, (tokens_BT, characters_B, scenes_B) = self.workers.split(tokens_BT, characters_B, scenes_B)
         rewards_B = policy_rewards(self.discriminator, tokens_BT)
+        (reward,) = self.workers.mean(part, tf.reduce_mean(rewards_B))
         with tf.GradientTape() as tape:
-            logits_BTV = self.generator(tokens_BT[:, :-1], characters_B, scenes_B, seed_2)
-            loss = policy_loss(logits_BTV, tokens_BT[:, 1:], rewards_B)
+            logits_BTV = self.generator(tokens_BT[:, :-1], characters_B, scenes_B, seed_2, part)
+            loss = policy_loss(logits_BTV, tokens_BT[:, 1:], rewards_B, reward)
         gradients = tape.gradient(loss, self.generator.trainable_variables)
+        loss, *gradients = self.workers.mean(part, loss, *gradients)
         self.generator_optimizer.apply_gradients(zip(gradients, self.generator.trainable_variables, strict=True))
-        return loss, tf.reduce_mean(rewards_B)
+        return loss, reward
 
     def pretrain_generator_batch(self, batch: Batch) -> None:
         """Pre-train the generator on one batch."""
@@ -221,9 +249,10 @@ class ReferenceTrainer(PhasedTrainer):
     def train_discriminator(self, batch: Batch, number: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Make fakes for a batch and update the discriminator, for the time `number` on it; loss and accuracy."""
         real_BT, characters_B, scenes_B = (tf.constant(array) for array in batch)
+        part, (characters_B, scenes_B) = self.workers.split(characters_B, scenes_B)
         fake_BT = sample_sequences(
             self.generator, characters_B, scenes_B, self._num_tokens(),
-            self.config.sampler_temperature, self._seed_2(SAMPLING, number),
+            self.config.sampler_temperature, self._seed_2(SAMPLING, number), part,
         )  # fmt: skip
         seeds = (self._seed_2(DISCRIMINATOR_DROPOUT, number, side) for side in range(2))
         loss, _, _, accuracy = self._discriminator_step(real_BT, fake_BT, *seeds)
@@ -272,6 +301,10 @@ class ReferenceTrainer(PhasedTrainer):
     def dropout_seed_2(self, number: int = 0) -> tf.Tensor:
         """Seed of the generator's dropout masks, for its update `number` on the current batch."""
         return self._seed_2(GENERATOR_DROPOUT, number)
+
+
+def _say_nothing(_: str) -> None:
+    """Take a line of a worker that prints none."""
 
 
 def _optimizer_values(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:

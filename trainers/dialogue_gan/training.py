@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from trainers.common import checkpoint
-from trainers.common.interruption import StopSignals
 from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput, Interrupted
 from trainers.dialogue_gan import FAMILY
 from trainers.dialogue_gan.config import PHASES
 from trainers.dialogue_gan.optimized import OptimizedTrainer
 from trainers.dialogue_gan.reference import ReferenceTrainer
+from trainers.tensorflow.workers import SharedStopSignals
 
 __all__ = ["KINDS", "TrainingRun", "checkpoint_path", "num_epochs", "read_training", "resume"]
 
@@ -32,7 +32,7 @@ def checkpoint_path(folder: Path, kind: str) -> Path:
 
 @dataclass
 class TrainingRun:
-    """Run one training from its trainer's position to its end.
+    """Run one training from its trainer's position to its end; of several workers, the first writes the files.
 
     Attributes:
         trainer: built, and set to where the training begins or continues.
@@ -48,7 +48,7 @@ class TrainingRun:
     folder: Path
     labels: Mapping[str, Any]
     history: dict[str, list[dict[str, float]]]
-    stop: StopSignals
+    stop: SharedStopSignals
     progress: EpochProgress
     _in_step: bool = field(default=False, init=False)
 
@@ -59,7 +59,8 @@ class TrainingRun:
             Interrupted: somebody asked it to stop; all of it is saved in the checkpoint `interrupted`.
             KeyboardInterrupt: somebody could not wait for the end of a step, the half of which is not worth saving.
             BadInput: a file cannot be written, or no update can be applied any more.
-            Exception: whatever else went wrong, after all of it was saved in the checkpoint `error`.
+            Exception: whatever else went wrong, after all of it was saved in the checkpoint `error`, unless another
+                worker has died, which leaves half of a step.
 
         """
         with self.stop:
@@ -69,8 +70,10 @@ class TrainingRun:
                 if self._in_step:
                     raise
                 path = self._save("interrupted")
-                raise Interrupted(self.stop.received or signal.SIGINT, path) from error
+                raise Interrupted(self.stop.agreed or self.stop.received or signal.SIGINT, path) from error
             except Exception as error:
+                if self.trainer.workers.has_lost_one(error):
+                    raise
                 path = self._save("error")
                 error.add_note(f"the training is saved in {path}")
                 raise
@@ -103,6 +106,8 @@ class TrainingRun:
 
     def _save(self, kind: str) -> Path:
         path = checkpoint_path(self.folder, kind)
+        if not self.trainer.workers.is_first:
+            return path
         seconds = list(getattr(self.trainer, "batch_seconds", []))
         content = {
             **self.labels, "history": self.history, "batch_seconds": seconds, "state": self.trainer.state()

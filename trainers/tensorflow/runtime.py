@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from trainers.common.frameworks import require
 from trainers.contract import BadInput
 
-__all__ = ["find_device", "require_tensorflow"]
+__all__ = ["find_device", "hide_other_devices", "require_tensorflow"]
 
 
 def require_tensorflow() -> None:
@@ -40,7 +40,7 @@ def find_device(name: str | None) -> str:
     require_tensorflow()
     import tensorflow as tf  # noqa: PLC0415 - see the module's docstring
 
-    num_gpus = len(tf.config.list_physical_devices("GPU"))
+    num_gpus = len(tf.config.get_visible_devices("GPU"))
     match = re.fullmatch(r"(cpu)|cuda(?::(\d+))?", ("cuda" if num_gpus else "cpu") if name is None else str(name))
     if match is None:
         raise BadInput(f"unknown device {name!r}", "device", "choose cpu or cuda")
@@ -51,6 +51,27 @@ def find_device(name: str | None) -> str:
         mend = "choose cpu, or install a TensorFlow for your GPU"
         raise BadInput(f"TensorFlow finds no device {name!r} here", "device", mend)
     return f"/GPU:{index}"
+
+
+def hide_other_devices(name: str | None) -> str:
+    """Hide all GPUs but that of a name from TensorFlow, and return the name of what is left: `cpu` or `cuda`.
+
+    TensorFlow must not have run any operation in this process.
+
+    Args:
+        name: as for `find_device`.
+
+    Raises:
+        BadInput: as `find_device`.
+
+    """
+    chosen = find_device(name)
+    import tensorflow as tf  # noqa: PLC0415 - see the module's docstring
+
+    kind, _, index = chosen.rpartition(":")
+    gpus = tf.config.list_physical_devices("GPU")
+    tf.config.set_visible_devices([] if kind == "/CPU" else gpus[int(index)], "GPU")
+    return "cpu" if kind == "/CPU" else "cuda"
 
 
 @contextlib.contextmanager
