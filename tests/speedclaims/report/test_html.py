@@ -322,3 +322,13 @@ def test_a_sentence_names_eight_tests_and_counts_the_others_which_are_folded_awa
     assert "test_6, test_7 and 4 more: pass not asked for." in html
     assert re.search(r"<summary>the 4 more</summary>test_8, test_9, test_10, test_11</details>", html)
     assert "test_6, test_7 and 4 more: pass not asked for." in render_markdown([record]).replace("\\", "")
+
+
+def test_the_chart_tells_pairs_of_one_title_apart_by_their_case() -> None:
+    record = sample_record()
+    pairs = [pair for pair in record["speedclaims"]["pairs"] if "alternative" not in pair]
+    for number, pair in enumerate(pairs[:2]):
+        pair.update({"title": "An epoch.", "name": f"test_epoch[family-{number}]", "before": "old", "after": "new"})
+    forest = render_html([record]).partition('class="forest')[2].partition("</svg>")[0]
+    assert "old → new · family-0" in forest
+    assert "old → new · family-1" in forest

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -256,15 +257,21 @@ def _with_addresses(text: str) -> list[str]:
 
 
 def _forest(view: View) -> str:
-    rows = [_forest_row(row) for row in (*view.pairs, *view.controls)]
+    pairs = (*view.pairs, *view.controls)
+    titles = Counter(row.title for row in pairs)
+    rows = [_forest_row(row, is_only=titles[row.title] == 1) for row in pairs]
     return (
         _safe(forest_svg(rows, title="Speedup of every pair with its interval", noise=view.noise_value)) if rows else ""
     )
 
 
-def _forest_row(row: PairRow) -> ForestRow:
+def _forest_row(row: PairRow, *, is_only: bool) -> ForestRow:
+    """Return a pair's row of the chart; the case of its test tells it from others of the same title."""
     text = str(row.speedup) if row.speedup else row.problem
     sublabel = f"{'control: ' if row.is_control else ''}{row.before} → {row.after}"
+    _, _, case = row.name.rstrip("]").partition("[")
+    if case and not is_only:
+        sublabel += f" · {case}"
     return ForestRow(row.title, sublabel, text, row.value, row.low, row.high, row.work, row.is_control, row.claimed)
 
 
