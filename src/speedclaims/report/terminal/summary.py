@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+_FEW_PAIRS = 3
 _MANY_INCONSISTENT: Final = 3
 
 
@@ -93,11 +94,11 @@ def _ranks(view: View, layout: Layout) -> Iterator["Text"]:
     names: dict[int, list[str]] = {}
     for row in view.pairs:
         number = row.recorded.get("ranks")
-        if number is not None:
+        if number is not None and row.value is not None:
             names.setdefault(number, []).append(row.name)
     for number, of_number in sorted(names.items()):
-        told = f"In {plural(number, 'rank')} of torchrun: {', '.join(of_number)}."
-        yield from layout.paragraph(told, hang=2)
+        which = ", ".join(of_number) if len(of_number) <= _FEW_PAIRS else plural(len(of_number), "pair")
+        yield from layout.paragraph(f"In {plural(number, 'rank')} of torchrun: {which}.", hang=2)
 
 
 def _claims(view: View, layout: Layout) -> Iterator["Text | Table"]:
