@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-_FEW_PAIRS = 3
+_FEW_PAIRS: Final = 3
 _MANY_INCONSISTENT: Final = 3
 
 
