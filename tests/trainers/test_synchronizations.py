@@ -55,8 +55,8 @@ def loader_internals(num_epochs=1):
     return 2 * num_epochs
 
 
-TABULAR_LOSS = (tabular_reference.ReferenceTrainer.train_batch, "loss.item()")
-TABULAR_MIXED = (tabular_optimized.OptimizedTrainer._mixed_precision_batch, "loss.item()")
+TABULAR_LOSS = (tabular_reference.ReferenceTrainer.train_batch, "self.ranks.mean(loss).item()")
+TABULAR_MIXED = (tabular_optimized.OptimizedTrainer._mixed_precision_batch, "self.ranks.mean(loss).item()")
 TABULAR_VALIDATION = (tabular_reference.ReferenceTrainer._mean_loss, ".item()")
 
 
@@ -94,8 +94,8 @@ def test_an_epoch_of_the_tabular_regressor_asks_once_for_each_batch_it_validates
     assert syncs.internal == scaler * num_batches + loader_internals() + 1
 
 
-IMAGE_LOSSES = (image_reference.ReferenceTrainer.train_batch, "loss_d.item(), loss_g.item()")
-IMAGE_SINGLE = (image_optimized.OptimizedTrainer._single_update, "loss_d.item(), loss_g.item()")
+IMAGE_LOSSES = (image_reference.ReferenceTrainer.train_batch, "self.ranks.mean(loss_d).item(), self.ranks.mean(loss_g).item()")
+IMAGE_SINGLE = (image_optimized.OptimizedTrainer._single_update, "self.ranks.mean(loss_d).item(), self.ranks.mean(loss_g).item()")
 # The items' numbers stay in host memory, which CUDA's count leaves out; here every tensor stands for one of a device.
 IMAGE_ITEMS = (image_data.CaptionData.note_damaged, "(batch.items_B < 0).any()")
 IMAGE_SUMS = (image_optimized.OptimizedTrainer._accumulated_update, "sum_d.item(), sum_g.item()")
