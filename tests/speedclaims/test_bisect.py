@@ -7,7 +7,14 @@ from tests.speedclaims.conftest import knowing_the_cpu
 from tests.speedclaims.revisions.repositories import commit, contents, git, repository, write
 
 WORK = "def total(number):\n    return {more}sum(range(number))\n"
-TEST = "from pkg.work import total\n\ndef test_it(benchmark):\n    benchmark(total, 3000)\n"
+TEST = """
+import pytest
+from pkg.work import total
+
+@pytest.mark.speedup_fail(100)  # far above what a machine busy with other tests adds
+def test_it(benchmark):
+    benchmark(total, 3000)
+"""
 
 
 SLOW = "0 * sum(range(5 * number)) + "
