@@ -40,7 +40,7 @@ def strong(pair, scaling, ranks, number, calls=(1, 1)):
     return pair(
         before=scaling.step_of(one, is_taken=ranks.is_first),
         after=scaling.step_of(all_),
-        names=("one rank", f"{number} ranks"),
+        names=scaling.labels("one rank", f"{number} ranks"),
         equivalent=scaling.check(ranks),
         units=scaling.batch_size(),
         calls=calls,
@@ -68,7 +68,7 @@ def test_weak_scaling_efficiency(pair, scaling, ranks, number):
     pair(
         before=scaling.step_of(one, is_taken=ranks.is_first),
         after=scaling.step_of(all_),
-        names=("one rank", f"{number} ranks"),
+        names=scaling.labels("one rank", f"{number} ranks"),
         equivalent=lambda: f"the batch is {number} times as large on {number} ranks",
         work="different",
     )
@@ -81,7 +81,7 @@ def test_ddp_with_one_rank(pair, scaling, ranks):
     pair(
         before=scaling.step_of(alone),
         after=scaling.step_of(wrapped),
-        names=("alone", "DDP, one rank"),
+        names=scaling.labels("alone", "DDP, one rank"),
         equivalent=scaling.check(ranks),
         units=scaling.batch_size(),
     )
@@ -94,7 +94,7 @@ def test_without_messages(pair, scaling, ranks, number):
     pair(
         before=scaling.step_of(with_messages),
         after=scaling.step_of(without),
-        names=(f"{number} ranks", "no messages"),
+        names=scaling.labels(f"{number} ranks", "no messages"),
         equivalent=lambda: "without messages the ranks train apart",
         work="different",
         units=scaling.batch_size(),

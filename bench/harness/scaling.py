@@ -45,6 +45,11 @@ class Scaling:
         """The phase that is measured, the last one."""
         return family(self.name).phases[-1]
 
+    def labels(self, before: str, after: str) -> tuple[str, str]:
+        """Return what reports call the sides; the twin's name it, as all of its pairs do."""
+        start = "PyTorch twin: " if self.name == "dialogue_twin" else ""
+        return start + before, start + after
+
     def trainer(self, ranks: "Ranks | None", **overrides: Any) -> Any:
         """Return a reference trainer of some ranks, or of this process alone."""
         return family(self.name).build(

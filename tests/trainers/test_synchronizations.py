@@ -94,8 +94,9 @@ def test_an_epoch_of_the_tabular_regressor_asks_once_for_each_batch_it_validates
     assert syncs.internal == scaler * num_batches + loader_internals() + 1
 
 
-IMAGE_LOSSES = (image_reference.ReferenceTrainer.train_batch, "self.ranks.mean(loss_d).item(), self.ranks.mean(loss_g).item()")
-IMAGE_SINGLE = (image_optimized.OptimizedTrainer._single_update, "self.ranks.mean(loss_d).item(), self.ranks.mean(loss_g).item()")
+IMAGE_RETURN = "self.ranks.mean(loss_d).item(), self.ranks.mean(loss_g).item()"
+IMAGE_LOSSES = (image_reference.ReferenceTrainer.train_batch, IMAGE_RETURN)
+IMAGE_SINGLE = (image_optimized.OptimizedTrainer._single_update, IMAGE_RETURN)
 # The items' numbers stay in host memory, which CUDA's count leaves out; here every tensor stands for one of a device.
 IMAGE_ITEMS = (image_data.CaptionData.note_damaged, "(batch.items_B < 0).any()")
 IMAGE_SUMS = (image_optimized.OptimizedTrainer._accumulated_update, "sum_d.item(), sum_g.item()")
