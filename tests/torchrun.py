@@ -15,7 +15,7 @@ END_S = 60
 
 @contextlib.contextmanager
 def started(num_ranks: int, *arguments: str, cwd: Path = ROOT) -> Iterator[subprocess.Popen[str]]:
-    """Start `torchrun --nproc-per-node NUM_RANKS ARGUMENTS` in a session of its own, and end all of it afterwards."""
+    """Start `torchrun --nproc-per-node NUM_RANKS ARGUMENTS` in a new session, and end all of it afterwards."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}

@@ -33,7 +33,7 @@ class Scaling:
     Attributes:
         name: the family.
         preset: sizes.
-        device: where each rank trains; a GPU of its own where there are GPUs.
+        device: where each rank trains; where there are GPUs, each has another.
     """
 
     name: str
@@ -98,11 +98,6 @@ def silent(ranks: "Ranks") -> "Ranks":
 
         def sum_over_ranks(self, values: Any) -> None:
             del values
-
-        def whole_batch(self, of_rows: Any) -> Any:
-            whole = of_rows.new_zeros(self.num_rows, *of_rows.shape[1:])
-            whole[self.rows] = of_rows
-            return whole
 
         def parallel(self, network: Any) -> Any:
             return network.module if hasattr(network := super().parallel(network), "module") else network

@@ -4,11 +4,11 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-__all__ = ["StopSignals", "ignoring_signals", "interrupting_immediately"]
+__all__ = ["SharedStopSignals", "StopSignals", "ignoring_signals", "interrupting_immediately"]
 
 
 class StopSignals:
@@ -61,6 +61,33 @@ class StopSignals:
     def check(self) -> None:
         """Raise KeyboardInterrupt if a signal came."""
         if self.received is not None:
+            raise KeyboardInterrupt
+
+
+class SharedStopSignals(StopSignals):
+    """Stop several processes that train together between the same two steps, when any of them is asked to.
+
+    Args:
+        largest: returns the largest of the whole numbers that the processes call it with; each waits for all.
+        also: as of `StopSignals`.
+
+    Attributes:
+        agreed: the signal that stopped the training, or None; the same in all processes.
+
+    """
+
+    def __init__(self, largest: Callable[[int], int], *also: signal.Signals) -> None:
+        """Catch nothing yet."""
+        super().__init__(*also)
+        self._largest = largest
+        # Not kept as `received`: the first signal to this process may still come, and must not count as the second.
+        self.agreed: signal.Signals | None = None
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if a signal came to any process; all must call this at the same place."""
+        number = self._largest(self.received or 0)
+        if number:
+            self.agreed = signal.Signals(number)
             raise KeyboardInterrupt
 
 

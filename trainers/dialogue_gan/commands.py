@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainers.common import checkpoint
+from trainers.common.interruption import SharedStopSignals
 from trainers.common.options import TrainOptions
 from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput, Interrupted
@@ -59,7 +60,6 @@ def train(options: TrainOptions) -> None:
     require_tensorflow()
     # Imported only now, so that a TensorFlow that is missing is one line, and one that is there starts quietly.
     from trainers.dialogue_gan import training  # noqa: PLC0415
-    from trainers.tensorflow.workers import SharedStopSignals  # noqa: PLC0415
 
     resumed = None if options.resume is None else training.read_training(options.resume)
     config = _chosen_config(options, resumed)
@@ -98,7 +98,7 @@ def train(options: TrainOptions) -> None:
         if cluster is not None:
             workers.check_alike(_digest({**labels, "state": trainer.state()}))
         with EpochProgress(*training.num_epochs(trainer), is_shown=workers.is_first) as progress:
-            stop = SharedStopSignals(workers, signal.SIGTERM)
+            stop = SharedStopSignals(workers.largest, signal.SIGTERM)
             try:
                 training.TrainingRun(trainer, folder, labels, history, stop, progress).run()
             except Interrupted as error:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from trainers.common import checkpoint
+from trainers.common.interruption import SharedStopSignals
 from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput, Interrupted
 from trainers.dialogue_gan import FAMILY
 from trainers.dialogue_gan.config import PHASES
 from trainers.dialogue_gan.optimized import OptimizedTrainer
 from trainers.dialogue_gan.reference import ReferenceTrainer
-from trainers.tensorflow.workers import SharedStopSignals
 
 __all__ = ["KINDS", "TrainingRun", "checkpoint_path", "num_epochs", "read_training", "resume"]
 

@@ -12,7 +12,6 @@ import inspect
 import math
 import os
 import re
-import signal
 import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -25,11 +24,10 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from trainers.common.interruption import StopSignals
 from trainers.contract import BadInput
 from trainers.pytorch.devices import find_device
 
-__all__ = ["Ranks", "SharedStopSignals", "join_ranks"]
+__all__ = ["Ranks", "join_ranks"]
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _SYNC_BUFFERS = next(
@@ -106,7 +104,7 @@ class Ranks:
         if not self.is_parallel:
             return of_rows
         total = self.weighted(of_rows.detach()).clone()
-        dist.all_reduce(total)
+        self.sum_over_ranks(total)
         return total / self.number
 
     def mean_with_gradient(self, of_rows: Tensor) -> Tensor:
@@ -127,7 +125,7 @@ class Ranks:
             return of_rows
         whole = of_rows.new_zeros(self.num_rows, *of_rows.shape[1:])
         whole[self.rows] = of_rows
-        dist.all_reduce(whole)
+        self.sum_over_ranks(whole)
         return whole
 
     def agreed(self, value: float) -> float:
@@ -138,13 +136,13 @@ class Ranks:
         dist.broadcast(shared, 0)
         return shared.item()
 
-    def any(self, *, is_so: bool) -> bool:
-        """Whether it is so on any rank."""
+    def largest(self, number: int) -> int:
+        """Return the largest of the whole numbers that the ranks call this with."""
         if not self.is_parallel:
-            return is_so
-        flag = torch.tensor(int(is_so), device=_place_of_messages())
-        dist.all_reduce(flag, dist.ReduceOp.MAX)
-        return bool(flag)
+            return number
+        found = torch.tensor(number, device=_place_of_messages())
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return int(found)
 
     def parallel(self, network: nn.Module) -> nn.Module:
         """Return a network whose backward pass averages the gradients of all ranks; the network itself if alone.
@@ -207,26 +205,6 @@ class Ranks:
             if switches[name]:
                 mend = f"leave it off with --switch {name}=off, or train without torchrun"
                 raise BadInput(f"{name} is on, which works in one process only", "switches", mend)
-
-
-class SharedStopSignals(StopSignals):
-    """Stop all ranks between the same two steps when any of them is asked to.
-
-    Args:
-        ranks: whom to ask.
-        also: as of `StopSignals`.
-
-    """
-
-    def __init__(self, ranks: Ranks, *also: signal.Signals) -> None:
-        """Catch nothing yet."""
-        super().__init__(*also)
-        self._ranks = ranks
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt if a signal came to any rank."""
-        if self._ranks.any(is_so=self.received is not None):
-            raise KeyboardInterrupt
 
 
 def join_ranks(device: torch.device | None = None) -> Ranks:

@@ -16,11 +16,12 @@ import numpy as np
 import torch
 
 from trainers.common import checkpoint
+from trainers.common.interruption import SharedStopSignals
 from trainers.common.options import TrainOptions
 from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput
 from trainers.pytorch.devices import best_device
-from trainers.pytorch.ranks import SharedStopSignals, join_ranks
+from trainers.pytorch.ranks import join_ranks
 from trainers.tabular_regressor import FAMILY
 from trainers.tabular_regressor import data as files
 from trainers.tabular_regressor.config import RegressorConfig
@@ -111,7 +112,7 @@ def _run(
     log = setup_logging(model_files.model_name, console_level=None) if ranks.is_first else _silent_logger()
     try:
         with EpochProgress(trainer.config.num_epochs, metrics.num_epochs, is_shown=ranks.is_first) as progress:
-            stop = SharedStopSignals(ranks, signal.SIGTERM)
+            stop = SharedStopSignals(ranks.largest, signal.SIGTERM)
             return TrainingRun(trainer, model_files, labels, metrics, log, stop, progress).run()
     finally:
         close_logging(log)

@@ -8,17 +8,15 @@ Shape suffix: B rows of the whole batch or of a part of it.
 """
 
 import contextlib
-import signal
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from trainers.common.interruption import StopSignals
 from trainers.contract import BadInput
 
-__all__ = ["Part", "SharedStopSignals", "Workers", "naming_lost_workers"]
+__all__ = ["Part", "Workers", "naming_lost_workers"]
 
 _LOST = (
     tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
@@ -139,6 +137,10 @@ class Workers:
         gathered: list[int] = found.numpy().tolist()
         return gathered
 
+    def largest(self, number: int) -> int:
+        """Return the largest of the whole numbers that the workers call this with."""
+        return max(self.gather(number))
+
     def check_alike(self, number: int) -> None:
         """Refuse workers that do not train the same.
 
@@ -165,33 +167,6 @@ class Workers:
 
         summed: list[Any] = self._strategy.run(of_replica)
         return summed
-
-
-class SharedStopSignals(StopSignals):
-    """Stop all workers between the same two steps when any of them is asked to.
-
-    Args:
-        workers: whom to ask.
-        also: as of `StopSignals`.
-
-    Attributes:
-        agreed: the signal that stopped the training, or None; the same on all workers.
-
-    """
-
-    def __init__(self, workers: Workers, *also: signal.Signals) -> None:
-        """Catch nothing yet."""
-        super().__init__(*also)
-        self._workers = workers
-        # Not kept as `received`: the first signal to this worker may still come, and must not count as the second.
-        self.agreed: signal.Signals | None = None
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt if a signal came to any worker; all must call this at the same place."""
-        number = max(self._workers.gather(self.received or 0))
-        if number:
-            self.agreed = signal.Signals(number)
-            raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

@@ -11,11 +11,12 @@ from typing import Any
 from torch import Tensor
 
 from trainers.common import checkpoint
+from trainers.common.interruption import SharedStopSignals
 from trainers.common.options import TrainOptions
 from trainers.common.progress import EpochProgress
 from trainers.contract import BadInput
 from trainers.pytorch.randomness import derived_seed
-from trainers.pytorch.ranks import SharedStopSignals, join_ranks
+from trainers.pytorch.ranks import join_ranks
 from trainers.text_to_image import FAMILY
 from trainers.text_to_image.config import TextToImageConfig
 from trainers.text_to_image.data import synthetic as renderer
@@ -58,7 +59,7 @@ def train(options: TrainOptions) -> None:
     switches = options.switches_over(resumed, tier)
     device = FAMILY.find_device(options.device)
     ranks = join_ranks(device)
-    log = TrainingLog(files.log) if ranks.is_first else _say_nothing
+    log = TrainingLog(files.log)
     trainer: ReferenceTrainer = FAMILY.assemble(
         tier, config, data=data, device=device, seed=options.seed or 0, switches=switches, log=log, ranks=ranks
     )
@@ -79,9 +80,9 @@ def train(options: TrainOptions) -> None:
             "text_encoder": data.encoder.to_dict(),
         }
         with EpochProgress(trainer.config.num_epochs, trainer.epoch, is_shown=ranks.is_first) as progress:
-            stop = SharedStopSignals(ranks, signal.SIGTERM)
+            stop = SharedStopSignals(ranks.largest, signal.SIGTERM)
             with ranks.naming_lost_ones():
-                TrainingRun(trainer, files, labels, log, stop, progress, history, unfinished_seconds).run()
+                TrainingRun(trainer, files, labels, trainer.log, stop, progress, history, unfinished_seconds).run()
         ranks.leave()
     if not ranks.is_first:
         return
@@ -165,10 +166,6 @@ def _is_of_another_training(path: Path, resumed: Mapping[str, Any]) -> bool:
         for each in (resumed, content)
     )
     return ours != theirs
-
-
-def _say_nothing(_: str) -> None:
-    """Take a line of a rank that writes none."""
 
 
 def _say(line: str) -> None:

@@ -88,7 +88,7 @@ class Link:
     """
 
     def __init__(self) -> None:
-        """Make a group of its own, so that the test's messages and these do not meet."""
+        """Make a second group, so that the test's messages and these do not meet."""
         dist = _distributed()
 
         self._group = dist.new_group(backend="gloo")

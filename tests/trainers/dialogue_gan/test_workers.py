@@ -146,7 +146,7 @@ def test_the_parts_of_a_batch_have_its_masks_and_its_tokens(by_time):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory, alone):
-    """What two workers' steps made, by tier: figures, skips and states of each worker; and of one process."""
+    """Return what two workers' steps made, by tier: figures, skips and states of each worker; and of one process."""
     folder = tmp_path_factory.mktemp("shared")
     job = json.dumps({"tiers": FAMILY.parallel_tiers, "steps": STEPS, "options": OPTIONS, "out": str(folder / "job")})
     command = ["-m", "tests.trainers.dialogue_gan.worker_job", job]
@@ -285,7 +285,7 @@ def test_workers_that_do_not_begin_the_same_training_are_refused(tmp_path, setti
 
 
 def test_a_worker_that_dies_before_all_are_connected_is_not_waited_for_without_end(tmp_path):
-    """What answers is no worker, which TensorFlow alone would not notice for an hour."""
+    """Listen on the port of a worker without being one, which TensorFlow alone would not notice for an hour."""
     addresses = free_addresses(2)
     host, port = addresses[1].split(":")
     code = "from trainers.tensorflow import cluster as c; c.SECONDS_TO_MEET = 3; c.join_cluster(c.read_cluster())"
