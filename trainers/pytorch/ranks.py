@@ -224,6 +224,9 @@ def join_ranks(device: torch.device | None = None) -> Ranks:
         if len(given) < len(_VARIABLES):
             missing = next(name for name in _VARIABLES if name not in given)
             raise BadInput(f"{missing} is not set, but RANK is", "environment", "start the ranks with torchrun")
+        rank, number = os.environ["RANK"], os.environ["WORLD_SIZE"]
+        if not (rank.isdecimal() and number.isdecimal() and int(rank) < int(number)):
+            raise BadInput(f"RANK is {rank} of {number}", "environment", "start the ranks with torchrun")
         on_gpu = torch.cuda.is_available() if device is None else device.type == "cuda"
         if on_gpu:
             torch.cuda.set_device(device or find_device("cuda"))

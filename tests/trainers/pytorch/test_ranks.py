@@ -176,6 +176,17 @@ def test_variables_of_torchrun_in_part_are_refused(monkeypatch):
         join_ranks()
 
 
+@pytest.mark.parametrize(
+    ("rank", "number"), [("5", "2"), ("2", "2"), ("-1", "2"), ("x", "2"), ("0", "0"), ("0", "two")]
+)
+def test_a_rank_that_cannot_be_is_refused_before_it_waits_for_others(rank, number, monkeypatch):
+    given = {"LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"} | {"RANK": rank, "WORLD_SIZE": number}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BadInput, match=f"RANK is {rank} of {number}; start the ranks with torchrun"):
+        join_ranks()
+
+
 # -- the command line ----------------------------------------------------------------------------------------------
 
 FAMILIES = {"tabular_regressor": "improved_model_best_model.pth", "text_to_image": "dcgan_last.safetensors"}
