@@ -1,16 +1,15 @@
 """The dialogue GAN's twin in PyTorch, without TensorFlow: contract, weights, printed lines, counts."""
 
-import contextlib
 import gc
 import importlib.util
 import re
 import sys
-import types
 
 import numpy as np
 import pytest
 
 from speedclaims.recorders.syncs.torch import counting_syncs
+from tests import recorded_graphs
 from tests.trainers.dialogue_gan.trainer_contract import (
     PHASES,
     SMALL,
@@ -28,7 +27,7 @@ from trainers.dialogue_gan.config import (  # noqa: E402 - likewise
     TWIN_SWITCHES,
     DialogueConfig,
 )
-from trainers.dialogue_gan.pytorch import FAMILY  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch import FAMILY, fastest  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.draws import num_uniforms, split  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.model import Discriminator, Generator, draw_tokens, masked, num_parameters  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.weights import initial_values, keras_values  # noqa: E402 - likewise
@@ -131,18 +130,8 @@ def test_on_a_cpu_what_is_cudas_stays_off():
 
 @pytest.fixture
 def pretended_graphs(monkeypatch):
-    """CUDA's streams and graphs where there is no CUDA: a capture runs what it records. Holds the streams in use."""
-    stream = types.SimpleNamespace(wait_stream=lambda _: None)
-    used = []
-
-    class Capture(contextlib.nullcontext):
-        capture_stream = types.SimpleNamespace(wait_stream=lambda _: None)
-
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream)
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: types.SimpleNamespace(replay=lambda: None))
-    monkeypatch.setattr(torch.cuda, "graph", Capture)
-    monkeypatch.setattr(torch.cuda, "stream", lambda one: contextlib.nullcontext(used.append(one)))
-    return used
+    """Holds the graphs that are captured, and the streams of their warm-ups."""
+    return recorded_graphs.pretend(monkeypatch, fastest)
 
 
 def capture(trainer, phase="adversarial"):
@@ -176,8 +165,8 @@ def test_captures_take_one_stream_on_each_of_which_a_library_would_keep_memory(p
     trainer, _ = fresh("fastest")
     for phase in PHASES:
         capture(trainer, phase)
-    assert len(pretended_graphs) == len(PHASES)
-    assert {id(stream) for stream in pretended_graphs} == {id(torch.cuda.graph.capture_stream)}
+    assert len(pretended_graphs.streams) == len(PHASES)
+    assert {id(stream) for stream in pretended_graphs.streams} == {id(torch.cuda.graph.capture_stream)}
 
 
 def test_dropped_graphs_are_captured_again(pretended_graphs, monkeypatch):

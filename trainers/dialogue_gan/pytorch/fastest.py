@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -22,30 +21,27 @@ from trainers.dialogue_gan.pytorch.model import incremental_sequences, sample_se
 from trainers.dialogue_gan.pytorch.optimized import moved_without_waiting
 from trainers.dialogue_gan.pytorch.optimizer import ForeachAdam, KerasAdam
 from trainers.dialogue_gan.pytorch.reference import Inputs, ReferenceTrainer
+from trainers.pytorch.cuda_graphs import Captured, capture, captures_graphs
 from trainers.pytorch.mixed_precision import multiplies_bfloat16
 from trainers.switches import resolve
 
 __all__ = ["FastestTrainer"]
 
-_WARM_UP_STEPS = 2  # before a capture: libraries choose their kernels and allocate their workspaces
-
 
 @dataclass(frozen=True)
-class _Captured:
+class _CapturedBatch:
     """All that is done with a batch of one size, to be replayed on what lies in its tensors.
 
     Attributes:
-        graph: the captured kernels.
+        figures_F: what comes of it, in the order of `SERIES`.
         inputs: the batch.
         uniforms_N: its random numbers.
-        figures_F: what comes of it, in the order of `SERIES`.
 
     """
 
-    graph: torch.cuda.CUDAGraph
+    figures_F: Captured[Tensor]
     inputs: Inputs
     uniforms_N: Tensor
-    figures_F: Tensor
 
 
 class FastestTrainer(ReferenceTrainer):
@@ -91,7 +87,8 @@ class FastestTrainer(ReferenceTrainer):
             torch.autocast, device.type, torch.bfloat16, enabled=on["bfloat16"]
         )
         self._note = self._note_later if on["deferred_metrics"] else self._note_at_once
-        self._figures_of_batch = self._replayed if on["cuda_graphs"] and on_cuda else self._computed
+        captures = on["cuda_graphs"] and captures_graphs(device)
+        self._figures_of_batch = self._replayed if captures else self._computed
         # --- End of the switches ---
 
         self._figures_of_phase = {
@@ -99,7 +96,7 @@ class FastestTrainer(ReferenceTrainer):
             "discriminator_pretraining": self.discriminator_pretraining_figures,
             "adversarial": self.adversarial_figures,
         }
-        self._captured: dict[tuple[str, int], _Captured] = {}
+        self._captured: dict[tuple[str, int], _CapturedBatch] = {}
         self._pending: list[Tensor] = []  # figures (F) still on the device, of the current call's phase
         super().__init__(config, data, device=device, seed=seed, log=log)
 
@@ -178,32 +175,14 @@ class FastestTrainer(ReferenceTrainer):
         captured = self._captured[key]
         for held, given in zip((*captured.inputs, captured.uniforms_N), (*inputs, uniforms_N), strict=True):
             held.copy_(given)
-        captured.graph.replay()
-        return captured.figures_F.clone()
+        return captured.figures_F.replay().clone()
 
-    def _capture(self, phase: str, inputs: Inputs, uniforms_N: Tensor) -> _Captured:
-        """Record all kernels of a batch; the weights are as before it."""
+    def _capture(self, phase: str, inputs: Inputs, uniforms_N: Tensor) -> _CapturedBatch:
+        """Capture all kernels of a batch; the weights are as before it."""
         inputs, uniforms_N = Inputs(*(each.clone() for each in inputs)), uniforms_N.clone()
         tensors = [*self.generator_optimizer.tensors(), *self.discriminator_optimizer.tensors()]
-        # Detached: a clone with a gradient would keep the node that accumulates it on the stream of now, and a
-        # capture may not wait for another stream.
-        before = [tensor.detach().clone() for tensor in tensors]
-        graph = torch.cuda.CUDAGraph()
-        capture = torch.cuda.graph(graph)
-        # The warm-up runs on the stream of the captures, which is one and the same: for every further stream cuBLAS
-        # keeps 32 MiB for each thread until the process ends.
-        stream = cast("torch.cuda.Stream", capture.capture_stream)
-        current = torch.cuda.current_stream(self.device)
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UP_STEPS):
-                self._computed(phase, inputs, uniforms_N)
-        current.wait_stream(stream)
-        for tensor, value in zip(tensors, before, strict=True):
-            tensor.data.copy_(value)
-        with capture:
-            figures_F = self._computed(phase, inputs, uniforms_N)
-        return _Captured(graph, inputs, uniforms_N, figures_F)
+        figures_F = capture(lambda: self._computed(phase, inputs, uniforms_N), tensors, self.device)
+        return _CapturedBatch(figures_F, inputs, uniforms_N)
 
     # --- Batches ---
 
