@@ -24,6 +24,7 @@ def portable_state(optimizer: Optimizer) -> dict[str, Any]:
         # The count of steps lies on the device for a fused kernel, and on the CPU for all others.
         number: {key: value.cpu() if key == "step" else value.contiguous() for key, value in slot.items()}
         for number, slot in state["state"].items()
+        if slot["step"] > 0  # one that has yet to step has no moments, or zeros for a graph to find
     }
     return copy.deepcopy({"state": slots, "param_groups": groups})
 

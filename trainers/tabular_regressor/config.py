@@ -83,6 +83,12 @@ FASTEST_SWITCHES = (
         "deferred_metrics",
         "losses stay on the device and are fetched once a call; on with CUDA: a CPU has no queue to wait for",
     ),
+    Switch(
+        "whole_epoch_graph",
+        "all steps of an epoch are launched at once, as a CUDA graph, and so is its validation; on with CUDA; nothing "
+        "without resident_data, or in an epoch that is begun or asked for in part",
+        "close",
+    ),
 )
 """The fastest tier's, each the same work; the order is that of the ladder."""
 

@@ -8,6 +8,7 @@ layer, O its outputs.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, cast
 
@@ -21,6 +22,15 @@ from torch.utils.data import DataLoader
 
 from trainers.pytorch.clipping import clip_by_global_norm, clipping_divisor
 from trainers.pytorch.compiling import compile_each_size
+from trainers.pytorch.cuda_graphs import (
+    Captured,
+    LearningRates,
+    begin_moments,
+    capture,
+    captures_graphs,
+    changed_by,
+    keep_tensors,
+)
 from trainers.pytorch.devices import compiles_for
 from trainers.pytorch.flat_weights import FlatWeights
 from trainers.pytorch.loading import EpochSampler
@@ -37,6 +47,8 @@ __all__ = ["FastestTrainer", "ResidentLoader"]
 
 _WIDE = 256
 """Hidden units from which on a CPU multiplies in bfloat16 faster than it converts; at 64 it is the slower way."""
+_STEPS_A_GRAPH = 256
+"""The most steps of one graph: of each step the driver keeps some hundred nodes."""
 MIN_STEPS_TO_COMPILE = 40_000
 """Steps of a training from which on a CPU compiling, some 40 s, costs less time than it saves, at least 1 ms a step."""
 
@@ -72,10 +84,18 @@ class ResidentLoader:
                 strict=True,
             )
             return
-        order = torch.tensor(list(self.sampler), dtype=torch.int64).to(self._features_NF.device)
-        # Not many batches at once, of which each is a view: where its memory begins decides how its sums are rounded.
-        for rows_B in torch.split(order, self.batch_size):
-            yield self._features_NF.index_select(0, rows_B), self._targets_NK.index_select(0, rows_B)
+        yield from map(self.take, torch.split(self.order(), self.batch_size))
+
+    def order(self) -> Tensor:
+        """Return the numbers of the rows (N) in the sampler's order, on the device."""
+        return torch.tensor(list(self.sampler or ()), dtype=torch.int64).to(self._features_NF.device)
+
+    def take(self, rows_B: Tensor) -> Batch:
+        """Return the batch of some rows.
+
+        Not many batches at once, of which each is a view: where its memory begins decides how its sums are rounded.
+        """
+        return self._features_NF.index_select(0, rows_B), self._targets_NK.index_select(0, rows_B)
 
 
 class _Scored(nn.Module):
@@ -122,6 +142,7 @@ class FastestTrainer(ReferenceTrainer):
             "bfloat16": multiplies_bfloat16(device) and (on_cuda or config.hidden_size >= _WIDE),
             "compiled_loss": on_cuda or (compiles_for(device) and pays_off_compiling(config, data)),
             "deferred_metrics": on_cuda,
+            "whole_epoch_graph": on_cuda,
         }
         self.switches = on = resolve(FASTEST_SWITCHES, {**of_device, **(switches or {})})
 
@@ -134,13 +155,22 @@ class FastestTrainer(ReferenceTrainer):
         self._clip_and_step = self._step_that_clips if on["fused_optimizer"] else self._step_after_clipping
         super().__init__(config, data, device=device, seed=seed)
         self._flat = FlatWeights(self.model) if on["compiled_loss"] else None
-        self._loss = self._loss_of_batch if self._flat is None else self._compiled(self._flat)
+        weights_of = self._with_rounded if on["bfloat16"] else FlatWeights.views
+        self._loss = self._loss_of_batch if self._flat is None else self._compiled(self._flat, weights_of)
         self._weights = list(self.model.parameters()) if self._flat is None else [self._flat.buffer_W]
-        if on["fused_optimizer"] or on["compiled_loss"]:
-            self._build_optimizer(fused=on["fused_optimizer"])
+        # Captured steps take their rows out of what lies on the device.
+        captures = on["whole_epoch_graph"] and on["resident_data"] and captures_graphs(device)
+        if on["fused_optimizer"] or on["compiled_loss"] or captures:
+            self._build_optimizer(fused=on["fused_optimizer"], capturable=captures)
+        self._advance = self._replay_epoch if captures else self._advance_by_one
+        self._validate = self._replay_validation if captures else super()._validation_loss
+        self._loading = partial(keep_tensors, self.optimizer) if captures else nullcontext
         # --- End of the switches ---
 
         self._pending: list[Tensor] = []  # losses still on the device
+        self._captured: dict[int, tuple[Captured[Tensor], Tensor]] = {}
+        self._captured_validation: Captured[Tensor] | None = None
+        self._rates = LearningRates(self.optimizer, device=device)
 
     def make_loader(self, part: str) -> DataLoader[Batch]:
         """Return the reference's loader, or one of rows resident on the device if that switch is on."""
@@ -162,17 +192,34 @@ class FastestTrainer(ReferenceTrainer):
         """Continue from a state of any tier, and keep this optimizer's kernels and memory layout."""
         self._check_state(state)
         theirs = state["optimizer"] if self._flat is None else self._flat.gathered(state["optimizer"])
-        super().load_state({**state, "optimizer": keep_kernel_options(self.optimizer, theirs)})
+        with self._loading():
+            super().load_state({**state, "optimizer": keep_kernel_options(self.optimizer, theirs)})
         align_moments(self.optimizer)
 
-    def _build_optimizer(self, *, fused: bool) -> None:
+    def close(self) -> None:
+        """Give back the captured graphs and their memory too."""
+        self.drop_graphs()
+        super().close()
+
+    def drop_graphs(self) -> None:
+        """Forget the captured graphs; the next epoch is captured again."""
+        self._captured.clear()
+        self._captured_validation = None
+
+    def _build_optimizer(self, *, fused: bool, capturable: bool) -> None:
         config = self.config
         self.optimizer = AdamW(
-            self._weights, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused or None
+            self._weights,
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=fused or None,
+            capturable=capturable,
         )
         self.scheduler = CosineAnnealingWarmRestarts(
             self.optimizer, config.restart_epochs, config.restart_factor, config.min_learning_rate
         )
+        if capturable:
+            begin_moments(self.optimizer)
 
     def _resident_loader(self, part: str) -> DataLoader[Batch]:
         rows = getattr(self.data.splits, part)
@@ -201,17 +248,29 @@ class FastestTrainer(ReferenceTrainer):
         self.optimizer.grad_scale = clipping_divisor(self._weights, self.config.clip_norm)  # type: ignore[attr-defined]
         self.optimizer.step()
 
-    def _compiled(self, flat: FlatWeights) -> Callable[[Tensor, Tensor], Tensor]:
+    def _compiled(
+        self, flat: FlatWeights, weights_of: Callable[[FlatWeights, Tensor], dict[str, Tensor]]
+    ) -> Callable[[Tensor, Tensor], Tensor]:
         """Compile the loss of a batch as a function of the buffer."""
         scored = _Scored(self.model, self._loss_of_batch)
 
         # Its own random numbers would be other dropout masks than the reference's.
         @partial(compile_each_size, options={"fallback_random": True})
         def loss(buffer_W: Tensor, features_BF: Tensor, targets_BK: Tensor) -> Tensor:
-            weights = {f"network.{name}": weight for name, weight in flat.views(buffer_W).items()}
+            weights = {f"network.{name}": weight for name, weight in weights_of(flat, buffer_W).items()}
             return cast("Tensor", functional_call(scored, weights, (features_BF, targets_BK)))
 
         return partial(loss, flat.buffer_W)
+
+    def _with_rounded(self, flat: FlatWeights, buffer_W: Tensor) -> dict[str, Tensor]:
+        """Return all weights, those of linear layers but the last rounded to bfloat16, in one pass over the buffer."""
+        weights, rounded = flat.views(buffer_W), flat.views(buffer_W.detach().to(torch.bfloat16))
+        layers = [name for name, layer in self.model.named_modules() if isinstance(layer, nn.Linear)]
+        names = [f"{layer}.{kind}" for layer in layers if layer != "output_proj" for kind in ("weight", "bias")]
+        return {
+            **weights,
+            **{name: _InBfloat16.apply(weights[name], rounded[name]) for name in names},  # type: ignore[no-untyped-call]
+        }
 
     def _loss_of_batch(self, features_BF: Tensor, targets_BK: Tensor) -> Tensor:
         return regression_loss(self._outputs(features_BF), targets_BK)
@@ -244,28 +303,75 @@ class FastestTrainer(ReferenceTrainer):
         self._metrics = {"train_losses": [], "num_steps": 0, "num_skipped_steps": 0}
         self.model.train()
         try:
-            for _ in range(n):
-                features_BF, targets_BK = self._next_batch()
-                self._note(self._update(features_BF.to(self.device), targets_BK.to(self.device)))
-                self.step += 1
-                self._metrics["num_steps"] += 1
+            while self._metrics["num_steps"] < n:
+                self._advance(n - self._metrics["num_steps"])
         except BaseException:
             self._batches = None  # its next batch is no longer the one to go on with
             raise
         finally:
             self._settle()
 
-    def _note_at_once(self, loss: Tensor) -> None:
-        self._note_losses([loss.item()])
+    def _count_steps(self, losses: Tensor) -> None:
+        self._note(losses.reshape(-1))
+        self.step += losses.numel()
+        self._metrics["num_steps"] += losses.numel()
 
-    def _note_later(self, loss: Tensor) -> None:
-        self._pending.append(loss)
+    def _advance_by_one(self, n: int) -> None:
+        """Take one step of the `n` that are asked for."""
+        del n
+        features_BF, targets_BK = self._next_batch()
+        self._count_steps(self._update(features_BF.to(self.device), targets_BK.to(self.device)))
+
+    def _replay_epoch(self, n: int) -> None:
+        """Take the steps of a whole epoch by replaying graphs, or one where fewer are asked for or some are done."""
+        if self.step == self.num_batches:
+            self._begin_epoch(self.epoch + 1)
+        if self.step or n < self.num_batches:
+            self._advance_by_one(n)
+            return
+        loader = cast("ResidentLoader", self.train_loader)
+        cast("EpochSampler", loader.sampler).seek(self._order_seed(), self.epoch, 0)
+        for rows_N in torch.split(loader.order(), _STEPS_A_GRAPH * loader.batch_size):
+            if len(rows_N) not in self._captured:
+                self._captured[len(rows_N)] = self._capture_steps(rows_N)
+            captured, held_N = self._captured[len(rows_N)]
+            self._rates.update()
+            held_N.copy_(rows_N)
+            self._count_steps(captured.replay().clone())
+
+    def _capture_steps(self, rows_N: Tensor) -> tuple[Captured[Tensor], Tensor]:
+        """Capture the steps on a number of rows; return them with the tensor that holds the numbers of the rows."""
+        loader, held_N = cast("ResidentLoader", self.train_loader), rows_N.clone()
+        batches = torch.split(held_N, loader.batch_size)
+
+        def losses(batches: Iterable[Tensor] = batches) -> Tensor:
+            return torch.stack([self._update(*loader.take(rows_B)) for rows_B in batches])
+
+        # The first batch and the last, which may have fewer rows, are of all sizes that there are.
+        warm_up = partial(losses, {len(rows_B): rows_B for rows_B in batches}.values())
+        with self._rates.installed():
+            return capture(losses, changed_by(self.optimizer), self.device, warm_up=warm_up), held_N
+
+    def _replay_validation(self) -> float:
+        """Return the mean loss of the validation's batches by replaying a graph of all of them."""
+        if len(self.val_loader) > _STEPS_A_GRAPH:
+            return super()._validation_loss()
+        self.model.eval()
+        if self._captured_validation is None:
+            self._captured_validation = capture(partial(self._batch_losses, self.val_loader), (), self.device)
+        return _mean(self._captured_validation.replay())
+
+    def _note_at_once(self, losses: Tensor) -> None:
+        self._note_losses(losses.tolist())
+
+    def _note_later(self, losses: Tensor) -> None:
+        self._pending.append(losses)
 
     def _settle(self) -> None:
         """Fetch the losses that are still on the device, all at once, and note them in their order."""
         pending, self._pending = self._pending, []
         if pending:
-            self._note_losses(torch.stack(pending).tolist())
+            self._note_losses(torch.cat(pending).tolist())
 
     def _note_losses(self, losses: list[float]) -> None:
         self._metrics["train_losses"] += losses
@@ -276,15 +382,40 @@ class FastestTrainer(ReferenceTrainer):
         self._settle()  # into the sum of the epoch that they are of
         super()._begin_epoch(epoch)
 
+    def _validation_loss(self) -> float:
+        return self._validate()
+
     def _mean_loss(self, loader: DataLoader[Batch]) -> float:
         """Return the mean of the batches' losses, which are fetched from the device all at once."""
         self.model.eval()
+        return _mean(self._batch_losses(loader))
+
+    def _batch_losses(self, loader: DataLoader[Batch]) -> Tensor:
+        """Return the loss of each batch of a loader, on the device."""
         with torch.no_grad():
             losses = [
                 regression_loss(self._exact_outputs(features_BF.to(self.device)), targets_BK.to(self.device))
                 for features_BF, targets_BK in loader
             ]
-        return float(sum(torch.stack(losses).tolist())) / len(losses)
+        return torch.stack(losses)
+
+
+def _mean(losses: Tensor) -> float:
+    return float(sum(losses.tolist())) / len(losses)
+
+
+class _InBfloat16(torch.autograd.Function):
+    """Take a weight's rounded values, with the gradient of the weight in float32."""
+
+    @staticmethod
+    def forward(context: Any, weight: Tensor, rounded: Tensor) -> Tensor:
+        del context, weight
+        return rounded.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        del context
+        return gradient.float(), None
 
 
 def _through(layers: Iterable[nn.Module], values: Tensor, linear: _Linear) -> Tensor:

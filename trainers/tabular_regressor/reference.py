@@ -101,7 +101,7 @@ class ReferenceTrainer:
         with self.random:
             self._take_steps(self.num_batches - self.step)
             self._metrics["train_loss"] = self._mean_train_loss()
-            self._metrics["val_loss"] = self.ranks.agreed(self._mean_loss(self.val_loader))
+            self._metrics["val_loss"] = self.ranks.agreed(self._validation_loss())
             self._advance_schedule()
         self._begin_epoch(self.epoch + 1)
 
@@ -235,6 +235,9 @@ class ReferenceTrainer:
 
     def _advance_schedule(self) -> None:
         self.scheduler.step()
+
+    def _validation_loss(self) -> float:
+        return self._mean_loss(self.val_loader)
 
     def _mean_loss(self, loader: DataLoader[Batch]) -> float:
         """Mean of the batches' losses, as the original program takes it: the last, smaller batch counts as much."""
