@@ -3,13 +3,13 @@
 Images, batches, noise, networks, losses and optimizers are the reference's; only how they are computed changes.
 
 Shape suffixes: B items of a batch, G items of the passes joined to one, C channels, H and W rows and columns of pixels,
-F features, E embedded text, Z noise.
+F features, E embedded text, Z noise, P purposes of noise.
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,15 @@ from torch.optim import Adam
 from torch.utils.data import DataLoader
 
 from trainers.pytorch.compiling import compile_each_size
+from trainers.pytorch.cuda_graphs import (
+    Captured,
+    LearningRates,
+    begin_moments,
+    capture,
+    captures_graphs,
+    changed_by,
+    keep_tensors,
+)
 from trainers.pytorch.loading import make_loader
 from trainers.pytorch.mixed_precision import multiplies_bfloat16
 from trainers.pytorch.optimizer_state import align_moments, keep_kernel_options, portable_state
@@ -24,11 +33,30 @@ from trainers.pytorch.randomness import derived_seed
 from trainers.switches import resolve
 from trainers.text_to_image.config import FASTEST_SWITCHES, TextToImageConfig
 from trainers.text_to_image.data.items import Batch, CaptionData, TrainSampler, join_items
-from trainers.text_to_image.data.pixel_cache import CachedItems, open_cache
+from trainers.text_to_image.data.pixel_cache import CachedItems, PixelCache, open_cache
+from trainers.text_to_image.data.resident import ResidentLoader, fits_on_device
 from trainers.text_to_image.model import discriminator_loss, entropy_of_probabilities, generator_loss
 from trainers.text_to_image.reference import NOISE, SECOND_NOISE, ReferenceTrainer
 
 __all__ = ["FastestTrainer"]
+
+
+class _Inputs(NamedTuple):
+    """What a step takes, on the device.
+
+    Attributes:
+        images_BCHW: of the batch, normalized or bytes.
+        texts_BE: embedded captions.
+        noise_PBZ: of the discriminator's fakes and, where the procedure has others, of the generator's.
+        wrong_B: see `Batch`; None where the procedure has no mismatched images.
+
+    """
+
+    images_BCHW: Tensor
+    texts_BE: Tensor
+    noise_PBZ: Tensor
+    wrong_B: Tensor | None
+
 
 _OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
 
@@ -63,8 +91,10 @@ class FastestTrainer(ReferenceTrainer):
         on_cuda = device.type == "cuda"
         of_device = {
             "bfloat16": multiplies_bfloat16(device),
+            "resident_data": on_cuda and fits_on_device(data, config.image_size, device),
             "compiled_losses": on_cuda,
             "deferred_metrics": on_cuda,
+            "captured_step": on_cuda,
         }
         self.switches = on = resolve(FASTEST_SWITCHES, {**of_device, **(switches or {})})
 
@@ -75,14 +105,15 @@ class FastestTrainer(ReferenceTrainer):
         )
         self._cache = open_cache(data, config.image_size) if on["cached_images"] else None
         self._real = self._normalized if on["cached_images"] else self._laid_out
+        self._of_cache = self._resident_loader if on["resident_data"] else self._cached_loader
         super().__init__(config, data, device=device, seed=seed, log=log)
         for network in (self.generator, self.discriminator):
             network.to(memory_format=self._layout)  # type: ignore[call-overload] # PyTorch's stubs do not know it
-        if on["fused_optimizer"]:
-            betas = (config.beta1, config.beta2)
-            for name in ("generator", "discriminator"):
-                weights = getattr(self, name).parameters()
-                setattr(self, f"{name}_optimizer", Adam(weights, lr=config.learning_rate, betas=betas, fused=True))
+        captures = on["captured_step"] and captures_graphs(device)
+        if on["fused_optimizer"] or captures:
+            self._build_optimizers(fused=on["fused_optimizer"], capturable=captures)
+        self._losses_of = self._replayed if captures else self._computed
+        self._loading = partial(keep_tensors, *self._optimizers()) if captures else nullcontext
         self._loss_d = self._joined_discriminator_loss if on["joined_passes"] else self._discriminator_loss
         self._loss_g = self._generator_loss
         if on["compiled_losses"]:
@@ -93,6 +124,8 @@ class FastestTrainer(ReferenceTrainer):
         # --- End of the switches ---
 
         self._pending: list[tuple[Tensor, Tensor, int]] = []  # losses still on the device, and how many items
+        self._captured: dict[int, tuple[Captured[Tensor], _Inputs]] = {}
+        self._rates = LearningRates(*self._optimizers(), device=device)
         # A tensor of the device: a division by a number is one by its reciprocal on CUDA, which rounds otherwise.
         self._half_range = torch.tensor(127.5, device=device)
 
@@ -100,9 +133,8 @@ class FastestTrainer(ReferenceTrainer):
         """Return a loader whose `train` batches may hold images as bytes, which the step normalizes."""
         if self._cache is None or part != "train":
             return super().make_loader(part)
-        items = CachedItems(self.data, part, self._cache)
-        batch_size = self.config.batch_size
-        return make_loader(items, batch_size, sampler=TrainSampler(items, batch_size), collate=join_items)
+        items, batch_size = CachedItems(self.data, part, self._cache), self.config.batch_size
+        return self._of_cache(items, self._cache, TrainSampler(items, batch_size))
 
     def train_batch(self, batch: Batch) -> tuple[float, float]:
         """Update the discriminator, then the generator; see the reference's."""
@@ -117,34 +149,96 @@ class FastestTrainer(ReferenceTrainer):
         """Continue from a state of any tier, and keep these optimizers' kernels and memory layout."""
         self._check_state(state)
         ours = {name: keep_kernel_options(getattr(self, name), state[name]) for name in _OPTIMIZERS}
-        super().load_state({**state, **ours})
-        for name in _OPTIMIZERS:
-            align_moments(getattr(self, name))
+        with self._loading():
+            super().load_state({**state, **ours})
+        for optimizer in self._optimizers():
+            align_moments(optimizer)
+
+    def close(self) -> None:
+        """Give back the captured graphs and their memory too."""
+        self.drop_graphs()
+        super().close()
+
+    def drop_graphs(self) -> None:
+        """Forget the captured graphs; the next batch of each size is captured again."""
+        self._captured.clear()
+
+    def _optimizers(self) -> tuple[Adam, Adam]:
+        return self.generator_optimizer, self.discriminator_optimizer
+
+    def _build_optimizers(self, *, fused: bool, capturable: bool) -> None:
+        config = self.config
+        for name in ("generator", "discriminator"):
+            weights, betas = getattr(self, name).parameters(), (config.beta1, config.beta2)
+            optimizer = Adam(weights, lr=config.learning_rate, betas=betas, fused=fused or None, capturable=capturable)
+            if capturable:
+                begin_moments(optimizer)
+            setattr(self, f"{name}_optimizer", optimizer)
+
+    def _cached_loader(self, items: CachedItems, cache: PixelCache, sampler: TrainSampler) -> DataLoader[Batch]:
+        del cache
+        return make_loader(items, self.config.batch_size, sampler=sampler, collate=join_items)
+
+    def _resident_loader(self, items: CachedItems, cache: PixelCache, sampler: TrainSampler) -> DataLoader[Batch]:
+        resident = ResidentLoader(items, cache, sampler, self.config.batch_size, self.device)
+        return cast("DataLoader[Batch]", resident)
 
     def _update(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Do the reference's step; the losses stay on the device."""
-        images_BCHW, texts_BE = self._real(self._moved(batch.images_BCHW)), self._moved(batch.texts_BE)
         wrong_B = self.wrong_of(batch)
+        purposes = (NOISE, SECOND_NOISE) if self.runs_twice else (NOISE,)
+        inputs = _Inputs(
+            images_BCHW=self._moved(batch.images_BCHW),
+            texts_BE=self._moved(batch.texts_BE),
+            noise_PBZ=torch.stack(
+                [self._noise(len(batch.texts_BE), each, self.epoch, self.num_items_done) for each in purposes]
+            ),
+            wrong_B=None if wrong_B is None else self._moved(wrong_B),
+        )
+        return self._losses_of(inputs)
+
+    def _replayed(self, inputs: _Inputs) -> tuple[Tensor, Tensor]:
+        """Do the step by replaying what was captured with the first batch of that size."""
+        size = len(inputs.texts_BE)
+        if size not in self._captured:
+            self._captured[size] = self._capture(inputs)
+        captured, held = self._captured[size]
+        for mine, given in zip(held, inputs, strict=True):
+            if mine is not None:
+                mine.copy_(cast("Tensor", given))
+        self._rates.update()
+        loss_d, loss_g = captured.replay().clone()
+        return loss_d, loss_g
+
+    def _capture(self, inputs: _Inputs) -> tuple[Captured[Tensor], _Inputs]:
+        """Capture a step; return it, and the tensors in which it looks for its batch."""
+        held = _Inputs._make(None if given is None else given.clone() for given in inputs)
+        statistics = [*self.generator.buffers(), *self.discriminator.buffers()]
+        changed = [*statistics, *(tensor for each in self._optimizers() for tensor in changed_by(each))]
+        with self._rates.installed():
+            return capture(lambda: torch.stack(self._computed(held)), changed, self.device), held
+
+    def _computed(self, inputs: _Inputs) -> tuple[Tensor, Tensor]:
+        """Do the step operation by operation."""
+        images_BCHW, texts_BE, noise_PBZ, wrong_B = self._real(inputs.images_BCHW), *inputs[1:]
         with torch.set_grad_enabled(not self.runs_twice):  # of these fakes nothing flows back if others come after them
-            fakes_BCHW = self._fakes(texts_BE, NOISE)
+            fakes_BCHW = self._fakes(noise_PBZ[0], texts_BE)
 
         self.discriminator_optimizer.zero_grad()
-        wrong_B = None if wrong_B is None else self._moved(wrong_B)
         loss_d = self._loss_d(images_BCHW, wrong_B, fakes_BCHW.detach(), texts_BE)
         loss_d.backward()  # type: ignore[no-untyped-call]
         self.discriminator_optimizer.step()
 
         if self.runs_twice:
-            fakes_BCHW = self._fakes(texts_BE, SECOND_NOISE)
+            fakes_BCHW = self._fakes(noise_PBZ[1], texts_BE)
         self.generator_optimizer.zero_grad()
         loss_g = self._loss_g(images_BCHW, fakes_BCHW, texts_BE)
         loss_g.backward(inputs=self._weights_of_g)  # type: ignore[no-untyped-call]
         self.generator_optimizer.step()
         return loss_d.detach(), loss_g.detach()
 
-    def _fakes(self, texts_BE: Tensor, purpose: int) -> Tensor:
-        """Draw the images of a batch's texts, from noise for a purpose."""
-        noise_BZ = self._noise(len(texts_BE), purpose, self.epoch, self.num_items_done)
+    def _fakes(self, noise_BZ: Tensor, texts_BE: Tensor) -> Tensor:
+        """Draw the images of a batch's texts."""
         seeds_BCHW = self.generator.seed_maps(noise_BZ, texts_BE)
         with self._precision():
             fakes_BCHW = self.generator.image(seeds_BCHW)
@@ -199,7 +293,8 @@ class FastestTrainer(ReferenceTrainer):
 
     def _moved(self, tensor: Tensor) -> Tensor:
         """Bring a tensor to the device without waiting for what that is still busy with."""
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+        is_there = tensor.device.type == self.device.type
+        return tensor if is_there else tensor.pin_memory().to(self.device, non_blocking=True)
 
     def _noise(self, num_items: int, *words: int) -> Tensor:
         generator = torch.Generator().manual_seed(derived_seed(self.seed, *words))
