@@ -162,6 +162,14 @@ class Side:
         self.reset()
         return losses, stream
 
+    def first_losses_of_call(self, num_steps: int) -> list[tuple[float, ...]]:
+        """Return the losses of the first steps of a whole call, as it is timed, and go back to the start."""
+        self.reset()
+        self()
+        losses = self._losses()[:num_steps]
+        self.reset()
+        return losses
+
     def random_stream(self) -> Any:
         """Return the state of the trainer's random stream; None for a peer, and where a seed is made for every draw."""
         return None if self.tier == "peer" else on_host(self.trainer.state().get("random"))
@@ -173,6 +181,9 @@ class Side:
     def next_losses_of(self, phase: str, num_steps: int) -> list[tuple[float, ...]]:
         """Return the losses of steps of a phase, as `next_losses` does."""
         self.trainer.train_steps(num_steps, phase)
+        return self._losses()
+
+    def _losses(self) -> list[tuple[float, ...]]:
         metrics = self.trainer.metrics
         losses = [metrics[name] for name in _LOSSES if name in metrics] or [metrics["train_losses"]]
         return list(zip(*losses, strict=True))

@@ -10,6 +10,7 @@ import types
 import pytest
 import torch
 
+from bench.harness.bench import Bench
 from tests import recorded_graphs
 from tests.states import leaves
 from trainers import family
@@ -146,6 +147,29 @@ def test_a_long_epoch_is_several_graphs_of_which_equal_ones_are_one(captured, mo
     assert ours.num_batches == 10
     assert [len(held) for _, held in ours._captured.values()] == [48, 16]
     assert ours._captured_validation is not None
+
+
+@pytest.fixture
+def check(captured):
+    """The benchmark's own check of a pair whose after side replays whole epochs."""
+    bench = Bench.of(
+        family("tabular_regressor"), pair=None, preset="tiny", device="cpu", resync_every=2, parity_steps=6
+    )
+    settings = {"bfloat16": False, "compiled_loss": False, "onednn_products": False, "whole_epoch_graph": True}
+    yield bench.same_losses(bench.reference(), bench.fastest(**settings))
+    bench.close()
+
+
+def test_the_benchmarks_check_holds_for_a_replayed_epoch(check, captured):
+    assert check() == []
+    assert [graph.num_replays for graph in captured.graphs] == [1, 1]
+
+
+def test_the_benchmarks_check_looks_at_the_steps_that_are_replayed(check, monkeypatch):
+    real = cuda_graphs.Captured.replay
+    monkeypatch.setattr(cuda_graphs.Captured, "replay", lambda captured: real(captured) * 1.01)
+    with pytest.raises(AssertionError, match="the loss of step 1 is"):
+        check()
 
 
 # --- Planted faults ---

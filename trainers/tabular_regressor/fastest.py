@@ -119,6 +119,9 @@ class FastestTrainer(ReferenceTrainer):
         seed: as the reference's.
         switches: what is on; a switch not named here is on where device and sizes make it pay.
 
+    Attributes:
+        captures_epochs: whether the steps of a whole epoch are replayed, where fewer steps are taken one by one.
+
     Raises:
         BadInput: an unknown switch.
 
@@ -162,6 +165,7 @@ class FastestTrainer(ReferenceTrainer):
         captures = on["whole_epoch_graph"] and on["resident_data"] and captures_graphs(device)
         if on["fused_optimizer"] or on["compiled_loss"] or captures:
             self._build_optimizer(fused=on["fused_optimizer"], capturable=captures)
+        self.captures_epochs = captures
         self._advance = self._replay_epoch if captures else self._advance_by_one
         self._validate = self._replay_validation if captures else super()._validation_loss
         self._loading = partial(keep_tensors, self.optimizer) if captures else nullcontext

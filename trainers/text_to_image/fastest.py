@@ -42,7 +42,7 @@ __all__ = ["FastestTrainer"]
 
 
 class _Inputs(NamedTuple):
-    """What a step takes, on the device.
+    """Hold the tensors of a step, on the device.
 
     Attributes:
         images_BCHW: of the batch, normalized or bytes.
