@@ -50,7 +50,8 @@ class StopSignals:
         if self.received is not None and kind is None:
             raise KeyboardInterrupt
 
-    def _receive(self, number: int, _: FrameType | None) -> None:
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        del frame
         if self.received is not None:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
@@ -70,18 +71,25 @@ class SharedStopSignals(StopSignals):
     Args:
         largest: returns the largest of the whole numbers that the processes call it with; each waits for all.
         also: as of `StopSignals`.
+        is_alone: whether a second signal breaks in as it does in `StopSignals`. Among several processes it changes
+            nothing: a scheduler and torchrun both pass on the same one, and a process that left in the middle of a step
+            would let the others wait.
 
     Attributes:
         agreed: the signal that stopped the training, or None; the same in all processes.
 
     """
 
-    def __init__(self, largest: Callable[[int], int], *also: signal.Signals) -> None:
+    def __init__(self, largest: Callable[[int], int], *also: signal.Signals, is_alone: bool) -> None:
         """Catch nothing yet."""
         super().__init__(*also)
-        self._largest = largest
+        self._largest, self._is_alone = largest, is_alone
         # Not kept as `received`: the first signal to this process may still come, and must not count as the second.
         self.agreed: signal.Signals | None = None
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._is_alone or self.received is None:
+            super()._receive(number, frame)
 
     def check(self) -> None:
         """Raise KeyboardInterrupt if a signal came to any process; all must call this at the same place."""

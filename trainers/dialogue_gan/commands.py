@@ -98,7 +98,7 @@ def train(options: TrainOptions) -> None:
         if cluster is not None:
             workers.check_alike(_digest({**labels, "state": trainer.state()}))
         with EpochProgress(*training.num_epochs(trainer), is_shown=workers.is_first) as progress:
-            stop = SharedStopSignals(workers.largest, signal.SIGTERM)
+            stop = SharedStopSignals(workers.largest, signal.SIGTERM, is_alone=workers.num == 1)
             try:
                 training.TrainingRun(trainer, folder, labels, history, stop, progress).run()
             except Interrupted as error:

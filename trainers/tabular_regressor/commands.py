@@ -112,7 +112,7 @@ def _run(
     log = setup_logging(model_files.model_name, console_level=None) if ranks.is_first else _silent_logger()
     try:
         with EpochProgress(trainer.config.num_epochs, metrics.num_epochs, is_shown=ranks.is_first) as progress:
-            stop = SharedStopSignals(ranks.largest, signal.SIGTERM)
+            stop = SharedStopSignals(ranks.largest, signal.SIGTERM, is_alone=not ranks.is_parallel)
             return TrainingRun(trainer, model_files, labels, metrics, log, stop, progress).run()
     finally:
         close_logging(log)

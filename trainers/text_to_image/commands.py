@@ -80,7 +80,7 @@ def train(options: TrainOptions) -> None:
             "text_encoder": data.encoder.to_dict(),
         }
         with EpochProgress(trainer.config.num_epochs, trainer.epoch, is_shown=ranks.is_first) as progress:
-            stop = SharedStopSignals(ranks.largest, signal.SIGTERM)
+            stop = SharedStopSignals(ranks.largest, signal.SIGTERM, is_alone=not ranks.is_parallel)
             with ranks.naming_lost_ones():
                 TrainingRun(trainer, files, labels, trainer.log, stop, progress, history, unfinished_seconds).run()
         ranks.leave()

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from trainers.common.interruption import StopSignals, interrupting_immediately
+from trainers.common.interruption import SharedStopSignals, StopSignals, interrupting_immediately
 
 
 class Finalized:
@@ -52,3 +52,26 @@ def test_afterwards_a_signal_in_a_finalizer_is_told_again(told):
         raise KeyboardInterrupt
     Finalized(interrupt)
     assert told == [KeyboardInterrupt]
+
+
+def twice(stop, number):
+    """Return whether a process goes on after a signal that comes twice, to where it looks for one."""
+    went_on = False
+    try:
+        with stop:
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+            went_on = True
+            stop.check()
+    except KeyboardInterrupt:
+        return went_on
+    pytest.fail("nothing stopped it")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_breaks_into_a_process_alone_and_not_into_one_of_several(number):
+    assert not twice(StopSignals(signal.SIGTERM), number)
+    assert not twice(SharedStopSignals(lambda own: own, signal.SIGTERM, is_alone=True), number)
+    several = SharedStopSignals(lambda own: own, signal.SIGTERM, is_alone=False)
+    assert twice(several, number)
+    assert (several.received, several.agreed) == (number, number)
