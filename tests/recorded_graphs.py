@@ -21,7 +21,7 @@ def memory(tensor):
 
 
 class RecordedGraph(TorchDispatchMode):
-    """What `torch.cuda.CUDAGraph` is to its users, and the context that captures it."""
+    """Stand for `torch.cuda.CUDAGraph` and for the context that captures it."""
 
     def __init__(self):
         super().__init__()

@@ -195,7 +195,7 @@ def test_what_a_call_leaves_as_it_was_is_not_among_the_min_bytes(bench):
 def test_a_leak_would_be_seen():
     kept, levels = [], []
     for _ in range(20):
-        kept.append(mmap.mmap(-1, 2**21))  # memory of its own: what other tests gave back does not serve
+        kept.append(mmap.mmap(-1, 2**21))  # fresh memory: what other tests gave back does not serve
         kept[-1].write(b"x" * 2**21)
         levels.append(current_bytes("cpu")["value"])
     if None in levels:

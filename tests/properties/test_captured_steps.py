@@ -17,7 +17,7 @@ from trainers import family
 from trainers.pytorch import cuda_graphs
 from trainers.text_to_image.data.items import TrainSampler
 from trainers.text_to_image.data.pixel_cache import CachedItems, open_cache
-from trainers.text_to_image.data.resident import ResidentLoader
+from trainers.text_to_image.data.resident import ResidentItems, ResidentLoader
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
 
@@ -39,7 +39,7 @@ PHASES = {
 CASES = [(name, phase) for name, phases in PHASES.items() for phase in phases]
 LOSSES = ("train_losses", "generator_losses", "discriminator_losses", "train_loss", "val_loss")
 RTOL = 1e-4
-"""What `close` means: a learning rate in float32 is rounded."""
+"""The tolerance of `close`: a learning rate in float32 is rounded."""
 
 
 @pytest.fixture
@@ -254,7 +254,7 @@ def test_a_step_that_waits_for_the_device_cannot_be_captured(captured, monkeypat
 def test_a_recorded_graph_reads_and_writes_the_memory_of_its_capture(captured):
     held, total = torch.ones(3), torch.zeros(())
     recorded = cuda_graphs.capture(lambda: total.add_((held * 2)[1:].sum()).clone(), [total], torch.device("cpu"))
-    assert (total, recorded.result) == (0, 4), "a capture changes nothing, and its result is memory of its own"
+    assert (total, recorded.result) == (0, 4), "a capture changes nothing, and its result is other memory"
     held.copy_(torch.tensor([5.0, 6.0, 7.0]))
     assert recorded.replay() == total == 26
     held = torch.zeros(3)
@@ -273,7 +273,7 @@ def test_resident_batches_are_those_of_the_loader(tmp_path, num_damaged):
     pixels = types.SimpleNamespace(pixels_MHWC=pixels.pixels_MHWC, damaged=damaged)
     items = CachedItems(data, "train", pixels)
     loader = trainer._cached_loader(items, pixels, TrainSampler(items, 4))
-    resident = ResidentLoader(items, pixels, TrainSampler(items, 4), 4, torch.device("cpu"))
+    resident = ResidentLoader(ResidentItems(items, pixels, torch.device("cpu")), TrainSampler(items, 4), 4)
     named = set()
     for epoch, done in ((0, 0), (1, 8), (2, len(items) - 3)):
         for each in (loader, resident):

@@ -34,7 +34,7 @@ from trainers.switches import resolve
 from trainers.text_to_image.config import FASTEST_SWITCHES, TextToImageConfig
 from trainers.text_to_image.data.items import Batch, CaptionData, TrainSampler, join_items
 from trainers.text_to_image.data.pixel_cache import CachedItems, PixelCache, open_cache
-from trainers.text_to_image.data.resident import ResidentLoader, fits_on_device
+from trainers.text_to_image.data.resident import ResidentItems, ResidentLoader, fits_on_device
 from trainers.text_to_image.model import discriminator_loss, entropy_of_probabilities, generator_loss
 from trainers.text_to_image.reference import NOISE, SECOND_NOISE, ReferenceTrainer
 
@@ -105,6 +105,7 @@ class FastestTrainer(ReferenceTrainer):
         )
         self._cache = open_cache(data, config.image_size) if on["cached_images"] else None
         self._real = self._normalized if on["cached_images"] else self._laid_out
+        self._resident: ResidentItems | None = None
         self._of_cache = self._resident_loader if on["resident_data"] else self._cached_loader
         super().__init__(config, data, device=device, seed=seed, log=log)
         for network in (self.generator, self.discriminator):
@@ -180,8 +181,9 @@ class FastestTrainer(ReferenceTrainer):
         return make_loader(items, self.config.batch_size, sampler=sampler, collate=join_items)
 
     def _resident_loader(self, items: CachedItems, cache: PixelCache, sampler: TrainSampler) -> DataLoader[Batch]:
-        resident = ResidentLoader(items, cache, sampler, self.config.batch_size, self.device)
-        return cast("DataLoader[Batch]", resident)
+        if self._resident is None:  # read once, for all loaders that are asked for
+            self._resident = ResidentItems(items, cache, self.device)
+        return cast("DataLoader[Batch]", ResidentLoader(self._resident, sampler, self.config.batch_size))
 
     def _update(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Do the reference's step; the losses stay on the device."""
