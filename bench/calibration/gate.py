@@ -22,7 +22,14 @@ from speedclaims.gate.slowdown import FAMILY_ERROR, Loss, losses, verdict
 from speedclaims.gating import NUM_LOOKS
 from speedclaims.measure.interleave import Settings, Work, measure, setup_for
 from speedclaims.measure.processes import PROCESSES, repeated, seeds_of
-from speedclaims.measure.random_effects import BETWEEN_SD, PRIOR_DF, SAME_SEED_SD, Process, standard_error
+from speedclaims.measure.random_effects import (
+    BETWEEN_SD,
+    PRIOR_DF,
+    SAME_SEED_SD,
+    SESSION_CORRELATION,
+    Process,
+    standard_error,
+)
 from speedclaims.measure.statistics import interval
 from speedclaims.record.files import write_text
 from speedclaims.record.io import RecordError
@@ -74,6 +81,7 @@ NOISE: dict[str, Noise] = {
     "shared cores: every third process in a burst": Noise(0.01, 0.006, 0.005, 0.23, bursts=0.33, burst=10, hidden=0.01),
     "bursts that do not show within the process": Noise(0.01, 0.006, 0.005, 0.23, bursts=0.05, hidden=0.05),
     "processes differ by 2 %": Noise(0.03, 0.02, 0.005, 0.05),
+    "the same, sessions differ by 0.7 %": Noise(0.03, 0.02, 0.005, 0.05, session=0.007),
 }
 """The kinds of noise."""
 
@@ -154,7 +162,8 @@ def gate_table(num_sessions: int, seed: int = 2026) -> str:
         *(f"- {name}: {_told(noise)}" for name, noise in NOISE.items()),
         "",
         f"Family error {FAMILY_ERROR:.1%} one-sided, expected spread between processes {BETWEEN_SD:.1%}, of one seed "
-        f"{SAME_SEED_SD:.1%}, counted as {PRIOR_DF:g} processes. speedclaims {__version__}, numpy {np.__version__}, "
+        f"{SAME_SEED_SD:.1%}, counted as {PRIOR_DF:g} processes, correlation within a session {SESSION_CORRELATION:g}. "
+        f"speedclaims {__version__}, numpy {np.__version__}, "
         f"seed {seed}.",
     ]
     return "\n".join(lines) + "\n"
@@ -388,10 +397,28 @@ def gate_runs_table(sessions: Sequence[Session], num_busy: int) -> str:
         f"{_quantiles(found[False, True])}. Seconds a pair, unchanged: median {np.median(seconds[False]):.1f}, longest "
         f"{seconds[False][-1]:.1f}; slower: median {np.median(seconds[True]):.1f}, longest {seconds[True][-1]:.1f}.",
         "",
+        "Correlation of the processes of one session, hash seed by hash seed: "
+        f"{', '.join(f'{name} {correlation(sessions, name):.2f}' for name in PAIRS)}; the gate expects "
+        f"{SESSION_CORRELATION:g}.",
+        "",
         f"{device_name(['cpu'])}; Python {sys.version.split()[0]}, speedclaims {__version__}, numpy "
         f"{versions(['numpy'])['numpy']}; {time.strftime('%Y-%m-%d', time.gmtime(sessions[0]['started']))}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def correlation(sessions: Sequence[Session], name: str) -> float:
+    """Return the intraclass correlation of a pair's first processes in one session, without what hash seeds do.
+
+    Formula: by the mean squares between and within sessions (Fisher, Statistical Methods for Research Workers, section
+    39).
+    """
+    values = np.array([[row["log_speedup"] for row in session["pairs"][name]] for session in sessions])
+    values -= values.mean(axis=0)
+    number = values.shape[1]
+    between = number * values.mean(axis=1).var(ddof=1)
+    within = float(((values - values.mean(axis=1, keepdims=True)) ** 2).sum() / ((len(values) - 1) * (number - 1)))
+    return float((between - within) / (between + (number - 1) * within))
 
 
 def _quantiles(found: Sequence[Judged]) -> str:

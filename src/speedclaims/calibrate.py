@@ -15,7 +15,7 @@ from speedclaims.gate.slowdown import FAMILY_ERROR, Loss, losses, verdict
 from speedclaims.gating import NUM_LOOKS
 from speedclaims.measure.interleave import Settings, measure, work_of
 from speedclaims.measure.processes import PROCESSES, seeds_of
-from speedclaims.measure.random_effects import PRIOR_DF, Process, standard_error, t_quantile
+from speedclaims.measure.random_effects import PRIOR_DF, SESSION_CORRELATION, Process, standard_error, t_quantile
 
 KNOWN_LOSS = 0.08
 """How much more the after side does where it is to be slower."""
@@ -81,7 +81,7 @@ class Calibration:
         """
         number = max(1, int(seconds / self.process_s))
         sd = math.hypot(self.same_seed_percent, self.within_percent)
-        error = sd * math.sqrt(1 / NUM_PROCESSES + 1 / number)
+        error = sd * math.sqrt(1 / NUM_PROCESSES + 1 / number + 2 * SESSION_CORRELATION)
         df = number - 1 + PRIOR_DF
         return error * (t_quantile(df, 1 - FAMILY_ERROR / NUM_LOOKS) + NormalDist().inv_cdf(FOUND))
 

@@ -30,6 +30,10 @@ SPEED_SD = 0.07
 slows the sides of a pair by different factors. Under load it was -0.05 to -0.07 within sessions, and as much between
 them."""
 
+SESSION_CORRELATION = 0.1
+"""Expected correlation between the log speedups of two processes of one session: both meet what the machine does in
+those minutes. It was 0.06 to 0.09 under load (reports/statistics/gate-runs-busy.md)."""
+
 PRIOR_DF = 3
 """How many further processes the expectation counts for; chosen with `BETWEEN_SD`."""
 
@@ -96,6 +100,14 @@ def pool_change(
     what the machine's speed does to the speedup is taken out: its logarithm is a covariate (chapter 15), whose slope is
     expected to be about as large as `SPEED_SD`.
 
+    Where the processes differ by more than is expected, the variance between them is what makes the weighted squares as
+    large as their degrees of freedom (Paule and Mandel, Journal of Research of the National Bureau of Standards 87,
+    1982, 377-385). So no process counts for all others because its own error is small. The expectation still counts for
+    the degrees of freedom: reports/statistics/gate.md shows how often that is wrong.
+
+    The processes of a session are correlated by `SESSION_CORRELATION`: however many there are, the change stays as
+    uncertain as two sessions are different (the design effect of a cluster; Kish, Survey Sampling, 1965).
+
     Args:
         base: the processes of one record.
         new: those of the other.
@@ -105,11 +117,52 @@ def pool_change(
     """
     paired = share_seeds(base, new)
     sd = between_sd if between_sd is not None else SAME_SEED_SD if paired else BETWEEN_SD
+    fit = _fit(base, new, sd**2, paired=paired)
+    if not 0 < fit.df < fit.squares:
+        found = _moderated(fit.value, 1 / fit.variance, fit.squares, fit.df, prior_df)
+    else:
+        variance = sd**2
+        for _ in range(_MOST_FITS):
+            if fit.squares <= _CONVERGED * fit.df:
+                break
+            variance += (fit.squares - fit.df) / fit.slope
+            fit = _fit(base, new, variance, paired=paired)
+        found = Pooled(fit.value, math.sqrt(fit.variance * max(1.0, fit.squares / fit.df)), prior_df + fit.df)
+    of_sessions = 2 * SESSION_CORRELATION * fit.of_process * found.error**2 / fit.variance
+    return Pooled(found.value, math.sqrt(found.error**2 + of_sessions), found.df)
+
+
+_MOST_FITS, _CONVERGED = 50, 1.001
+
+
+class _Fit(NamedTuple):
+    """What changed from one record to another, by weighted least squares.
+
+    Attributes:
+        value: the base's mean less the new one's.
+        variance: of that value.
+        squares: weighted sum of the squares that the fit leaves.
+        slope: how fast these fall with the variance between processes.
+        df: degrees of freedom that the fit leaves.
+        of_process: variance of a process's value, for processes of the mean weight.
+    """
+
+    value: float
+    variance: float
+    squares: float
+    slope: float
+    df: int
+    of_process: float
+
+
+def _fit(base: Sequence[Process], new: Sequence[Process], between: float, *, paired: bool) -> _Fit:
+    """Fit the change, with a variance between processes."""
     processes = [*base, *new]
+    weights = [1 / (one.error**2 + between) for one in processes]
     blocks = _Blocks(
         [one.seed if paired else None for one in processes],
         [number >= len(base) for number in range(len(processes))],
-        [1 / (one.error**2 + sd**2) for one in processes],
+        weights,
     )
     value, left = blocks.change([one.value for one in processes])
     variance, df = 1 / blocks.total, blocks.df
@@ -123,7 +176,9 @@ def pool_change(
         left = [one - slope * speed for one, speed in zip(left, speeds_left, strict=True)]
         variance += slowdown**2 / precision
         df -= round(known / precision)  # where the processes say nothing of the slope, the expectation alone counts
-    return _moderated(value, 1 / variance, blocks.product(left, left), df, prior_df)
+    weighted = [weight * one for weight, one in zip(weights, left, strict=True)]
+    squares = math.fsum(one * other for one, other in zip(weighted, left, strict=True))
+    return _Fit(value, variance, squares, math.fsum(one**2 for one in weighted), df, len(weights) / math.fsum(weights))
 
 
 class _Blocks:

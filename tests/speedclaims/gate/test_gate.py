@@ -9,7 +9,16 @@ from scipy import stats
 
 from speedclaims.gate.compare import Gate, Rules, compare
 from speedclaims.gate.slowdown import FAMILY_ERROR, Loss, losses, verdict
-from speedclaims.measure.random_effects import PRIOR_DF, SPEED_SD, Process, pool, pool_change, share_seeds, t_tail
+from speedclaims.measure.random_effects import (
+    PRIOR_DF,
+    SESSION_CORRELATION,
+    SPEED_SD,
+    Process,
+    pool,
+    pool_change,
+    share_seeds,
+    t_tail,
+)
 from speedclaims.measure.statistics import holm_tails
 from speedclaims.record.io import RecordError, validate
 from speedclaims.record.upgrade import upgrade
@@ -221,8 +230,28 @@ def test_further_processes_of_the_same_seeds_add_degrees_of_freedom_and_narrow_t
     base = [Process(value, 0.003, seed) for seed, value in enumerate(rng.normal(0, 0.02, 5))]
     new = [Process(value, 0.003, seed % 5) for seed, value in enumerate(rng.normal(0, 0.02, 40))]
     first, last = pool_change(base, new[:5]), pool_change(base, new)
-    assert (first.df, last.df) == (4, 39)
+    assert (first.df, last.df) == (4 + PRIOR_DF, 39 + PRIOR_DF)
     assert last.half_width(0.99) < 0.6 * first.half_width(0.99)
+
+
+def test_a_process_that_knows_itself_well_does_not_decide_for_those_that_differ():
+    values = [0.10, 0.0, 0.01, -0.01, 0.02]
+    base = [Process(value, error) for value, error in zip(values, [0.0001, 0.02, 0.02, 0.02, 0.02], strict=True)]
+    new = processes_of([0.0, 0.03, 0.02, 0.01, 0.02], error=0.01)
+    found = pool_change(base, new)
+    assert found.value == pytest.approx(np.mean(values) - 0.016, abs=0.012)
+    assert found.df == 8 + PRIOR_DF
+
+
+def test_processes_of_one_session_are_never_as_sure_as_ones_that_have_nothing_in_common():
+    rng = np.random.default_rng(6)
+    sd, errors = 0.02, {}
+    for number in (5, 2000):
+        base, new = (processes_of(rng.normal(0, sd, number), error=0.004) for _ in range(2))
+        errors[number] = pool_change(base, new).error
+    least = sd * math.sqrt(2 * SESSION_CORRELATION)
+    assert errors[2000] == pytest.approx(least, rel=0.1)
+    assert errors[5] > 1.2 * least
 
 
 @pytest.mark.parametrize("is_seeded", [False, True])
