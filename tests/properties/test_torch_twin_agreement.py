@@ -20,11 +20,11 @@ from trainers.dialogue_gan.config import PHASES  # noqa: E402 - likewise
 from trainers.dialogue_gan.model import dropped, num_parameters, sample_sequences, seed_words  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch import model, optimizer, weights  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.draws import HEAD_SIZES, num_updates, split  # noqa: E402 - likewise
-from trainers.dialogue_gan.pytorch.model import incremental_sequences  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.model import num_parameters as num_parameters_of_twin  # noqa: E402 - likewise
-from trainers.dialogue_gan.pytorch.model import sample_sequences as sample_of_twin  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.optimized import OptimizedTrainer  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.optimizer import GuardedAdam  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.sampling import incremental_sequences, merged_sequences  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.sampling import sample_sequences as sample_of_twin  # noqa: E402 - likewise
 from trainers.dialogue_gan.reference import DISCRIMINATOR_DROPOUT, GENERATOR_DROPOUT, SAMPLING  # noqa: E402 - likewise
 from trainers.tensorflow.clipping import clip_by_global_norm  # noqa: E402 - only with both frameworks
 
@@ -158,7 +158,7 @@ def check_tokens(draw, seed, num_drawn):
 tokens = holds(check_tokens, strategies.seeds(), strategies.few(8), max_examples=6)
 
 
-@pytest.mark.parametrize("draw", [sample_of_twin, incremental_sequences])
+@pytest.mark.parametrize("draw", [sample_of_twin, incremental_sequences, merged_sequences])
 def test_the_same_numbers_draw_the_same_tokens(draw):
     tokens(draw)
 

@@ -16,11 +16,18 @@ from trainers.dialogue_gan.pytorch import FAMILY
 
 torch = pytest.importorskip("torch")
 
-from trainers.dialogue_gan.pytorch import model, optimizer  # noqa: E402 - only with PyTorch
+from trainers.dialogue_gan.pytorch import model, optimizer, sampling  # noqa: E402 - only with PyTorch
 from trainers.dialogue_gan.pytorch.fastest import FastestTrainer  # noqa: E402 - likewise
-from trainers.dialogue_gan.pytorch.model import incremental_sequences, sample_sequences  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.optimizer import ForeachAdam, KerasAdam  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.sampling import (  # noqa: E402 - likewise
+    incremental_sequences,
+    merged_sequences,
+    next_token,
+    sample_sequences,
+)
 from trainers.dialogue_gan.pytorch.weights import keras_names  # noqa: E402 - likewise
+from trainers.pytorch.compiling import compile_each_size  # noqa: E402 - likewise
+from trainers.pytorch.devices import compiles_for  # noqa: E402 - likewise
 
 build = FAMILY.build
 
@@ -44,6 +51,8 @@ def outspoken():
     with torch.no_grad():
         for name, weight in keras_names(generator):
             weight.mul_(20.0 if name == "logits/kernel" else 3.0)
+            if weight.dim() == 1:
+                weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
     return generator
 
 
@@ -52,7 +61,7 @@ GREEDY = 1e-6
 
 
 def check_decoding(draw, temperature, num_drawn, seed):
-    """26: incremental decoding draws the tokens of full prefixes, greedy ones while the first two are not as good."""
+    """26: a sampler draws the tokens of full prefixes, greedy ones while the first two are not as good."""
     generator = outspoken()
     ids = torch.tensor([0, 1, 2, 0]), torch.tensor([0, 1, 2, 1])
     uniforms_TBV = torch.rand(num_drawn, 4, 40, generator=torch.Generator().manual_seed(seed))
@@ -81,6 +90,18 @@ def test_26_incremental_decoding_draws_what_full_prefixes_draw():
     decoding(incremental_sequences)
 
 
+def test_26_merged_products_draw_what_full_prefixes_draw():
+    decoding(merged_sequences)
+
+
+def test_26_the_compiled_sampler_draws_what_full_prefixes_draw():
+    if not compiles_for(torch.device("cpu")):
+        pytest.skip("needs a C++ compiler")
+    draw = functools.partial(merged_sequences, step=compile_each_size(next_token))
+    for temperature in (1.0, 0.5, GREEDY):
+        check_decoding(draw, temperature, 9, seed=5)
+
+
 def forgotten_state(patch):
     """The second LSTM forgets."""
     real, calls = torch.lstm_cell, []
@@ -92,10 +113,21 @@ def forgotten_state(patch):
     patch.setattr(torch, "lstm_cell", forgetting)
 
 
+def forgotten_cells(patch):
+    """The second LSTM forgets, of merged products."""
+    real, calls = sampling._cell, []
+
+    def forgetting(gates, cells):
+        calls.append(None)
+        return real(gates, cells if len(calls) % 2 else torch.zeros_like(cells))
+
+    patch.setattr(sampling, "_cell", forgetting)
+
+
 def other_noise(patch):
-    """The draws of all tokens with the numbers of the first."""
-    real = model.gumbel_noise
-    patch.setattr(model, "gumbel_noise", lambda uniforms: real(uniforms[:1].expand_as(uniforms)))
+    """The draws of all tokens, or of all sequences, with the numbers of the first."""
+    real = sampling.gumbel_noise
+    patch.setattr(sampling, "gumbel_noise", lambda uniforms: real(uniforms[:1].expand_as(uniforms)))
 
 
 def untold(patch):
@@ -104,12 +136,22 @@ def untold(patch):
     patch.setattr(model.Generator, "conditions", lambda *arguments: 0 * real(*arguments))
 
 
-@pytest.mark.parametrize("plant", [forgotten_state, other_noise, untold])
-def test_26_notices_a_fault(plant):
+FAULTS = [
+    (forgotten_state, incremental_sequences),
+    (other_noise, incremental_sequences),
+    (untold, incremental_sequences),
+    (forgotten_cells, merged_sequences),
+    (other_noise, merged_sequences),
+    (untold, merged_sequences),
+]
+
+
+@pytest.mark.parametrize(("plant", "draw"), FAULTS)
+def test_26_notices_a_fault(plant, draw):
     def faulty(*arguments):
         with pytest.MonkeyPatch.context() as patch:
             plant(patch)
-            return incremental_sequences(*arguments)
+            return draw(*arguments)
 
     assert fails(decoding, faulty)
 
@@ -160,10 +202,13 @@ def check_agreement(kind, overrides, settings, seed, phase):
             assert np.array_equal(before, after[name]) != is_told, name
 
 
+# Compiling takes longer than these tests; property 26 looks at the compiled sampler.
+UNCOMPILED_SWITCHES = [switch for switch in TWIN_SWITCHES if switch.name != "compiled_sampler"]
+
 agreement = holds(
     check_agreement,
     strategies.tiny_dialogue_overrides(),
-    strategies.switch_subsets(TWIN_SWITCHES),
+    strategies.switch_subsets(UNCOMPILED_SWITCHES),
     strategies.seeds(),
     strategies.st.sampled_from(PHASES),
     max_examples=12,

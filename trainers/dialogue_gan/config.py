@@ -142,6 +142,18 @@ TWIN_OPTIMIZED_SWITCHES = (
 
 TWIN_SWITCHES = (
     _INCREMENTAL_DECODING,
+    Switch(
+        "merged_products",
+        "the sampler multiplies an LSTM's output once a token, by all weights that it meets; what token ids add to the "
+        "first LSTM's gates is a table; nothing without incremental_decoding",
+        parity="close",
+    ),
+    Switch(
+        "compiled_sampler",
+        "what the sampler does between two products is one compiled kernel; on with CUDA, nothing without "
+        "merged_products",
+        parity="close",
+    ),
     _JOINED_DISCRIMINATOR,
     Switch(
         "foreach_optimizer",

@@ -29,7 +29,8 @@ from trainers.dialogue_gan.config import (  # noqa: E402 - likewise
 )
 from trainers.dialogue_gan.pytorch import FAMILY, fastest  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.draws import num_uniforms, split  # noqa: E402 - likewise
-from trainers.dialogue_gan.pytorch.model import Discriminator, Generator, draw_tokens, masked, num_parameters  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.model import Discriminator, Generator, masked, num_parameters  # noqa: E402 - likewise
+from trainers.dialogue_gan.pytorch.sampling import draw_tokens, next_token  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.weights import initial_values, keras_values  # noqa: E402 - likewise
 
 build = FAMILY.build
@@ -121,11 +122,29 @@ def test_what_cannot_be_used_is_refused_in_one_line(monkeypatch):
 
 def test_on_a_cpu_what_is_cudas_stays_off():
     trainer, _ = fresh("fastest")
-    off = {"bfloat16", "deferred_metrics", "cuda_graphs"}
+    off = {"compiled_sampler", "bfloat16", "deferred_metrics", "cuda_graphs"}
     assert {name for name, on in trainer.switches.items() if not on} == off
     asked = build("fastest", switches={"cuda_graphs": True}, log=print, **SMALL)
     asked.train_steps(1, "adversarial")
     assert asked._captured == {}
+
+
+def test_the_sampler_is_compiled_for_batches_and_not_for_a_few_samples(monkeypatch):
+    sizes = []
+
+    def compiled(weights, position, *others):
+        sizes.append(len(position.tokens_B))
+        return next_token(weights, position, *others)
+
+    monkeypatch.setattr(fastest, "compile_each_size", lambda function: compiled if function is next_token else None)
+    trainer = build("fastest", switches={"compiled_sampler": True}, log=print, **SMALL)
+    trainer.sample(0, 0, num=3, temperature=1.0, seed=1)
+    assert sizes == []
+    trainer.train_epoch("discriminator_pretraining")
+    num_rows, size = len(trainer.data.train), trainer.config.batch_size
+    assert num_rows % size, "the last batch is smaller"
+    assert set(sizes) == {size, num_rows % size}
+    assert len(sizes) == trainer.num_batches * (trainer.config.sequence_length - 1)
 
 
 @pytest.fixture

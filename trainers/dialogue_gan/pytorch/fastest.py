@@ -17,10 +17,17 @@ from trainers.dialogue_gan.config import TWIN_SWITCHES, DialogueConfig
 from trainers.dialogue_gan.data import Batch, DialogueData
 from trainers.dialogue_gan.phased_trainer import BATCHES_PER_LINE, SERIES, batch_line
 from trainers.dialogue_gan.pytorch.draws import DiscriminatorDraws, Draws, GeneratorDraws, split
-from trainers.dialogue_gan.pytorch.model import incremental_sequences, sample_sequences
+from trainers.dialogue_gan.pytorch.model import Generator
 from trainers.dialogue_gan.pytorch.optimized import moved_without_waiting
 from trainers.dialogue_gan.pytorch.optimizer import ForeachAdam, KerasAdam
 from trainers.dialogue_gan.pytorch.reference import Inputs, ReferenceTrainer
+from trainers.dialogue_gan.pytorch.sampling import (
+    incremental_sequences,
+    merged_sequences,
+    next_token,
+    sample_sequences,
+)
+from trainers.pytorch.compiling import compile_each_size
 from trainers.pytorch.cuda_graphs import Captured, capture, captures_graphs
 from trainers.pytorch.mixed_precision import multiplies_bfloat16
 from trainers.switches import resolve
@@ -73,6 +80,7 @@ class FastestTrainer(ReferenceTrainer):
         """Bind every switch once; from then on nothing asks for them."""
         on_cuda = device.type == "cuda"
         of_device = {
+            "compiled_sampler": on_cuda,
             "bfloat16": on_cuda and multiplies_bfloat16(device),
             "deferred_metrics": on_cuda,
             "cuda_graphs": on_cuda,
@@ -80,7 +88,9 @@ class FastestTrainer(ReferenceTrainer):
         self.switches = on = resolve(TWIN_SWITCHES, {**of_device, **(switches or {})})
 
         # --- The switches, bound here and read nowhere else ---
-        self._draw_sequences = incremental_sequences if on["incremental_decoding"] else sample_sequences
+        incremental = self._merged_sequences if on["merged_products"] else incremental_sequences
+        self._draw_sequences = incremental if on["incremental_decoding"] else sample_sequences
+        self._next_token = compile_each_size(next_token) if on["compiled_sampler"] else next_token
         self._judge = self._judge_together if on["joined_discriminator"] else super().judged
         self.optimizer_kind = ForeachAdam if on["foreach_optimizer"] else KerasAdam
         self._precision: Callable[[], AbstractContextManager[object]] = partial(
@@ -96,6 +106,7 @@ class FastestTrainer(ReferenceTrainer):
             "discriminator_pretraining": self.discriminator_pretraining_figures,
             "adversarial": self.adversarial_figures,
         }
+        self._batch_sizes = {config.batch_size, len(data.train) % config.batch_size}
         self._captured: dict[tuple[str, int], _CapturedBatch] = {}
         self._pending: list[Tensor] = []  # figures (F) still on the device, of the current call's phase
         super().__init__(config, data, device=device, seed=seed, log=log)
@@ -124,6 +135,13 @@ class FastestTrainer(ReferenceTrainer):
     def fakes(self, characters_B: Tensor, scenes_B: Tensor, uniforms_TBV: Tensor, temperature: float) -> Tensor:
         """Draw fake sequences (B, T) by the sampler that the switches choose."""
         return self._draw_sequences(self.generator, characters_B, scenes_B, uniforms_TBV, temperature)
+
+    def _merged_sequences(
+        self, generator: Generator, characters_B: Tensor, scenes_B: Tensor, uniforms_TBV: Tensor, temperature: float
+    ) -> Tensor:
+        """Draw by the compiled step for the sizes of batches; a few samples are not worth compiling."""
+        step = self._next_token if len(characters_B) in self._batch_sizes else next_token
+        return merged_sequences(generator, characters_B, scenes_B, uniforms_TBV, temperature, step=step)
 
     def logits(self, inputs: Inputs, masks: GeneratorDraws) -> Tensor:
         """Return logits (B, T - 1, V), with the output layer in bfloat16 where the switch is on.

@@ -1,4 +1,4 @@
-"""Generator, discriminator, losses and sampler of `trainers.dialogue_gan.model` once more, in PyTorch.
+"""Generator, discriminator and losses of `trainers.dialogue_gan.model` once more, in PyTorch.
 
 Layers, sizes and formulas are that module's, as Keras computes them. All that is random comes in as uniform numbers,
 so that whoever holds the same numbers draws the same tokens and dropout masks, in whatever framework.
@@ -14,13 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainers.dialogue_gan.config import DialogueConfig
-from trainers.dialogue_gan.data import UNKNOWN
 from trainers.dialogue_gan.pytorch.draws import HEAD_SIZES
 
 __all__ = [
-    "Discriminator", "Embedding", "Generator", "discriminator_loss", "draw_tokens", "gumbel_noise",
-    "incremental_sequences", "masked", "num_parameters", "policy_loss", "policy_rewards", "sample_sequences",
-    "target_log_probabilities", "teacher_forcing_loss",
+    "Discriminator", "Embedding", "Generator", "discriminator_loss", "masked", "num_parameters", "policy_loss",
+    "policy_rewards", "target_log_probabilities", "teacher_forcing_loss",
 ]  # fmt: skip
 
 _LEAST_PROBABILITY = 1e-7  # Keras' epsilon: keeps the logarithm of a probability finite
@@ -239,60 +237,6 @@ def policy_loss(logits_BTV: Tensor, targets_BT: Tensor, rewards_B: Tensor, mean_
     log_probabilities_B = target_log_probabilities(logits_BTV, targets_BT).sum(-1)
     baseline = rewards_B.mean() if mean_reward is None else mean_reward
     return -(log_probabilities_B * (rewards_B - baseline)).mean()
-
-
-def gumbel_noise(uniforms: Tensor) -> Tensor:
-    """Gumbel numbers of uniform ones from 0 to 1; of 0 it is minus infinity, and that token is never drawn."""
-    return -(-uniforms.log()).log()
-
-
-def draw_tokens(logits_BV: Tensor, uniforms_BV: Tensor) -> Tensor:
-    """One token id (B) from each row's distribution: the largest of logits plus Gumbel noise."""
-    return (logits_BV + gumbel_noise(uniforms_BV)).argmax(-1)
-
-
-@torch.no_grad()
-def sample_sequences(
-    generator: Generator, characters_B: Tensor, scenes_B: Tensor, uniforms_TBV: Tensor, temperature: float
-) -> Tensor:
-    """Fake sequences (B, T), token by token, each by a forward pass over the whole prefix.
-
-    Args:
-        generator: gives the logits.
-        characters_B: who speaks.
-        scenes_B: where.
-        uniforms_TBV: numbers from 0 to 1 of the draws, for all tokens but the first, which is `<UNK>`.
-        temperature: divides the logits.
-
-    """
-    tokens_BT = torch.full_like(characters_B, UNKNOWN)[:, None]
-    for uniforms_BV in uniforms_TBV:
-        logits_BTV = generator(tokens_BT, characters_B, scenes_B)
-        next_B = draw_tokens(logits_BTV[:, -1] / temperature, uniforms_BV)
-        # A drawn padding token stays in the prefix like any other, as in the original.
-        tokens_BT = torch.cat([tokens_BT, next_B[:, None]], 1)
-    return tokens_BT
-
-
-@torch.no_grad()
-def incremental_sequences(
-    generator: Generator, characters_B: Tensor, scenes_B: Tensor, uniforms_TBV: Tensor, temperature: float
-) -> Tensor:
-    """Fake sequences (B, T) as `sample_sequences` draws them, each token by one step of both LSTMs.
-
-    On CUDA the steps multiply in float32 as matrix products do by default, where cuDNN's whole sequences take TF32.
-    """
-    conditions_BC = generator.conditions(characters_B, scenes_B)
-    weights = [cast("list[Tensor]", layer.all_weights[0]) for layer in (generator.lstm_1, generator.lstm_2)]
-    zeros_BH = conditions_BC.new_zeros(len(characters_B), generator.lstm_1.hidden_size)
-    first = second = (zeros_BH, zeros_BH)
-    drawn = [torch.full_like(characters_B, UNKNOWN)]
-    for noise_BV in gumbel_noise(uniforms_TBV):
-        values_BE = torch.cat([generator.token_embedding(drawn[-1]), conditions_BC], -1)
-        first = torch.lstm_cell(values_BE, first, *weights[0])
-        second = torch.lstm_cell(first[0], second, *weights[1])
-        drawn.append(torch.add(noise_BV, generator.logits(second[0]), alpha=1 / temperature).argmax(-1))
-    return torch.stack(drawn, 1)
 
 
 def num_parameters(network: nn.Module) -> int:

@@ -3,6 +3,8 @@
 Naive on purpose, a line per switch of the fastest tier; for those of the optimized tier see that module:
 
 - `incremental_decoding`: every token of a fake sequence takes a forward pass over the whole prefix.
+- `merged_products`: an LSTM's input and its output before are multiplied apart.
+- `compiled_sampler`: the sampler runs operation by operation.
 - `joined_discriminator`: the discriminator sees real and fake sequences one after the other.
 - `foreach_optimizer`: weight after weight is updated.
 - `bfloat16`: everything is multiplied as PyTorch multiplies by default.
@@ -31,11 +33,11 @@ from trainers.dialogue_gan.pytorch.model import (
     discriminator_loss,
     policy_loss,
     policy_rewards,
-    sample_sequences,
     target_log_probabilities,
     teacher_forcing_loss,
 )
 from trainers.dialogue_gan.pytorch.optimizer import KerasAdam
+from trainers.dialogue_gan.pytorch.sampling import sample_sequences
 from trainers.dialogue_gan.pytorch.weights import initial_values, keras_values, set_keras_values
 from trainers.pytorch.compiling import compile_each_size
 from trainers.pytorch.ranks import Ranks
