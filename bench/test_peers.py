@@ -1,9 +1,11 @@
-"""The fastest tier of each family against what a user would pick instead: Lightning's Trainer and Keras' `fit`.
+"""The fastest tier of each family against what a user would pick instead: libraries, and a loop by hand.
 
 Either side trains the same networks from the same weights on the same batches, with the same losses, optimizers and
-random numbers, in float32. The peers are used as their documentation has it: a whole fit, nothing but the training
-(no bar, no logger, no checkpoints), losses fetched when it is over. What starting a fit costs is in its time, and a fit
-is long enough for that to be little of it.
+random numbers, in the same precision. Lightning's Trainer and Keras' `fit` are used as their documentation has it: a
+whole fit, nothing but the training (no bar, no logger, no checkpoints), losses fetched when it is over. What starting a
+fit costs is in its time, and a fit is long enough for that to be little of it. The loops by hand are those that hold
+the field's records: a compiled update on rows that lie on the device, as LeanRL has it, and images as bytes in memory,
+as FFCV has them.
 """
 
 from dataclasses import replace
@@ -41,12 +43,26 @@ def lightning_fit():
     return lightning_fit
 
 
-def test_tabular_regressor_against_lightning(lightning_fit, tabular_regressor, preset, device):
+in_both_precisions = pytest.mark.parametrize("is_rounded", [False, True], ids=["float32", "bfloat16"])
+
+IN_FLOAT32 = "both multiply in bfloat16, each rounding elsewhere; in float32 their losses agree step by step"
+
+
+@in_both_precisions
+def test_tabular_regressor_against_lightning(lightning_fit, tabular_regressor, preset, device, is_rounded):
     """Epochs with validation and schedule, against Lightning's Trainer on the same batches."""
     build = partial(lightning_fit.build_regressor, preset=preset, device=device)
     kinds = replace(tabular_regressor, kind=FitEpochsSide), replace(tabular_regressor, kind=EpochsSide)
-    before, after = kinds[0].peer("Lightning", build), kinds[1].fastest(bfloat16=False)
-    before.num_epochs = after.num_epochs = EPOCHS[preset]
+
+    def sides(*, is_rounded: bool) -> tuple:
+        label = f"Lightning{', bf16-mixed' * is_rounded}"
+        peer = kinds[0].peer(label, partial(build, is_rounded=is_rounded))
+        both = peer, kinds[1].fastest(**({} if is_rounded else {"bfloat16": False}))
+        for side in both:
+            side.num_epochs = EPOCHS[preset]
+        return both
+
+    before, after = sides(is_rounded=False)
     same_losses = tabular_regressor.same_losses(before, after)
 
     def same_training() -> None:
@@ -54,7 +70,42 @@ def test_tabular_regressor_against_lightning(lightning_fit, tabular_regressor, p
         # Over eight seeds an epoch at the default sizes left them 0.02 apart in the mean, by 0.13 from seed to seed.
         assert_same_epochs(before, after, val_loss_rtol=0.25 if preset == "default" else 1e-2)
 
-    tabular_regressor.epochs(before, after, units=EPOCHS[preset], equivalent=same_training)
+    def same_in_float32() -> str:
+        same_training()
+        return IN_FLOAT32
+
+    if is_rounded:
+        options = {"equivalent": same_in_float32}
+        tabular_regressor.epochs(*sides(is_rounded=True), units=EPOCHS[preset], **options)
+    else:
+        tabular_regressor.epochs(before, after, units=EPOCHS[preset], equivalent=same_training)
+
+
+@pytest.mark.speedup_long(2)
+@in_both_precisions
+def test_tabular_regressor_against_a_compiled_loop(tabular_regressor, preset, device, is_rounded):
+    """Epochs with validation and schedule, against a loop by hand whose update is compiled, on resident rows."""
+    if find_spec("torch") is None:
+        pytest.skip("torch is not installed")
+    from bench.harness.peers import compiled_loop  # noqa: PLC0415 - a machine without it must still collect these tests
+
+    if not compiled_loop.can_compile(device):
+        pytest.skip("no C++ compiler for torch.compile")
+
+    def sides(bench, *, is_rounded: bool, **overrides: object) -> tuple:
+        build = partial(compiled_loop.build, preset=preset, device=device, is_rounded=is_rounded, **overrides)
+        label = f"compiled loop{', bfloat16' * is_rounded}"
+        return bench.peer(label, build), bench.fastest(**({} if is_rounded else {"bfloat16": False}))
+
+    def same_without_dropout() -> str:
+        bench = tabular_regressor.built_with(dropout=0.0)
+        bench.same_losses(*sides(bench, is_rounded=False, dropout=0.0))()
+        return f"the compiler draws other dropout masks from the same seeds; without dropout, {IN_FLOAT32}"
+
+    before, after = sides(tabular_regressor, is_rounded=is_rounded)
+    before.reset()
+    before()  # compiles, which takes longer than the pair may
+    tabular_regressor.epochs(before, after, equivalent=same_without_dropout)
 
 
 @pytest.mark.speedup_long(3)
@@ -64,6 +115,18 @@ def test_text_to_image_against_lightning(lightning_fit, text_to_image, preset, d
     build = partial(lightning_fit.build_gan, preset=preset, device=device, has_workers=has_workers)
     before = text_to_image.peer(f"Lightning{', workers' * has_workers}", build)
     after = text_to_image.fastest(bfloat16=False)
+    before.num_images = after.num_images = IMAGES[preset]
+    text_to_image.epochs(before, after, units=IMAGES[preset])
+
+
+@pytest.mark.speedup_long(3)
+@in_both_precisions
+def test_text_to_image_against_bytes_in_memory(text_to_image, preset, is_rounded):
+    """Batches against the reference's step on images held as bytes, laid out by channels, in the same precision."""
+    held = dict.fromkeys((switch.name for switch in text_to_image.switches["fastest"]), False)
+    held |= {"cached_images": True, "resident_data": True, "channels_last": True, "bfloat16": is_rounded}
+    before, after = text_to_image.fastest(**held), text_to_image.fastest(bfloat16=is_rounded)
+    before.label = f"images as bytes in memory{', bfloat16' * is_rounded}"
     before.num_images = after.num_images = IMAGES[preset]
     text_to_image.epochs(before, after, units=IMAGES[preset])
 

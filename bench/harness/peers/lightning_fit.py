@@ -41,12 +41,13 @@ __all__ = ["LightningGan", "LightningRegressor", "Segment", "build_gan", "build_
 logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
 
 
-def build_regressor(
+def build_regressor(  # noqa: PLR0913 - a family's build, and one setting of the peer's
     tier: str,
     switches: Mapping[str, bool] | None,
     *,
     preset: str,
     device: str,
+    is_rounded: bool = False,
     seed: int = 0,
     **overrides: Any,
 ) -> "LightningRegressor":
@@ -57,13 +58,16 @@ def build_regressor(
         switches: the peer has none.
         preset: one of the family's.
         device: `cpu` or `cuda`.
+        is_rounded: whether linear layers multiply in bfloat16, by Lightning's `bf16-mixed`.
         seed: of weights, batches and dropout.
         overrides: values of `RegressorConfig` that differ from the preset's.
     """
     del tier, switches
     config = RegressorConfig.preset(preset).replace(**overrides)
     data = REGRESSOR.find_data(config, None)
-    return LightningRegressor(config, data, device=find_device(device), seed=seed)
+    peer = LightningRegressor(config, data, device=find_device(device), seed=seed)
+    peer.precision = "bf16-mixed" if is_rounded else "32-true"
+    return peer
 
 
 def build_gan(  # noqa: PLR0913 - a family's build, and one setting of the peer's
@@ -200,7 +204,13 @@ class _Regression(lightning.LightningModule):
 
 
 class LightningRegressor(RegressorReference):
-    """The reference's training, state and batches, its steps taken by `lightning.Trainer.fit`."""
+    """The reference's training, state and batches, its steps taken by `lightning.Trainer.fit`.
+
+    Attributes:
+        precision: as `lightning.Trainer` takes it.
+    """
+
+    precision = "32-true"
 
     def make_loader(self, part: str) -> DataLoader[Rows]:
         """Return the reference's loader; the epochs of `train` can be cut short."""
@@ -261,7 +271,8 @@ class LightningRegressor(RegressorReference):
         self.model.train()
         limit = self.config.clip_norm
         clip = None if math.isinf(limit) else limit
-        return fit(module, self.device, *loaders, max_epochs=num_epochs, gradient_clip_val=clip)
+        options = {"max_epochs": num_epochs, "gradient_clip_val": clip, "precision": self.precision}
+        return fit(module, self.device, *loaders, **options)
 
     def _note(self, losses: list[Tensor]) -> None:
         found = torch.stack(losses).tolist() if losses else []
