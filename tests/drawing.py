@@ -6,6 +6,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 DRAWING = frozenset({"bernoulli", "bernoulli_", "native_dropout", "normal_", "rand", "randn", "uniform_"})
 """Operations that draw: masks of dropout, noise and uniform numbers. The order of batches is drawn by another one."""
+GIVEN_MASKS = "trainers::regressor_gradient"
+"""An operation whose fourth argument holds masks that no operation has drawn."""
 
 
 class _Noting(TorchDispatchMode):
@@ -18,6 +20,8 @@ class _Noting(TorchDispatchMode):
         if func.overloadpacket.__name__ in DRAWING:
             numbers = found[1] if isinstance(found, tuple) else found
             self.drawn.append(numbers.detach().double().clone())
+        if func.name() == GIVEN_MASKS and args[3] is not None:
+            self.drawn += args[3].double().unbind()
         return found
 
 

@@ -306,9 +306,10 @@ def test_an_ablation_has_a_row_for_each_step_and_one_for_each_switch_left_out():
 def test_what_a_tier_leaves_off_here_is_off_in_every_row_and_named_with_its_reason():
     bench = Bench.of(REGRESSOR, pair=None, preset="tiny", device="cpu")
     left_off = bench.left_off("fastest")
-    # A CPU gains nothing by the last three, and layers of the preset tiny are too narrow for other products.
+    # A CPU gains nothing by the last two, a short training nothing by compiling, and layers of the preset tiny are too
+    # narrow for other products.
     assert list(left_off) == [
-        "onednn_products", "bfloat16", "compiled_loss", "deferred_metrics", "whole_epoch_graph"
+        "onednn_products", "bfloat16", "fused_gradient", "compiled_loss", "deferred_metrics", "whole_epoch_graph"
     ]  # fmt: skip
     assert "on with CUDA" in left_off["compiled_loss"]
     row = ablation(REGRESSOR.switches["fastest"])[-1]

@@ -35,7 +35,7 @@ import os, pathlib, time
 import pytest
 
 def one():
-    time.sleep(0.002)
+    time.sleep(0.005)
 
 def two():
     time.sleep(0.001)

@@ -14,6 +14,7 @@ from trainers import family
 from trainers.common import checkpoint
 from trainers.pytorch.devices import compiles_for
 from trainers.tabular_regressor import fastest as tabular
+from trainers.tabular_regressor.fused_gradient import can_fuse
 from trainers.text_to_image import fastest as image
 
 pytestmark = pytest.mark.usefixtures("private_cache", "one_thread")
@@ -135,7 +136,7 @@ def check_agreement(name):
         for network, weights in parts(ours, NETWORKS).items():
             assert not any(map(torch.equal, start[network].values(), weights.values()))
 
-    but = ("bfloat16", *compiled(name))
+    but = ("bfloat16", "fused_gradient", *compiled(name))  # the second does nothing without the first
     settings = strategies.switch_subsets(switches_of(name, but=but))
     return holds(check, OVERRIDES[name], settings, strategies.seeds(), max_examples=10)
 
@@ -184,10 +185,20 @@ class HalfTheBlocks(tabular.FastestTrainer):
         return self.model.output_proj(hidden_BH.detach()).view(-1, self.model.num_targets, 3)
 
 
-def check_rounding(name):
+def gradients_of(trainer, network):
+    """Gradients of a network's weights, which may lie in one buffer; zeros where there is none."""
+    flat = getattr(trainer, "_flat", None)
+    if flat is not None:
+        return [flat.buffer_W.grad]
+    weights = getattr(trainer, network).parameters()
+    return [torch.zeros(weight.numel()) if weight.grad is None else weight.grad.flatten() for weight in weights]
+
+
+def check_rounding(name, *, fused=False):
     def check(kind, seed):
         """34: a first step in bfloat16 has float32's losses within 5e-3, and its gradients with a cosine of 0.99."""
-        but = {each: each not in compiled(name) for each in (switch.name for switch in switches_of(name))}
+        off = [*compiled(name), *(() if fused else ("fused_gradient",))]
+        but = {switch.name: switch.name not in off for switch in switches_of(name)}
         plain, rounded = (
             make(name, kind=one, switches={**but, "bfloat16": one is not None}, seed=seed, **WIDE[name])
             for one in (None, kind)
@@ -199,15 +210,7 @@ def check_rounding(name):
             assert ours == pytest.approx(theirs, rel=5e-3)
         for network in NETWORKS:
             if hasattr(plain, network):
-                pair = [
-                    torch.cat(
-                        [
-                            torch.zeros(weight.numel()) if weight.grad is None else weight.grad.flatten()
-                            for weight in getattr(trainer, network).parameters()
-                        ]
-                    )
-                    for trainer in (plain, rounded)
-                ]
+                pair = [torch.cat(gradients_of(trainer, network)) for trainer in (plain, rounded)]
                 assert torch.nn.functional.cosine_similarity(*pair, dim=0) >= 0.99
 
     return holds(check, strategies.few_seeds(), max_examples=10)
@@ -216,6 +219,11 @@ def check_rounding(name):
 @pytest.mark.parametrize("kind", [tabular.FastestTrainer, image.FastestTrainer], ids=FAMILIES)
 def test_34_the_first_step_in_bfloat16_is_that_of_float32_within_its_rounding(kind):
     check_rounding(kind.__module__.split(".")[1])(kind)
+
+
+@pytest.mark.skipif(not can_fuse(torch.device("cpu")), reason="needs AVX-512 with bfloat16 and a C++ compiler")
+def test_34_the_first_fused_gradient_is_that_of_float32_within_its_rounding():
+    check_rounding("tabular_regressor", fused=True)(tabular.FastestTrainer)
 
 
 @pytest.mark.parametrize("kind", [HalfTheBlocks, LightPixels])

@@ -58,7 +58,7 @@ def clip_by_global_norm(parameters: Iterable[Tensor], limit: float) -> Clipped:
     return Clipped(clip_grad_norm_(parameters, limit))
 
 
-def clipping_divisor(parameters: Iterable[Tensor], limit: float) -> Tensor:
+def clipping_divisor(parameters: Iterable[Tensor], limit: float, norm: Tensor | None = None) -> Tensor:
     """Return what divides gradients to the same effect as `clip_by_global_norm`: max(1, (norm + 1e-6) / limit).
 
     It is for an optimizer that can divide while it updates, which spares going through all gradients once more.
@@ -66,6 +66,7 @@ def clipping_divisor(parameters: Iterable[Tensor], limit: float) -> Tensor:
     Args:
         parameters: as `clip_by_global_norm`'s; their gradients stay as they are.
         limit: as `clip_by_global_norm`'s.
+        norm: of all gradients together, where it is known.
 
     Returns:
         A scalar on the gradients' device.
@@ -74,7 +75,8 @@ def clipping_divisor(parameters: Iterable[Tensor], limit: float) -> Tensor:
         ValueError: as `clip_by_global_norm`.
 
     """
-    norm = torch.nn.utils.get_total_norm(_gradients_of(parameters, limit))
+    gradients = _gradients_of(parameters, limit)
+    norm = torch.nn.utils.get_total_norm(gradients) if norm is None else norm
     return torch.ones_like(norm) if math.isinf(limit) else ((norm + 1e-6) / limit).clamp(min=1.0)
 
 

@@ -74,9 +74,17 @@ FASTEST_SWITCHES = (
         rtol=5e-3,
     ),
     Switch(
+        "fused_gradient",
+        "loss and gradient of a batch are one function in C++; on with bfloat16 where the processor has AVX-512 with "
+        "bfloat16 and there is a C++ compiler, nothing elsewhere or without bfloat16",
+        "close",
+        rtol=5e-3,
+    ),
+    Switch(
         "compiled_loss",
         "all weights lie in one buffer, of which torch.compile makes the loss and its gradient; on with CUDA, and on a "
-        "CPU with a C++ compiler in trainings of 40,000 steps or more, which earn the time that compiling takes",
+        "CPU with a C++ compiler in trainings of 40,000 steps or more, which earn the time that compiling takes; "
+        "nothing with fused_gradient",
         "close",
     ),
     Switch(

@@ -40,6 +40,7 @@ from trainers.pytorch.optimizer_state import align_moments, keep_kernel_options,
 from trainers.switches import resolve
 from trainers.tabular_regressor.config import FASTEST_SWITCHES, RegressorConfig
 from trainers.tabular_regressor.data import Batch, RegressionData
+from trainers.tabular_regressor.fused_gradient import FusedGradient, can_fuse
 from trainers.tabular_regressor.model import regression_loss
 from trainers.tabular_regressor.reference import ReferenceTrainer
 
@@ -53,6 +54,8 @@ MIN_STEPS_TO_COMPILE = 40_000
 """Steps of a training from which on a CPU compiling, some 40 s, costs less time than it saves, at least 1 ms a step."""
 
 _Linear = Callable[[Tensor, Tensor, Tensor], Tensor]
+_Differentiated = tuple[Tensor, Tensor | None]
+"""A loss, and the norm of all gradients where it is known."""
 
 
 class ResidentLoader:
@@ -143,11 +146,16 @@ class FastestTrainer(ReferenceTrainer):
         of_device = {
             "onednn_products": gains_by_onednn(device) and config.hidden_size >= _WIDE,
             "bfloat16": multiplies_bfloat16(device) and (on_cuda or config.hidden_size >= _WIDE),
-            "compiled_loss": on_cuda or (compiles_for(device) and pays_off_compiling(config, data)),
             "deferred_metrics": on_cuda,
             "whole_epoch_graph": on_cuda,
         }
-        self.switches = on = resolve(FASTEST_SWITCHES, {**of_device, **(switches or {})})
+        chosen = {**of_device, **(switches or {})}
+        can_gain = chosen["bfloat16"] and can_fuse(device)
+        chosen.setdefault("fused_gradient", can_gain)
+        fuses = chosen["fused_gradient"] and can_gain
+        pays_off = compiles_for(device) and pays_off_compiling(config, data) and not fuses
+        chosen.setdefault("compiled_loss", on_cuda or pays_off)
+        self.switches = on = resolve(FASTEST_SWITCHES, chosen)
 
         # --- The switches, bound here and read nowhere else ---
         self._make_loader = self._resident_loader if on["resident_data"] else super().make_loader
@@ -157,13 +165,17 @@ class FastestTrainer(ReferenceTrainer):
         self._note = self._note_later if on["deferred_metrics"] else self._note_at_once
         self._clip_and_step = self._step_that_clips if on["fused_optimizer"] else self._step_after_clipping
         super().__init__(config, data, device=device, seed=seed)
-        self._flat = FlatWeights(self.model) if on["compiled_loss"] else None
+        self._flat = FlatWeights(self.model) if on["compiled_loss"] or fuses else None
         weights_of = self._with_rounded if on["bfloat16"] else FlatWeights.views
-        self._loss = self._loss_of_batch if self._flat is None else self._compiled(self._flat, weights_of)
+        fused = FusedGradient(self.model, self._flat, config) if fuses and self._flat is not None else None
+        self._differentiate = self._differentiate_loss if fused is None else partial(self._fill_gradient, fused)
+        self._loss: Callable[[Tensor, Tensor], Tensor] = self._loss_of_batch
+        if self._flat is not None and fused is None:
+            self._loss = self._compiled(self._flat, weights_of)
         self._weights = list(self.model.parameters()) if self._flat is None else [self._flat.buffer_W]
         # Captured steps take their rows out of what lies on the device.
         captures = on["whole_epoch_graph"] and on["resident_data"] and captures_graphs(device)
-        if on["fused_optimizer"] or on["compiled_loss"] or captures:
+        if on["fused_optimizer"] or self._flat is not None or captures:
             self._build_optimizer(fused=on["fused_optimizer"], capturable=captures)
         self.captures_epochs = captures
         self._advance = self._replay_epoch if captures else self._advance_by_one
@@ -237,19 +249,31 @@ class FastestTrainer(ReferenceTrainer):
 
     def _update(self, features_BF: Tensor, targets_BK: Tensor) -> Tensor:
         """Do the reference's step; the loss stays on the device."""
+        loss, norm = self._differentiate(features_BF, targets_BK)
+        self._clip_and_step(norm)
+        return loss
+
+    def _differentiate_loss(self, features_BF: Tensor, targets_BK: Tensor) -> _Differentiated:
+        """Set the weights' gradients."""
         self.optimizer.zero_grad()
         loss = self._loss(features_BF, targets_BK)
         loss.backward()  # type: ignore[no-untyped-call]
-        self._clip_and_step()
-        return loss.detach()
+        return loss.detach(), None
 
-    def _step_after_clipping(self) -> None:
+    def _fill_gradient(self, fused: FusedGradient, features_BF: Tensor, targets_BK: Tensor) -> _Differentiated:
+        """Set the gradient of the buffer; return the loss and the gradient's norm."""
+        self._weights[0].grad = fused.gradient_W
+        return fused(features_BF, targets_BK)
+
+    def _step_after_clipping(self, norm: Tensor | None) -> None:
+        del norm
         clip_by_global_norm(self._weights, self.config.clip_norm)
         self.optimizer.step()
 
-    def _step_that_clips(self) -> None:
+    def _step_that_clips(self, norm: Tensor | None) -> None:
         """Divide by what unscales with a `GradScaler`, for which the fused kernel has its place."""
-        self.optimizer.grad_scale = clipping_divisor(self._weights, self.config.clip_norm)  # type: ignore[attr-defined]
+        divisor = clipping_divisor(self._weights, self.config.clip_norm, norm)
+        self.optimizer.grad_scale = divisor  # type: ignore[attr-defined]
         self.optimizer.step()
 
     def _compiled(

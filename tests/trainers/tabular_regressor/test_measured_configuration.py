@@ -67,7 +67,8 @@ PRODUCTS = {
     "as resolved here": None,
     "float32": {"onednn_products": False, "bfloat16": False},
     "oneDNN": {"onednn_products": True, "bfloat16": False},
-    "bfloat16": {"onednn_products": True, "bfloat16": True},
+    "bfloat16": {"onednn_products": True, "bfloat16": True, "fused_gradient": False},
+    "one function": {"bfloat16": True, "fused_gradient": True},
 }
 
 
@@ -130,10 +131,15 @@ def test_a_compiled_wide_loss_keeps_the_masks(monkeypatch):
 
 
 class Undropped(fastest.FastestTrainer):
-    """Leaves dropout out where it does not call the network as a whole: by oneDNN and in bfloat16."""
+    """Leaves dropout out where it does not call the network as a whole: by oneDNN, in bfloat16, and in C++."""
 
     def _outputs_of(self, features_BF, linear):
         return without_dropout(self.model, super()._outputs_of, features_BF, linear)
+
+    def _fill_gradient(self, fused, features_BF, targets_BK):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fused._masks, "draw", lambda _: None)
+            return super()._fill_gradient(fused, features_BF, targets_BK)
 
 
 class Rerolled(fastest.FastestTrainer):
@@ -188,7 +194,7 @@ def without_dropout(model, function, *arguments):
 
 
 @pytest.mark.usefixtures("on_this_cpu")
-@pytest.mark.parametrize("products", ["oneDNN", "bfloat16"])
+@pytest.mark.parametrize("products", ["oneDNN", "bfloat16", "one function"])
 def test_a_fast_path_that_skips_dropout_is_noticed(monkeypatch, products):
     monkeypatch.setattr(fastest, "FastestTrainer", Undropped)
     given = wide_pair(PRODUCTS[products])
