@@ -40,18 +40,19 @@ def test_dialogue_gan_perplexity(dialogue_gan, figure, kept):
     figure(**kept.setdefault("dialogue_gan", Trainings(qualities)).compare("perplexity"))
 
 
-def test_tabular_regressor_validation_loss(tabular_regressor, figure, kept):
-    """Validation loss after the whole training."""
+@pytest.mark.parametrize("sizes", [{}, {"hidden_size": 512}], ids=["sizes of the preset", "512 units"])
+def test_tabular_regressor_validation_loss(tabular_regressor, figure, kept, sizes):
+    """Validation loss after the whole training; a CPU multiplies 512 units in bfloat16."""
 
     def qualities(tier: str, seed: int) -> dict[str, float]:
-        trainer = tabular_regressor.build(tier, None, seed=seed)
+        trainer = tabular_regressor.build(tier, None, seed=seed, **sizes)
         for _ in range(trainer.config.num_epochs):
             trainer.train_epoch("train")
         reached = trainer.metrics["val_loss"]
         trainer.close()
         return {"validation loss": reached}
 
-    figure(**kept.setdefault("tabular_regressor", Trainings(qualities)).compare("validation loss"))
+    figure(**kept.setdefault(f"tabular_regressor {sizes}", Trainings(qualities)).compare("validation loss"))
 
 
 @pytest.mark.parametrize("quality", ["pixel distance", "feature distance"])

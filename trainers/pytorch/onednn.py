@@ -6,10 +6,13 @@ includes and uses for bfloat16 and convolutions, is twice as fast where the proc
 Shape suffixes: B rows, I inputs of a layer, O its outputs.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from trainers.pytorch.devices import cpu_capabilities
 
@@ -64,3 +67,8 @@ def _gradient(context: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _product.register_autograd(_gradient, setup_context=_keep)
+
+
+@register_flop_formula(torch.ops.trainers.onednn_product)
+def _flops(left_shape: Sequence[int], right_shape: Sequence[int], *_: Any, **__: Any) -> int:
+    return 2 * math.prod(left_shape) * right_shape[0]

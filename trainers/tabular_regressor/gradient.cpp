@@ -25,6 +25,7 @@ constexpr Index kFloats = 16;     // of a vector
 constexpr Index kTileRows = 12;   // of a product: with two vectors of columns, 24 sums in registers
 constexpr Index kTileColumns = 2 * kFloats;
 constexpr Index kTaskRows = 4 * kTileRows;  // of a weight's gradient
+constexpr Index kRowsAtOnce = 48;           // that a thread takes through the network and back
 constexpr float kEpsilon = 1e-5f;           // LayerNorm's
 
 Index padded(Index size) { return (size + 31) / 32 * 32; }
@@ -36,6 +37,8 @@ struct Sizes {
   Index inputs(Index stage) const { return stage == 0 ? features : hidden; }
   // A stage's weight, its bias, and LayerNorm's weight and bias, in the order of the network's parameters.
   Index parameters(Index stage) const { return hidden * (inputs(stage) + 3); }
+  // Where the weight of the last layer begins, which its bias follows.
+  Index first_output() const { return parameters(0) + 2 * blocks * hidden * (hidden + 3); }
 };
 
 // Memory, taken piece by piece; from nullptr only counted.
@@ -70,7 +73,7 @@ constexpr Index kMostStages = 257;
 
 struct Memory {
   Stage stages[kMostStages];
-  float *hidden, *downstream, *row, *outputs, *output_gradient;
+  float *hidden, *downstream, *scratch, *outputs, *output_gradient;
   double *losses, *squares;
   Index bytes;
 
@@ -98,7 +101,7 @@ struct Memory {
     }
     hidden = arena.take<float>(rows * width);
     downstream = arena.take<float>(rows * width);
-    row = arena.take<float>(rows * width);
+    scratch = arena.take<float>(rows * width);
     outputs = arena.take<float>(rows * 3 * sizes.targets);
     output_gradient = arena.take<float>(rows * 3 * sizes.targets);
     losses = arena.take<double>(rows);
@@ -318,8 +321,6 @@ double row_loss(const float* outputs, const float* targets, Index num_targets, f
 
 }  // namespace
 
-extern "C" {
-
 struct Step {
   Sizes sizes;
   Index rows;                  // of this batch
@@ -332,19 +333,17 @@ struct Step {
   char *memory;                // `memory_bytes` of it, zeros at first, the same in all calls
 };
 
-Index most_stages() { return kMostStages; }
-
-Index memory_bytes(const Sizes* sizes) { return Memory(*sizes, nullptr).bytes; }
+namespace {
 
 // Round the weights of the linear layers but the last.
-static void round_weights(const Step* step, const Memory& memory) {
-  const Sizes& sizes = step->sizes;
+void round_weights(const Step& step, const Memory& memory) {
+  const Sizes& sizes = step.sizes;
   const Index pairs_of_stage = (sizes.hidden + 1) / 2;
 #pragma omp parallel for num_threads(sizes.threads) schedule(static)
   for (Index task = 0; task < sizes.stages() * pairs_of_stage; ++task) {
     const Stage& stage = memory.stages[task / pairs_of_stage];
     const Index even = task % pairs_of_stage * 2, columns = stage.padded_inputs;
-    const float* weight = step->parameters + stage.first_parameter;
+    const float* weight = step.parameters + stage.first_parameter;
     for (Index o = even; o < std::min(even + 2, sizes.hidden); ++o)
       round_row(weight + o * stage.inputs, stage.weight + o * columns, stage.inputs);
     pair_rows(stage.weight + even * columns, stage.weight + (even + 1) * columns,
@@ -352,18 +351,160 @@ static void round_weights(const Step* step, const Memory& memory) {
   }
 }
 
+// Take rows [begin, end) through the network and back: their losses, and what the weights' gradients are made of.
+void pass_rows(const Step& step, const Memory& memory, Index thread, Index begin, Index end) {
+  const Sizes& sizes = step.sizes;
+  const Index rows = step.rows, size = sizes.hidden, width = padded(size), num_outputs = 3 * sizes.targets;
+  const float* output_weight = step.parameters + sizes.first_output();
+  const float* output_bias = output_weight + num_outputs * size;
+  const float count = float(rows * sizes.targets);
+
+  // The linear layer, its bias and LayerNorm of a stage.
+  const auto pass = [&](const Stage& stage) {
+    multiply(stage, begin, end, width, stage.normalized);
+    const float* bias = step.parameters + stage.first_parameter + size * stage.inputs;
+    for (Index r = begin; r < end; ++r) stage.inverse_sd[r] = normalize(stage.normalized + r * width, bias, size);
+  };
+  const auto scale_of = [&](const Stage& stage) {
+    return step.parameters + stage.first_parameter + size * (stage.inputs + 1);
+  };
+  // A factor of each place of a row: zero where dropout drops.
+  const auto mask_of = [&](Index number, Index r) {
+    return step.masks == nullptr ? nullptr : step.masks + (number * rows + r) * size;
+  };
+
+  // --- Forward ---
+  const Stage& first = memory.stages[0];
+  for (Index r = begin; r < end; ++r)
+    round_row(step.features + r * sizes.features, first.given + r * first.padded_inputs, sizes.features);
+  pass(first);
+  for (Index r = begin; r < end; ++r) {
+    const float *scale = scale_of(first), *shift = scale + size, *normalized = first.normalized + r * width;
+    float* hidden = memory.hidden + r * width;
+#pragma omp simd
+    for (Index i = 0; i < size; ++i) hidden[i] = normalized[i] * scale[i] + shift[i];
+  }
+  for (Index block = 0; block < sizes.blocks; ++block) {
+    const Stage &inner = memory.stages[1 + 2 * block], &outer = memory.stages[2 + 2 * block];
+    for (Index r = begin; r < end; ++r) round_row(memory.hidden + r * width, inner.given + r * width, size);
+    pass(inner);
+    for (Index r = begin; r < end; ++r) {
+      const float *scale = scale_of(inner), *shift = scale + size, *normalized = inner.normalized + r * width;
+      const std::uint8_t* mask = mask_of(2 * block, r);
+      float *slope = inner.slope + r * width, *values = memory.scratch + r * width;
+#pragma omp simd
+      for (Index i = 0; i < size; ++i) {
+        const float value = normalized[i] * scale[i] + shift[i];
+        float below, density;
+        normal(value, below, density);
+        values[i] = value * below;
+        slope[i] = below + value * density;
+      }
+      if (mask != nullptr) {
+#pragma omp simd
+        for (Index i = 0; i < size; ++i) {
+          const float factor = float(mask[i]) * step.kept_scale;
+          values[i] *= factor;
+          slope[i] *= factor;
+        }
+      }
+      round_row(values, outer.given + r * width, size);
+    }
+    pass(outer);
+    for (Index r = begin; r < end; ++r) {
+      const float *scale = scale_of(outer), *shift = scale + size, *normalized = outer.normalized + r * width;
+      const std::uint8_t* mask = mask_of(2 * block + 1, r);
+      float* hidden = memory.hidden + r * width;
+      if (mask == nullptr) {
+#pragma omp simd
+        for (Index i = 0; i < size; ++i) hidden[i] += normalized[i] * scale[i] + shift[i];
+      } else {
+#pragma omp simd
+        for (Index i = 0; i < size; ++i)
+          hidden[i] += (normalized[i] * scale[i] + shift[i]) * (float(mask[i]) * step.kept_scale);
+      }
+    }
+  }
+
+  // --- Outputs and loss ---
+  for (Index r = begin; r < end; ++r) {
+    const float* hidden = memory.hidden + r * width;
+    float *outputs = memory.outputs + r * num_outputs, *gradient = memory.output_gradient + r * num_outputs;
+    for (Index o = 0; o < num_outputs; ++o) {
+      const float* weight = output_weight + o * size;
+      float sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (Index i = 0; i < size; ++i) sum += hidden[i] * weight[i];
+      outputs[o] = sum + output_bias[o];
+    }
+    memory.losses[r] = row_loss(outputs, step.targets + r * sizes.targets, sizes.targets, count, gradient);
+    float* downstream = memory.downstream + r * width;
+    std::memset(downstream, 0, width * sizeof(float));
+    for (Index o = 0; o < num_outputs; ++o) {
+      const float* weight = output_weight + o * size;
+#pragma omp simd
+      for (Index i = 0; i < size; ++i) downstream[i] += gradient[o] * weight[i];
+    }
+  }
+
+  // --- Backward ---
+  // From the gradient of a stage's outputs, in `gradient` (rows, H), to that of the linear layer's.
+  const auto pass_back = [&](const Stage& stage, float* gradient) {
+    float* sums = stage.sums + thread * 3 * width;
+    for (Index r = begin; r < end; ++r) {
+      normalize_back(gradient + r * width, stage.normalized + r * width, stage.inverse_sd[r], scale_of(stage), size,
+                     width, sums);
+      round_row(gradient + r * width, stage.upstream + r * width, size);
+    }
+  };
+  for (Index block = sizes.blocks - 1; block >= 0; --block) {
+    const Stage &inner = memory.stages[1 + 2 * block], &outer = memory.stages[2 + 2 * block];
+    for (Index r = begin; r < end; ++r) {
+      const std::uint8_t* mask = mask_of(2 * block + 1, r);
+      const float* downstream = memory.downstream + r * width;
+      float* gradient = memory.scratch + r * width;
+      if (mask == nullptr) {
+        std::memcpy(gradient, downstream, size * sizeof(float));
+      } else {
+#pragma omp simd
+        for (Index i = 0; i < size; ++i) gradient[i] = downstream[i] * (float(mask[i]) * step.kept_scale);
+      }
+    }
+    pass_back(outer, memory.scratch);
+    multiply_back(outer, begin, end, width, memory.scratch);
+    for (Index r = begin; r < end; ++r) {
+      float* gradient = memory.scratch + r * width;
+      const float* slope = inner.slope + r * width;
+#pragma omp simd
+      for (Index i = 0; i < size; ++i) gradient[i] *= slope[i];
+    }
+    pass_back(inner, memory.scratch);
+    multiply_back(inner, begin, end, width, memory.scratch);
+    for (Index r = begin; r < end; ++r) {
+      float* downstream = memory.downstream + r * width;
+      const float* gradient = memory.scratch + r * width;
+#pragma omp simd
+      for (Index i = 0; i < size; ++i) downstream[i] += gradient[i];
+    }
+  }
+  pass_back(first, memory.downstream);
+}
+
+}  // namespace
+
+extern "C" {
+
+Index most_stages() { return kMostStages; }
+
+Index memory_bytes(const Sizes* sizes) { return Memory(*sizes, nullptr).bytes; }
+
 // Fill in the gradients of a batch; returns its loss, and the sum of all gradients' squares in `squares`.
 double loss_and_gradient(const Step* step, double* squares) {
   const Sizes& sizes = step->sizes;
   const Memory memory(sizes, step->memory);
   const Index rows = step->rows, size = sizes.hidden, width = padded(size), num_outputs = 3 * sizes.targets;
   const Index num_stages = sizes.stages();
-  const Stage& last = memory.stages[num_stages - 1];
-  const Index first_output = last.first_parameter + sizes.parameters(num_stages - 1);
-  const float* output_weight = step->parameters + first_output;
-  const float* output_bias = output_weight + num_outputs * size;
-  const float count = float(rows * sizes.targets);
-  round_weights(step, memory);
+  round_weights(*step, memory);
 
 #pragma omp parallel for num_threads(sizes.threads) schedule(static, 1)
   for (Index thread = 0; thread < sizes.threads; ++thread) {
@@ -372,136 +513,8 @@ double loss_and_gradient(const Step* step, double* squares) {
     for (Index number = 0; number < num_stages; ++number)
       std::memset(memory.stages[number].sums + thread * 3 * width, 0, 3 * width * sizeof(float));
 
-    // The linear layer, its bias and LayerNorm of a stage, for all rows.
-    const auto pass = [&](const Stage& stage) {
-      multiply(stage, begin, end, width, stage.normalized);
-      const float* bias = step->parameters + stage.first_parameter + size * stage.inputs;
-      for (Index r = begin; r < end; ++r) stage.inverse_sd[r] = normalize(stage.normalized + r * width, bias, size);
-    };
-    const auto scale_of = [&](const Stage& stage) {
-      return step->parameters + stage.first_parameter + size * (stage.inputs + 1);
-    };
-    // A factor of each place of a row: zero where dropout drops.
-    const auto mask_of = [&](Index number, Index r) {
-      return step->masks == nullptr ? nullptr : step->masks + (number * rows + r) * size;
-    };
-
-    // --- Forward ---
-    const Stage& first = memory.stages[0];
-    for (Index r = begin; r < end; ++r)
-      round_row(step->features + r * sizes.features, first.given + r * first.padded_inputs, sizes.features);
-    pass(first);
-    for (Index r = begin; r < end; ++r) {
-      const float *scale = scale_of(first), *shift = scale + size, *normalized = first.normalized + r * width;
-      float* hidden = memory.hidden + r * width;
-#pragma omp simd
-      for (Index i = 0; i < size; ++i) hidden[i] = normalized[i] * scale[i] + shift[i];
-    }
-    for (Index block = 0; block < sizes.blocks; ++block) {
-      const Stage &inner = memory.stages[1 + 2 * block], &outer = memory.stages[2 + 2 * block];
-      for (Index r = begin; r < end; ++r) round_row(memory.hidden + r * width, inner.given + r * width, size);
-      pass(inner);
-      for (Index r = begin; r < end; ++r) {
-        const float *scale = scale_of(inner), *shift = scale + size, *normalized = inner.normalized + r * width;
-        const std::uint8_t* mask = mask_of(2 * block, r);
-        float *slope = inner.slope + r * width, *values = memory.row + r * width;
-#pragma omp simd
-        for (Index i = 0; i < size; ++i) {
-          const float value = normalized[i] * scale[i] + shift[i];
-          float below, density;
-          normal(value, below, density);
-          values[i] = value * below;
-          slope[i] = below + value * density;
-        }
-        if (mask != nullptr) {
-#pragma omp simd
-          for (Index i = 0; i < size; ++i) {
-            const float factor = float(mask[i]) * step->kept_scale;
-            values[i] *= factor;
-            slope[i] *= factor;
-          }
-        }
-        round_row(values, outer.given + r * width, size);
-      }
-      pass(outer);
-      for (Index r = begin; r < end; ++r) {
-        const float *scale = scale_of(outer), *shift = scale + size, *normalized = outer.normalized + r * width;
-        const std::uint8_t* mask = mask_of(2 * block + 1, r);
-        float* hidden = memory.hidden + r * width;
-        if (mask == nullptr) {
-#pragma omp simd
-          for (Index i = 0; i < size; ++i) hidden[i] += normalized[i] * scale[i] + shift[i];
-        } else {
-#pragma omp simd
-          for (Index i = 0; i < size; ++i)
-            hidden[i] += (normalized[i] * scale[i] + shift[i]) * (float(mask[i]) * step->kept_scale);
-        }
-      }
-    }
-
-    // --- Outputs and loss ---
-    for (Index r = begin; r < end; ++r) {
-      const float* hidden = memory.hidden + r * width;
-      float *outputs = memory.outputs + r * num_outputs, *gradient = memory.output_gradient + r * num_outputs;
-      for (Index o = 0; o < num_outputs; ++o) {
-        const float* weight = output_weight + o * size;
-        float sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (Index i = 0; i < size; ++i) sum += hidden[i] * weight[i];
-        outputs[o] = sum + output_bias[o];
-      }
-      memory.losses[r] = row_loss(outputs, step->targets + r * sizes.targets, sizes.targets, count, gradient);
-      float* downstream = memory.downstream + r * width;
-      std::memset(downstream, 0, width * sizeof(float));
-      for (Index o = 0; o < num_outputs; ++o) {
-        const float* weight = output_weight + o * size;
-#pragma omp simd
-        for (Index i = 0; i < size; ++i) downstream[i] += gradient[o] * weight[i];
-      }
-    }
-
-    // --- Backward ---
-    // From the gradient of a stage's outputs, in `gradient` (rows, H), to that of the linear layer's.
-    const auto pass_back = [&](const Stage& stage, float* gradient) {
-      float* sums = stage.sums + thread * 3 * width;
-      for (Index r = begin; r < end; ++r) {
-        normalize_back(gradient + r * width, stage.normalized + r * width, stage.inverse_sd[r], scale_of(stage), size,
-                       width, sums);
-        round_row(gradient + r * width, stage.upstream + r * width, size);
-      }
-    };
-    for (Index block = sizes.blocks - 1; block >= 0; --block) {
-      const Stage &inner = memory.stages[1 + 2 * block], &outer = memory.stages[2 + 2 * block];
-      for (Index r = begin; r < end; ++r) {
-        const std::uint8_t* mask = mask_of(2 * block + 1, r);
-        const float* downstream = memory.downstream + r * width;
-        float* gradient = memory.row + r * width;
-        if (mask == nullptr) {
-          std::memcpy(gradient, downstream, size * sizeof(float));
-        } else {
-#pragma omp simd
-          for (Index i = 0; i < size; ++i) gradient[i] = downstream[i] * (float(mask[i]) * step->kept_scale);
-        }
-      }
-      pass_back(outer, memory.row);
-      multiply_back(outer, begin, end, width, memory.row);
-      for (Index r = begin; r < end; ++r) {
-        float* gradient = memory.row + r * width;
-        const float* slope = inner.slope + r * width;
-#pragma omp simd
-        for (Index i = 0; i < size; ++i) gradient[i] *= slope[i];
-      }
-      pass_back(inner, memory.row);
-      multiply_back(inner, begin, end, width, memory.row);
-      for (Index r = begin; r < end; ++r) {
-        float* downstream = memory.downstream + r * width;
-        const float* gradient = memory.row + r * width;
-#pragma omp simd
-        for (Index i = 0; i < size; ++i) downstream[i] += gradient[i];
-      }
-    }
-    pass_back(first, memory.downstream);
-
+    for (Index r = begin; r < end; r += kRowsAtOnce)
+      pass_rows(*step, memory, thread, r, std::min(r + kRowsAtOnce, end));
     for (Index number = 0; number < num_stages && begin < end; ++number) {
       const Stage& stage = memory.stages[number];
       pair_matrix(stage.given, stage.given_paired, begin, end, stage.padded_inputs);
@@ -530,7 +543,7 @@ double loss_and_gradient(const Step* step, double* squares) {
           sum += double(total) * double(total);
         }
     } else {
-      float *weight = step->gradients + first_output, *bias = weight + num_outputs * size;
+      float *weight = step->gradients + sizes.first_output(), *bias = weight + num_outputs * size;
       std::memset(weight, 0, (num_outputs * size + num_outputs) * sizeof(float));
       for (Index r = 0; r < rows; ++r)
         for (Index o = 0; o < num_outputs; ++o) {
@@ -549,7 +562,7 @@ double loss_and_gradient(const Step* step, double* squares) {
   *squares = 0;
   for (Index r = 0; r < rows; ++r) loss += memory.losses[r];
   for (Index task = 0; task < num_tasks + num_stages + 1; ++task) *squares += memory.squares[task];
-  return loss / double(count);
+  return loss / double(rows * sizes.targets);
 }
 
 }  // extern "C"

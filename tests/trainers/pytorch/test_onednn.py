@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from trainers.pytorch import onednn
 
@@ -87,3 +88,13 @@ def test_never_on_a_gpu_nor_where_pytorch_has_no_onednn(monkeypatch):
 def test_an_older_pytorch_keeps_its_own(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert not onednn.gains_by_onednn(CPU)
+
+
+def test_operations_are_counted_as_those_of_a_plain_layer():
+    values, weight, bias = torch.randn(6, 9, requires_grad=True), torch.randn(4, 9, requires_grad=True), torch.randn(4)
+    counts = []
+    for linear in (functional.linear, onednn.onednn_linear):
+        with FlopCounterMode(display=False) as counter:
+            linear(values, weight, bias).sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] == 3 * 2 * 6 * 9 * 4
