@@ -32,7 +32,7 @@ them."""
 
 SESSION_CORRELATION = 0.1
 """Expected correlation between the log speedups of two processes of one session: both meet what the machine does in
-those minutes. It was 0.06 to 0.09 under load (reports/statistics/gate-runs-busy.md)."""
+those minutes. It was 0 to 0.2 under load, from pair to pair."""
 
 PRIOR_DF = 3
 """How many further processes the expectation counts for; chosen with `BETWEEN_SD`."""
@@ -136,7 +136,7 @@ _MOST_FITS, _CONVERGED = 50, 1.001
 
 
 class _Fit(NamedTuple):
-    """What changed from one record to another, by weighted least squares.
+    """Hold what changed from one record to another, by weighted least squares.
 
     Attributes:
         value: the base's mean less the new one's.

@@ -82,7 +82,7 @@ def incremental_sequences(
 
 
 class SamplerWeights(NamedTuple):
-    """A generator's weights as `next_token` multiplies by them.
+    """Hold a generator's weights as `next_token` multiplies by them.
 
     Attributes:
         of_tokens_VG: what every token id adds to the first LSTM's gates.
@@ -104,7 +104,7 @@ class SamplerWeights(NamedTuple):
 
 
 class Position(NamedTuple):
-    """What the next token depends on.
+    """Hold what the next token depends on.
 
     Attributes:
         tokens_B: drawn last.
