@@ -88,8 +88,9 @@ def test_tabular_regressor_against_a_compiled_loop(tabular_regressor, preset, de
     if find_spec("torch") is None:
         pytest.skip("torch is not installed")
     from bench.harness.peers import compiled_loop  # noqa: PLC0415 - a machine without it must still collect these tests
+    from trainers.pytorch.devices import compiles_for, find_device  # noqa: PLC0415 - likewise
 
-    if not compiled_loop.can_compile(device):
+    if not compiles_for(find_device(device)):
         pytest.skip("no C++ compiler for torch.compile")
 
     def sides(bench, *, is_rounded: bool, **overrides: object) -> tuple:

@@ -3,27 +3,20 @@
 import ctypes
 import functools
 import hashlib
-import os
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 from trainers.common.cache_dir import get_or_create
 from trainers.contract import BadInput
-from trainers.pytorch.devices import cpu_capabilities
+from trainers.pytorch.devices import cpp_compiler, cpu_capabilities
 
-__all__ = ["compiler", "load_library"]
+__all__ = ["load_library"]
 
 # Threads are OpenMP's, as PyTorch's are: a library that is built by GCC shares the pool of PyTorch's own.
 _OPTIONS = (
     "-std=c++20", "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"
 )  # fmt: skip
-
-
-def compiler() -> str | None:
-    """Return the path of the C++ compiler, `$CXX` or g++; None where there is none."""
-    return shutil.which(os.environ.get("CXX", "g++"))
 
 
 @functools.cache
@@ -34,7 +27,7 @@ def load_library(family: str, source: Path) -> ctypes.CDLL:
         BadInput: there is no compiler, it refuses the source, or there is no place to keep the library.
 
     """
-    program = compiler()
+    program = cpp_compiler()
     if program is None:
         raise BadInput("there is no C++ compiler", "CXX", "install g++, or turn off the switch that needs it")
     version = subprocess.run([program, "--version"], capture_output=True, check=False).stdout  # noqa: S603 - the user's
@@ -42,12 +35,20 @@ def load_library(family: str, source: Path) -> ctypes.CDLL:
     digest = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
     build = functools.partial(_build, program, source)
     try:
-        path = get_or_create(family, f"{source.stem}-{digest}.so", build)
+        path = get_or_create(family, f"{source.stem}-{digest}.so", build, is_good=_loads)
     except subprocess.CalledProcessError as error:
         said = next((line for line in error.stderr.splitlines() if "error" in line), f"exit code {error.returncode}")
         mend = "set CXX to GCC 12 or newer, or turn off the switch that needs it"
         raise BadInput(f"{program} refuses it: {said}", str(source), mend) from error
     return ctypes.CDLL(str(path))
+
+
+def _loads(path: Path) -> bool:
+    try:
+        ctypes.CDLL(str(path))
+    except OSError:
+        return False
+    return True
 
 
 def _build(program: str, source: Path, path: Path) -> None:
@@ -57,3 +58,5 @@ def _build(program: str, source: Path, path: Path) -> None:
         command = [program, *_OPTIONS, str(source), "-o", str(built)]
         subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - the user's compiler
         built.replace(path)  # two processes that build it at once do not disturb each other
+    if not _loads(path):
+        raise OSError("nothing in this folder may be run")

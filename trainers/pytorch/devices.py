@@ -11,7 +11,7 @@ import torch
 
 from trainers.contract import BadInput
 
-__all__ = ["best_device", "compiles_for", "cpu_capabilities", "find_device"]
+__all__ = ["best_device", "compiles_for", "cpp_compiler", "cpu_capabilities", "find_device"]
 
 
 def best_device() -> str:
@@ -49,4 +49,9 @@ def compiles_for(device: torch.device) -> bool:
     if device.type == "cuda":
         return True
     headers = Path(sysconfig.get_path("include")) / "Python.h"
-    return headers.is_file() and shutil.which(os.environ.get("CXX", "g++")) is not None
+    return headers.is_file() and cpp_compiler() is not None
+
+
+def cpp_compiler() -> str | None:
+    """Return the path of the C++ compiler, `$CXX` or g++; None where there is none."""
+    return shutil.which(os.environ.get("CXX", "g++"))

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import register_flop_formula
 
-from trainers.pytorch.cpp import compiler, load_library
-from trainers.pytorch.devices import cpu_capabilities
+from trainers.contract import BadInput
+from trainers.pytorch.cpp import load_library
+from trainers.pytorch.devices import cpp_compiler, cpu_capabilities
 from trainers.pytorch.flat_weights import FlatWeights
 from trainers.tabular_regressor.config import RegressorConfig
 
-__all__ = ["DropoutMasks", "FusedGradient", "can_fuse"]
+__all__ = ["DropoutMasks", "FusedGradient", "builds", "can_fuse"]
 
 _SOURCE = Path(str(files("trainers.tabular_regressor") / "gradient.cpp"))
 
@@ -56,7 +57,16 @@ def _library() -> ctypes.CDLL:
 
 def can_fuse(device: torch.device) -> bool:
     """Whether a device is a CPU that the source is written for, and there is a compiler for it."""
-    return device.type == "cpu" and bool(cpu_capabilities().get("avx512_bf16")) and compiler() is not None
+    return device.type == "cpu" and bool(cpu_capabilities().get("avx512_bf16")) and cpp_compiler() is not None
+
+
+def builds() -> bool:
+    """Whether the compiler that is there takes the source."""
+    try:
+        _library()
+    except BadInput:
+        return False
+    return True
 
 
 class DropoutMasks:
@@ -138,8 +148,18 @@ class FusedGradient:
         self.gradient_W = torch.zeros_like(flat.buffer_W)
 
     def __call__(self, features_BF: Tensor, targets_BK: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute `gradient_W` with fresh dropout masks; return the loss and the gradient's norm, both scalars."""
-        _, _, hidden, num_blocks, _, num_threads = self._sizes
+        """Compute `gradient_W` with fresh dropout masks; return the loss and the gradient's norm, both scalars.
+
+        Raises:
+            ValueError: a batch that is not of float32, or of other sizes than the network.
+
+        """
+        _, num_features, hidden, num_blocks, num_targets, num_threads = self._sizes
+        given, rows = (features_BF, targets_BK), len(features_BF)
+        shapes = [tuple(each.shape) for each in given]
+        if shapes != [(rows, num_features), (rows, num_targets)] or {each.dtype for each in given} != {torch.float32}:
+            wanted = f"({rows}, {num_features}) and ({rows}, {num_targets})"
+            raise ValueError(f"features and targets must be {wanted} in float32, not {shapes[0]} and {shapes[1]}")
         if num_threads != torch.get_num_threads() or len(features_BF) > self._sizes[0]:
             self._take_memory(max(len(features_BF), self._sizes[0]), torch.get_num_threads())
         masks_MBH = self._masks.draw((2 * num_blocks, len(features_BF), hidden))

@@ -13,18 +13,13 @@ import torch
 from torch import Tensor
 
 from trainers.pytorch.clipping import clip_by_global_norm
-from trainers.pytorch.devices import compiles_for, find_device
+from trainers.pytorch.devices import find_device
 from trainers.tabular_regressor import FAMILY
 from trainers.tabular_regressor.config import RegressorConfig
 from trainers.tabular_regressor.fastest import FastestTrainer
 from trainers.tabular_regressor.model import regression_loss
 
-__all__ = ["CompiledRegressor", "build", "can_compile"]
-
-
-def can_compile(device: str) -> bool:
-    """Whether `torch.compile` finds what it makes kernels with on a device."""
-    return compiles_for(find_device(device))
+__all__ = ["CompiledRegressor", "build"]
 
 
 def build(  # noqa: PLR0913 - a family's build, and one setting of the peer's

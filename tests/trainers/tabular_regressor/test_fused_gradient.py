@@ -293,6 +293,55 @@ def test_a_source_that_the_compiler_refuses_is_one_line(tmp_path, monkeypatch):
         cpp.load_library("tabular_regressor", source)
 
 
+def test_a_compiler_that_refuses_the_source_leaves_the_switch_off_unless_it_is_asked_for(monkeypatch, tmp_path):
+    source = tmp_path / "gradient.cpp"
+    source.write_text("int one( { }", encoding="utf-8")
+    monkeypatch.setattr(fused_gradient, "_SOURCE", source)
+    assert not make("fastest", hidden_size=256).switches["fused_gradient"]
+    with pytest.raises(BadInput, match="refuses it"):
+        make("fastest", hidden_size=256, switches=FUSED)
+
+
+def test_a_damaged_library_is_built_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = tmp_path / "one.cpp"
+    source.write_text('extern "C" int one() { return 1; }', encoding="utf-8")
+    assert cpp.load_library("tabular_regressor", source).one() == 1
+    (whole,) = (tmp_path / "cache").rglob("one-*.so")
+    # In another folder: what a process has loaded from a path it does not load again.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    damaged = tmp_path / "other" / whole.relative_to(tmp_path / "cache")
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(whole.read_bytes()[:100])
+    cpp.load_library.cache_clear()
+    assert cpp.load_library("tabular_regressor", source).one() == 1
+    assert len(damaged.read_bytes()) > 100
+
+
+@pytest.mark.parametrize("wrong", ["columns", "targets", "rows", "type"])
+def test_a_batch_of_other_sizes_or_of_another_type_is_refused(wrong):
+    sizes = {"num_rows": 8, "num_features": 5, "hidden_size": 6, "num_layers": 1, "num_targets": 2, "dropout": 0.0}
+    network, flat, (features, targets) = problem(sizes, 0)
+    fused = FusedGradient(network, flat, RegressorConfig.preset("tiny").replace(batch_size=8, dropout=0.0))
+    given = {
+        "columns": (features[:, 1:], targets),
+        "targets": (features, targets[:, 1:]),
+        "rows": (features, targets[1:]),
+        "type": (features.double(), targets),
+    }
+    with pytest.raises(ValueError, match="must be"):
+        fused(*given[wrong])
+
+
+def test_a_batch_with_a_nan_has_no_loss():
+    sizes = {"num_rows": 8, "num_features": 5, "hidden_size": 6, "num_layers": 1, "num_targets": 2, "dropout": 0.0}
+    network, flat, (features, targets) = problem(sizes, 0)
+    features[3, 2] = float("nan")
+    loss, norm = FusedGradient(network, flat, RegressorConfig.preset("tiny").replace(batch_size=8))(features, targets)
+    assert loss.isnan()
+    assert norm.isnan()
+
+
 def test_processes_that_build_at_once_do_not_disturb_each_other(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     code = "from trainers.tabular_regressor.fused_gradient import DropoutMasks; DropoutMasks(0.1)"

@@ -123,7 +123,7 @@ class Position(NamedTuple):
 
 
 NextToken = Callable[[SamplerWeights, Position, Tensor, Tensor], Position]
-"""What `next_token` does, compiled or not."""
+"""Type of `next_token`, compiled or not."""
 
 
 def next_token(weights: SamplerWeights, position: Position, uniforms_BV: Tensor, temperature: Tensor) -> Position:
