@@ -84,9 +84,15 @@ FASTEST_SWITCHES = (
         "the generator's backward pass leaves out the gradients of the discriminator's weights, which nobody uses",
     ),
     Switch(
+        "reused_features",
+        "the discriminator does not see mismatched images: they are the real ones in another order, and so are their "
+        "features; a batch in which one image comes twice in a row, its end joined to its beginning, keeps that pass",
+        "close",
+    ),
+    Switch(
         "joined_passes",
         "the discriminator's convolutions see real, mismatched and fake images in one call; each BatchNorm still sees "
-        "them apart",
+        "them apart; on with CUDA",
         "close",
     ),
     Switch("fused_optimizer", "both Adams update all their weights in one kernel", "close"),

@@ -6,13 +6,14 @@ Shape suffixes: B items of a batch, G items of the passes joined to one, C chann
 F features, E embedded text, Z noise, P purposes of noise.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.optim import Adam
 from torch.utils.data import DataLoader
 
@@ -58,6 +59,9 @@ class _Inputs(NamedTuple):
     wrong_B: Tensor | None
 
 
+_DiscriminatorLoss = Callable[[Tensor, Tensor | None, Tensor, Tensor], Tensor]
+"""Loss of images, of the places of mismatched ones among them, of fakes, and of embedded texts."""
+
 _OPTIMIZERS = ("generator_optimizer", "discriminator_optimizer")
 
 
@@ -91,6 +95,8 @@ class FastestTrainer(ReferenceTrainer):
         on_cuda = device.type == "cuda"
         of_device = {
             "bfloat16": multiplies_bfloat16(device),
+            # On a CPU, joining BatchNorm's results costs more memory traffic than fewer calls save.
+            "joined_passes": on_cuda,
             "resident_data": on_cuda and fits_on_device(data, config.image_size, device),
             "compiled_losses": on_cuda,
             "deferred_metrics": on_cuda,
@@ -116,16 +122,20 @@ class FastestTrainer(ReferenceTrainer):
         self._losses_of = self._replayed if captures else self._computed
         self._loading = partial(keep_tensors, *self._optimizers()) if captures else nullcontext
         self._loss_d = self._joined_discriminator_loss if on["joined_passes"] else self._discriminator_loss
-        self._loss_g = self._generator_loss
+        self._features = self._joined_features if on["joined_passes"] else self._separate_features
+        self._loss_d_reusing, self._loss_g = self._reusing_discriminator_loss, self._generator_loss
         if on["compiled_losses"]:
             self._loss_d, self._loss_g = compile_each_size(self._loss_d), compile_each_size(self._loss_g)
+            self._loss_d_reusing = compile_each_size(self._loss_d_reusing)
+        if not on["reused_features"]:
+            self._loss_d_reusing = self._loss_d
         # None means every weight that the loss depends on, the discriminator's too.
         self._weights_of_g = list(self.generator.parameters()) if on["pruned_backward"] else None
         self._note = self._note_later if on["deferred_metrics"] else self._note_at_once
         # --- End of the switches ---
 
         self._pending: list[tuple[Tensor, Tensor, int]] = []  # losses still on the device, and how many items
-        self._captured: dict[int, tuple[Captured[Tensor], _Inputs]] = {}
+        self._captured: dict[tuple[int, _DiscriminatorLoss], tuple[Captured[Tensor], _Inputs]] = {}
         self._rates = LearningRates(*self._optimizers(), device=device)
         # A tensor of the device: a division by a number is one by its reciprocal on CUDA, which rounds otherwise.
         self._half_range = torch.tensor(127.5, device=device)
@@ -161,7 +171,7 @@ class FastestTrainer(ReferenceTrainer):
         super().close()
 
     def drop_graphs(self) -> None:
-        """Forget the captured graphs; the next batch of each size is captured again."""
+        """Forget the captured graphs; the next batch of each size and loss is captured again."""
         self._captured.clear()
 
     def _optimizers(self) -> tuple[Adam, Adam]:
@@ -197,14 +207,15 @@ class FastestTrainer(ReferenceTrainer):
             ),
             wrong_B=None if wrong_B is None else self._moved(wrong_B),
         )
-        return self._losses_of(inputs)
+        reuses = wrong_B is not None and batch.wrong_is_permutation
+        return self._losses_of(inputs, self._loss_d_reusing if reuses else self._loss_d)
 
-    def _replayed(self, inputs: _Inputs) -> tuple[Tensor, Tensor]:
-        """Do the step by replaying what was captured with the first batch of that size."""
-        size = len(inputs.texts_BE)
-        if size not in self._captured:
-            self._captured[size] = self._capture(inputs)
-        captured, held = self._captured[size]
+    def _replayed(self, inputs: _Inputs, loss_d_of: _DiscriminatorLoss) -> tuple[Tensor, Tensor]:
+        """Do the step by replaying what was captured with the first batch of that size and loss."""
+        kind = len(inputs.texts_BE), loss_d_of
+        if kind not in self._captured:
+            self._captured[kind] = self._capture(inputs, loss_d_of)
+        captured, held = self._captured[kind]
         for mine, given in zip(held, inputs, strict=True):
             if mine is not None:
                 mine.copy_(cast("Tensor", given))
@@ -212,22 +223,22 @@ class FastestTrainer(ReferenceTrainer):
         loss_d, loss_g = captured.replay().clone()
         return loss_d, loss_g
 
-    def _capture(self, inputs: _Inputs) -> tuple[Captured[Tensor], _Inputs]:
+    def _capture(self, inputs: _Inputs, loss_d_of: _DiscriminatorLoss) -> tuple[Captured[Tensor], _Inputs]:
         """Capture a step; return it, and the tensors in which it looks for its batch."""
         held = _Inputs._make(None if given is None else given.clone() for given in inputs)
         statistics = [*self.generator.buffers(), *self.discriminator.buffers()]
         changed = [*statistics, *(tensor for each in self._optimizers() for tensor in changed_by(each))]
         with self._rates.installed():
-            return capture(lambda: torch.stack(self._computed(held)), changed, self.device), held
+            return capture(lambda: torch.stack(self._computed(held, loss_d_of)), changed, self.device), held
 
-    def _computed(self, inputs: _Inputs) -> tuple[Tensor, Tensor]:
+    def _computed(self, inputs: _Inputs, loss_d_of: _DiscriminatorLoss) -> tuple[Tensor, Tensor]:
         """Do the step operation by operation."""
         images_BCHW, texts_BE, noise_PBZ, wrong_B = self._real(inputs.images_BCHW), *inputs[1:]
         with torch.set_grad_enabled(not self.runs_twice):  # of these fakes nothing flows back if others come after them
             fakes_BCHW = self._fakes(noise_PBZ[0], texts_BE)
 
         self.discriminator_optimizer.zero_grad()
-        loss_d = self._loss_d(images_BCHW, wrong_B, fakes_BCHW.detach(), texts_BE)
+        loss_d = loss_d_of(images_BCHW, wrong_B, fakes_BCHW.detach(), texts_BE)
         loss_d.backward()  # type: ignore[no-untyped-call]
         self.discriminator_optimizer.step()
 
@@ -258,18 +269,46 @@ class FastestTrainer(ReferenceTrainer):
     ) -> Tensor:
         """Give the same loss with the passes' images, one after the other, in one call of each layer."""
         mismatched = [] if wrong_B is None else [images_BCHW[wrong_B]]
-        num_passes = 2 + len(mismatched)
-        maps_GCHW = self._laid_out(torch.cat([images_BCHW, *mismatched, fakes_BCHW]))
+        passes = [images_BCHW, *mismatched, fakes_BCHW]
+        return self._entropy_of_features(self._features(passes, [1] * len(passes)), texts_BE)
+
+    def _reusing_discriminator_loss(
+        self, images_BCHW: Tensor, wrong_B: Tensor | None, fakes_BCHW: Tensor, texts_BE: Tensor
+    ) -> Tensor:
+        """Give the same loss where the mismatched images are the real ones in another order.
+
+        The statistics of a batch do not depend on its order, so the features of its images do not either.
+        """
+        real_BFHW, fake_BFHW = self._features([images_BCHW, fakes_BCHW], [2, 1])
+        return self._entropy_of_features([real_BFHW, real_BFHW[cast("Tensor", wrong_B)], fake_BFHW], texts_BE)
+
+    def _entropy_of_features(self, passes: Sequence[Tensor], texts_BE: Tensor) -> Tensor:
+        """Add up the passes' cross-entropies, from their features (B, F, H, W); the real images' pass is the first."""
+        logits = [self.discriminator.logits(each, texts_BE) for each in passes]
+        return sum(map(entropy_of_probabilities, logits, (1.0, 0.0, 0.0)), start=torch.zeros((), device=self.device))
+
+    def _joined_features(self, passes: Sequence[Tensor], times: Sequence[int]) -> Sequence[Tensor]:
+        """Give the features (B, F, H, W) of several passes' images in one call of each layer.
+
+        Args:
+            passes: images (B, C, H, W) of each.
+            times: how often each pass counts for BatchNorm's running statistics.
+
+        """
+        maps_GCHW = self._laid_out(_joined(passes))
         with self._precision():
             for layer in self.discriminator.image:
                 # Statistics are of a pass, and the running ones move on in the order of the passes.
                 if isinstance(layer, nn.BatchNorm2d):
-                    maps_GCHW = torch.cat([layer(each) for each in maps_GCHW.chunk(num_passes)])
+                    parts = zip(maps_GCHW.chunk(len(passes)), times, strict=True)
+                    maps_GCHW = _joined([_normalized_maps(layer, part, count) for part, count in parts])
                 else:
                     maps_GCHW = layer(maps_GCHW)
-        passes = [self.discriminator.logits(each, texts_BE) for each in maps_GCHW.float().chunk(num_passes)]
-        # The real images' pass comes first, and is 1.
-        return sum(map(entropy_of_probabilities, passes, (1.0, 0.0, 0.0)), start=torch.zeros((), device=self.device))
+        return maps_GCHW.float().chunk(len(passes))
+
+    def _separate_features(self, passes: Sequence[Tensor], times: Sequence[int]) -> Sequence[Tensor]:
+        """Give the features of several passes' images, one pass after the other."""
+        return [self._joined_features([images], [count])[0] for images, count in zip(passes, times, strict=True)]
 
     def _generator_loss(self, images_BCHW: Tensor, fakes_BCHW: Tensor, texts_BE: Tensor) -> Tensor:
         return generator_loss(
@@ -335,3 +374,32 @@ class FastestTrainer(ReferenceTrainer):
     def _begin_epoch(self, epoch: int) -> None:
         self._settle()  # into the sums of the epoch that they are of
         super()._begin_epoch(epoch)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def _normalized_maps(layer: nn.BatchNorm2d, maps_BCHW: Tensor, times: int) -> Tensor:
+    """Apply BatchNorm to a batch that its running statistics count once or twice."""
+    if times == 1 or not layer.training:
+        return cast("Tensor", layer(maps_BCHW))
+    kept = [cast("Tensor", layer.running_mean), cast("Tensor", layer.running_var)]
+    mean_C, variance_C = (each.clone() for each in kept)
+    share = cast("float", layer.momentum)
+    result = functional.batch_norm(
+        maps_BCHW,
+        running_mean=mean_C,
+        running_var=variance_C,
+        weight=layer.weight,
+        bias=layer.bias,
+        training=True,
+        momentum=share,
+        eps=layer.eps,
+    )
+    with torch.no_grad():
+        for before, once in zip(kept, (mean_C, variance_C), strict=True):
+            # They come closer to the batch's by a share of what is missing; the second time less is.
+            before.copy_(once + (1 - share) * (once - before))
+        cast("Tensor", layer.num_batches_tracked).add_(2)
+    return result

@@ -17,7 +17,7 @@ ORIGINAL = (
     "test_fastest_on_the_same_work_at_64x64",
 )
 ROWS = (
-    "restructured", "+cached_images", "+pruned_backward", "+joined_passes", "+fused_optimizer", "+channels_last",
+    "restructured", "+cached_images", "+pruned_backward", "+reused_features", "+fused_optimizer", "+channels_last",
     "+bfloat16",
 )  # fmt: skip
 NAMES = (
@@ -93,8 +93,8 @@ def test_the_published_program_is_checked_from_its_first_step(pairs):
 class OneNoise(fastest.FastestTrainer):
     """Draws the noise of the second run as that of the first."""
 
-    def _computed(self, inputs):
-        return super()._computed(inputs._replace(noise_PBZ=inputs.noise_PBZ[[0, 0]]))
+    def _computed(self, inputs, loss_d_of):
+        return super()._computed(inputs._replace(noise_PBZ=inputs.noise_PBZ[[0, 0]]), loss_d_of)
 
 
 class LightPixels(fastest.FastestTrainer):

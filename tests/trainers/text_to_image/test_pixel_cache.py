@@ -27,8 +27,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 CONFIG = TextToImageConfig.preset("tiny")
 ROOT = Path(__file__).parents[3]
 ONLY_CACHED = {
-    "cached_images": True, "pruned_backward": False, "joined_passes": False, "fused_optimizer": False,
-    "channels_last": False, "bfloat16": False, "compiled_losses": False,
+    "cached_images": True, "pruned_backward": False, "reused_features": False, "joined_passes": False,
+    "fused_optimizer": False, "channels_last": False, "bfloat16": False, "compiled_losses": False,
 }  # fmt: skip
 
 

@@ -64,6 +64,8 @@ class Batch(NamedTuple):
         texts_BE: embedded captions, float32.
         wrong_B: for every item the place in the batch of one with another image: the first that follows, cyclically.
             Where the batch has a single image, the next place.
+        wrong_is_permutation: whether no place comes twice in `wrong_B`, so that all do. Two images prevent it of which
+            one comes twice in a row, the last item being followed by the first.
         items_B: numbers of the items; -1 where no image could be decoded at all.
         damaged: images found damaged while the batch was made, each as `path: reason`.
 
@@ -72,6 +74,7 @@ class Batch(NamedTuple):
     images_BCHW: Tensor
     texts_BE: Tensor
     wrong_B: Tensor
+    wrong_is_permutation: bool
     items_B: Tensor
     damaged: tuple[str, ...]
 
@@ -278,13 +281,20 @@ def images_of_others(images_B: Sequence[int], places: range) -> list[int]:
     return [_place_of_another(images_B, place) for place in places]
 
 
+def is_permutation(places_B: Sequence[int]) -> bool:
+    """Whether no place of a batch comes twice among as many as it has items."""
+    return len(set(places_B)) == len(places_B)
+
+
 def join_items(items: Sequence[Item]) -> Batch:
     """Make a batch of items."""
     images_B = [item.image for item in items]
+    wrong_B = images_of_others(images_B, range(len(items)))
     return Batch(
         images_BCHW=torch.stack([item.image_CHW for item in items]),
         texts_BE=torch.stack([item.text_E for item in items]),
-        wrong_B=torch.tensor(images_of_others(images_B, range(len(items)))),
+        wrong_B=torch.tensor(wrong_B),
+        wrong_is_permutation=is_permutation(wrong_B),
         items_B=torch.tensor([item.item for item in items]),
         damaged=tuple(dict.fromkeys(entry for item in items for entry in item.damaged)),
     )

@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 import torch
 
-from trainers.text_to_image.data.items import Batch, CaptionData, TrainSampler, images_of_others
+from trainers.text_to_image.data.items import Batch, CaptionData, TrainSampler, images_of_others, is_permutation
 from trainers.text_to_image.data.pixel_cache import CachedItems, PixelCache
 
 __all__ = ["ResidentItems", "ResidentLoader", "fits_on_device"]
@@ -81,13 +81,13 @@ class ResidentLoader:
         wrong = [images_of_others(each, range(len(each))) for each in images]
         rows = [places, *(list(chain.from_iterable(each)) for each in (images, wrong))]
         on_device = torch.tensor(rows, dtype=torch.int64).to(data.texts_NE.device)
-        for batch, (places_B, images_B, wrong_B) in zip(
-            batches, (each.unbind() for each in torch.split(on_device, self.batch_size, dim=1)), strict=True
-        ):
+        of_batches = (each.unbind() for each in torch.split(on_device, self.batch_size, dim=1))
+        for batch, others, (places_B, images_B, wrong_B) in zip(batches, wrong, of_batches, strict=True):
             yield Batch(
                 images_BCHW=data.pixels_MCHW.index_select(0, images_B.clamp(min=0)),
                 texts_BE=data.texts_NE.index_select(0, places_B),
                 wrong_B=wrong_B,
+                wrong_is_permutation=is_permutation(others),
                 items_B=data.items_N[batch],
                 damaged=tuple(dict.fromkeys(entry for place in batch for entry in data.damaged[place])),
             )
