@@ -4,6 +4,7 @@ Shape suffixes: B rows of a batch, F features, H hidden units, K targets, W weig
 """
 
 import ctypes
+import functools
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -19,7 +20,7 @@ from trainers.pytorch.devices import cpp_compiler, cpu_capabilities
 from trainers.pytorch.flat_weights import FlatWeights
 from trainers.tabular_regressor.config import RegressorConfig
 
-__all__ = ["DropoutMasks", "FusedGradient", "builds", "can_fuse"]
+__all__ = ["DropoutMasks", "FusedGradient", "can_fuse", "pays_off_fusing"]
 
 _SOURCE = Path(str(files("trainers.tabular_regressor") / "gradient.cpp"))
 
@@ -55,13 +56,26 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def can_fuse(device: torch.device) -> bool:
-    """Whether a device is a CPU that the source is written for, and there is a compiler for it."""
-    return device.type == "cpu" and bool(cpu_capabilities().get("avx512_bf16")) and cpp_compiler() is not None
+_MOST_BLOCKS = 128
+"""The source has room for these."""
 
 
-def builds() -> bool:
-    """Whether the compiler that is there takes the source."""
+def can_fuse(device: torch.device, num_layers: int = 1) -> bool:
+    """Whether the source is written for a device, a CPU, and for that many blocks, and there is a compiler for it."""
+    is_known = device.type == "cpu" and bool(cpu_capabilities().get("avx512_bf16")) and num_layers <= _MOST_BLOCKS
+    return is_known and cpp_compiler() is not None
+
+
+def pays_off_fusing() -> bool:
+    """Whether the compiler that is there takes the source, and PyTorch has no faster way.
+
+    Where the processor has AMX, PyTorch's own products in bfloat16 use it, and the source does not.
+    """
+    return not cpu_capabilities().get("amx_bf16") and _builds(_SOURCE, cpp_compiler())
+
+
+@functools.cache
+def _builds(*_: object) -> bool:
     try:
         _library()
     except BadInput:
@@ -121,7 +135,7 @@ class FusedGradient:
     Args:
         network: a `TabularRegressor`.
         flat: its weights.
-        config: the number of rows of a batch, and dropout.
+        config: has the dropout.
 
     Attributes:
         gradient_W: of the newest batch.
@@ -133,22 +147,25 @@ class FusedGradient:
     """
 
     def __init__(self, network: nn.Module, flat: FlatWeights, config: RegressorConfig) -> None:
-        """Take the memory that a batch needs."""
+        """Look at the network; the first batch takes memory."""
         library = _library()
         names = [name for name, _ in network.named_parameters()]
         num_blocks = len(cast("nn.Sequential", network.layers))
         if names != _names(num_blocks) or 1 + 2 * num_blocks > library.most_stages():
-            raise ValueError("the network's weights are not those of a TabularRegressor of at most 128 blocks")
+            raise ValueError(f"the weights are not those of a TabularRegressor of at most {_MOST_BLOCKS} blocks")
         input_layer = cast("nn.Linear", network.input_proj)
         num_targets = cast("int", network.num_targets)
         hidden = input_layer.out_features
-        self._sizes = [config.batch_size, input_layer.in_features, hidden, num_blocks, num_targets, 0]
+        self._network = network
+        self._sizes = [0, input_layer.in_features, hidden, num_blocks, num_targets, 0]
         self._memory = torch.empty(0)
         self._flat, self._masks, self._kept_scale = flat, DropoutMasks(config.dropout), 1 / (1 - config.dropout)
         self.gradient_W = torch.zeros_like(flat.buffer_W)
 
     def __call__(self, features_BF: Tensor, targets_BK: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute `gradient_W` with fresh dropout masks; return the loss and the gradient's norm, both scalars.
+        """Compute `gradient_W`; return the loss and the gradient's norm, both scalars.
+
+        While the network trains, dropout masks are drawn.
 
         Raises:
             ValueError: a batch that is not of float32, or of other sizes than the network.
@@ -162,7 +179,8 @@ class FusedGradient:
             raise ValueError(f"features and targets must be {wanted} in float32, not {shapes[0]} and {shapes[1]}")
         if num_threads != torch.get_num_threads() or len(features_BF) > self._sizes[0]:
             self._take_memory(max(len(features_BF), self._sizes[0]), torch.get_num_threads())
-        masks_MBH = self._masks.draw((2 * num_blocks, len(features_BF), hidden))
+        shape_MBH = 2 * num_blocks, len(features_BF), hidden
+        masks_MBH = self._masks.draw(shape_MBH) if self._network.training else None
         found: Tensor = _gradient(
             self._flat.buffer_W.detach(),
             features_BF.contiguous(),

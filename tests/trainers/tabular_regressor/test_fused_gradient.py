@@ -1,8 +1,10 @@
 """Loss and gradient in C++ are those of autograd with the same rounding, dropout included; each with planted faults."""
 
 import itertools
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,7 +89,7 @@ def check_gradient(source, sizes, seed):
         patch.setattr(torch, "get_num_threads", lambda: sizes["num_threads"])
         patch.setattr(fused_gradient, "_SOURCE", source)
         fused = FusedGradient(network, flat, config)
-        for rows in {sizes["num_rows"], max(1, sizes["num_rows"] - 3)}:
+        for rows in (max(1, sizes["num_rows"] - 3), sizes["num_rows"], max(1, sizes["num_rows"] - 2)):
             before = torch.get_rng_state()
             loss, norm = fused(features[:rows], targets[:rows])
             after = torch.get_rng_state()
@@ -113,6 +115,18 @@ gradients = holds(check_gradient, SIZES, strategies.seeds(), max_examples=25)
 
 def test_loss_and_gradient_are_autograds():
     gradients(fused_gradient._SOURCE)
+
+
+def test_without_training_there_is_no_dropout_and_rows_may_lie_anywhere():
+    sizes = {"num_rows": 9, "num_features": 5, "hidden_size": 40, "num_layers": 2, "num_targets": 2, "dropout": 0.5}
+    network, flat, (features, targets) = problem(sizes, 4)
+    fused = FusedGradient(network.eval(), flat, RegressorConfig.preset("tiny").replace(dropout=0.5))
+    before = torch.get_rng_state()
+    loss, _ = fused(features.T.contiguous().T, targets.T.contiguous().T)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert loss.item() == pytest.approx(expected_loss(network, features, targets, None, 0.5).item(), rel=2e-3)
+    network.train()
+    assert fused(features, targets)[0] != loss
 
 
 def test_the_sizes_of_the_original_program():
@@ -268,6 +282,42 @@ def test_it_needs_bfloat16_and_takes_the_place_of_compiling(monkeypatch):
     assert not make("fastest", hidden_size=256).switches["fused_gradient"]
 
 
+def test_the_compiler_does_not_run_for_a_switch_that_is_off(monkeypatch, tmp_path):
+    called = tmp_path / "called"
+    compiler = tmp_path / "g++"
+    compiler.write_text(f"#!/bin/sh\ntouch {called}\nexit 1\n", encoding="utf-8")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    cpp.load_library.cache_clear()
+    off = {"bfloat16": True, "fused_gradient": False, "compiled_loss": False}
+    make("fastest", hidden_size=256, switches=off).train_steps(1)
+    assert not called.exists()
+    assert not make("fastest", hidden_size=256, switches={"compiled_loss": False}).switches["fused_gradient"]
+    assert called.exists()
+
+
+def test_more_blocks_than_the_source_has_room_for_are_trained_without_it():
+    deep = make("fastest", hidden_size=8, num_layers=129, switches={**FUSED, "compiled_loss": False})
+    deep.train_steps(1)
+    assert deep._differentiate == deep._differentiate_loss
+
+
+def test_a_batch_that_is_larger_than_the_training_has_is_a_batch_too():
+    reference, ours = make("reference"), make("fastest", switches=FUSED)
+    features_BF, targets_BK = next(iter(reference.train_loader))
+    batch = features_BF.repeat(3, 1), targets_BK.repeat(3, 1)
+    for trainer in (reference, ours):
+        trainer.model.eval()  # no dropout: the same for both
+    assert ours.train_batch(*batch) == pytest.approx(reference.train_batch(*batch), rel=5e-3)
+
+
+def test_where_pytorch_multiplies_by_amx_it_is_off_unless_it_is_asked_for(monkeypatch):
+    monkeypatch.setattr(fused_gradient, "cpu_capabilities", lambda: {**cpu_capabilities(), "amx_bf16": True})
+    assert not make("fastest", hidden_size=256, switches={"compiled_loss": False}).switches["fused_gradient"]
+    asked = make("fastest", switches=FUSED)
+    assert asked._differentiate != asked._differentiate_loss
+
+
 def test_its_operations_are_counted_as_the_references():
     counts = []
     for trainer in (make("reference"), make("fastest", switches=FUSED)):
@@ -291,6 +341,45 @@ def test_a_source_that_the_compiler_refuses_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", "/bin/false")
     with pytest.raises(BadInput, match="exit code 1"):
         cpp.load_library("tabular_regressor", source)
+    compiler = tmp_path / "compiler"
+    compiler.write_text("no program", encoding="utf-8")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    with pytest.raises(BadInput, match="compiler cannot be run: Exec format error"):
+        cpp.load_library("tabular_regressor", source)
+    compiler.write_text("#!/bin/sh\necho 'as: No space left on device' >&2; exit 1\n", encoding="utf-8")
+    with pytest.raises(BadInput, match="no place to keep"):
+        cpp.load_library("tabular_regressor", source)
+
+
+@pytest.mark.parametrize("what", ["the folder may be written by all", "the library may be written by all"])
+def test_a_library_that_others_may_have_made_is_not_loaded(monkeypatch, tmp_path, what):
+    source = tmp_path / "one.cpp"
+    source.write_text('extern "C" int one() { return 1; }', encoding="utf-8")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(cpp.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
+    library = cpp.load_library("tabular_regressor", source)
+    path = Path(library._name)
+    assert path.is_relative_to(tmp_path / "cache")
+    cpp.load_library.cache_clear()
+    (path.parent if "folder" in what else path).chmod(0o777)
+    again = Path(cpp.load_library("tabular_regressor", source)._name)
+    if "folder" in what:  # nothing in it can be trusted
+        assert again.is_relative_to(tmp_path / "temporary")
+    else:
+        assert not again.stat().st_mode & 0o002, "it was not built again"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another user")
+def test_another_users_library_is_not_loaded(monkeypatch, tmp_path):
+    source = tmp_path / "one.cpp"
+    source.write_text('extern "C" int one() { return 1; }', encoding="utf-8")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = Path(cpp.load_library("tabular_regressor", source)._name)
+    cpp.load_library.cache_clear()
+    os.chown(path, 12345, 12345)
+    cpp.load_library("tabular_regressor", source)
+    assert path.stat().st_uid == 0, "it was not built again"
 
 
 def test_a_compiler_that_refuses_the_source_leaves_the_switch_off_unless_it_is_asked_for(monkeypatch, tmp_path):
