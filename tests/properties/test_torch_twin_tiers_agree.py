@@ -16,7 +16,7 @@ from trainers.dialogue_gan.pytorch import FAMILY
 
 torch = pytest.importorskip("torch")
 
-from trainers.dialogue_gan.pytorch import model, optimizer, sampling  # noqa: E402 - only with PyTorch
+from trainers.dialogue_gan.pytorch import fastest, model, optimizer, sampling  # noqa: E402 - only with PyTorch
 from trainers.dialogue_gan.pytorch.fastest import FastestTrainer  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.optimizer import ForeachAdam, KerasAdam  # noqa: E402 - likewise
 from trainers.dialogue_gan.pytorch.sampling import (  # noqa: E402 - likewise
@@ -92,6 +92,21 @@ def test_26_incremental_decoding_draws_what_full_prefixes_draw():
 
 def test_26_merged_products_draw_what_full_prefixes_draw():
     decoding(merged_sequences)
+
+
+def test_few_tokens_of_many_ids_are_drawn_without_the_table_of_all_ids(monkeypatch):
+    trainer, made = build("fastest", **QUIET), []
+    monkeypatch.setattr(
+        fastest, "merged_sequences", lambda *given, **more: made.append(given) or merged_sequences(*given, **more)
+    )
+    num_ids = trainer.config.vocabulary_size
+    assert num_ids > 4
+    for num_sequences in (1, num_ids):
+        ids_B = torch.zeros(num_sequences, dtype=torch.int64)
+        uniforms_TBV = torch.rand(1, num_sequences, num_ids)
+        ours_BT = trainer.fakes(ids_B, ids_B, uniforms_TBV, 1.0)
+        assert torch.equal(ours_BT, sample_sequences(trainer.generator, ids_B, ids_B, uniforms_TBV, 1.0))
+    assert [len(characters_B) for _, characters_B, *_ in made] == [num_ids]
 
 
 def test_26_the_compiled_sampler_draws_what_full_prefixes_draw():

@@ -35,6 +35,10 @@ from trainers.switches import resolve
 __all__ = ["FastestTrainer"]
 
 
+_MOST_IDS_A_TOKEN = 4
+"""Token ids in the table of `merged_products`, for each token to draw; a larger table costs more than it saves."""
+
+
 @dataclass(frozen=True)
 class _CapturedBatch:
     """All that is done with a batch of one size, to be replayed on what lies in its tensors.
@@ -141,6 +145,8 @@ class FastestTrainer(ReferenceTrainer):
     ) -> Tensor:
         """Draw by the compiled step for the sizes of batches; a few samples are not worth compiling."""
         step = self._next_token if len(characters_B) in self._batch_sizes else next_token
+        if generator.token_embedding.num_embeddings > _MOST_IDS_A_TOKEN * len(uniforms_TBV) * len(characters_B):
+            return incremental_sequences(generator, characters_B, scenes_B, uniforms_TBV, temperature)
         return merged_sequences(generator, characters_B, scenes_B, uniforms_TBV, temperature, step=step)
 
     def logits(self, inputs: Inputs, masks: GeneratorDraws) -> Tensor:
