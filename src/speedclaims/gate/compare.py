@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, cast
 
 from speedclaims.gate.slowdown import Loss, losses, losses_between, verdict
-from speedclaims.measure.random_effects import MIN_WITHOUT_INTERVALS, Process, standard_error
+from speedclaims.measure.random_effects import MIN_WITHOUT_INTERVALS, Process, known_errors, standard_error
 from speedclaims.measure.statistics import interval
 from speedclaims.record.io import RecordError
 from speedclaims.record.pair_key import CONFIGURATION, case_words, configuration, shown, test_id
@@ -475,17 +475,18 @@ def _processes(row: "RecordedPair") -> list[Process] | None:
         raise RecordError(
             f"{row['nodeid']}: {len(seconds)} process_before_s for {len(numbers)} processes: measure again"
         )
-    found = []
-    for number, seed, before_s in zip(numbers, seeds, seconds, strict=True):
+    logs: list[float] = []
+    errors: list[float | None] = []
+    for number in numbers:
         try:
             one, values = interval(values[:number], CONFIDENCE), values[number:]
-            error = standard_error(one)
+            errors.append(standard_error(one))
         except ArithmeticError:
             raise RecordError(f"{row['nodeid']}: log_ratios holds values that no speedup has: measure again") from None
-        if error is None and len(numbers) < MIN_WITHOUT_INTERVALS:
-            return None
-        found.append(Process(math.log(one.speedup), error or 0.0, seed, before_s))
-    return found
+        logs.append(math.log(one.speedup))
+    if None in errors and len(numbers) < MIN_WITHOUT_INTERVALS:
+        return None
+    return [Process(*each) for each in zip(logs, known_errors(errors), seeds, seconds, strict=True)]
 
 
 def _ratio(row: "RecordedPair") -> Ratio | None:

@@ -22,6 +22,7 @@ from speedclaims.measure.random_effects import (
     MIN_WITHOUT_INTERVALS,
     Pooled,
     Process,
+    known_errors,
     pool,
     standard_error,
     t_quantile,
@@ -269,9 +270,8 @@ def _pooled(place: int, other: int, processes: Sequence[Timings], between_sd: fl
     errors = [standard_error(one) for one in found]
     if len(found) < MIN_WITHOUT_INTERVALS and None in errors:
         return None
-    return pool(
-        [Process(math.log(one.speedup), error or 0.0) for one, error in zip(found, errors, strict=True)], between_sd
-    )
+    logs = [math.log(one.speedup) for one in found]
+    return pool([Process(*each) for each in zip(logs, known_errors(errors), strict=True)], between_sd)
 
 
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:

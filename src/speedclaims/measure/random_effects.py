@@ -46,7 +46,7 @@ class Process(NamedTuple):
 
     Attributes:
         value: log speedup.
-        error: its standard error, from the process's own double rounds; 0 where it is unknown.
+        error: its standard error, from the process's own double rounds; see `known_errors`.
         seed: the seed of its hashes (``PYTHONHASHSEED``), None where it is not known.
         before_s: mean seconds of a call of its before side, by which the machine's speed is known; None where it is
             not known.
@@ -267,7 +267,8 @@ def over_processes(intervals: Sequence[Interval], between_sd: float = BETWEEN_SD
         raise ValueError("no process measured this pair")
     confidence = intervals[0].confidence
     errors = [standard_error(one) for one in intervals]
-    processes = [Process(math.log(one.speedup), error or 0.0) for one, error in zip(intervals, errors, strict=True)]
+    logs = [math.log(one.speedup) for one in intervals]
+    processes = [Process(*each) for each in zip(logs, known_errors(errors), strict=True)]
     pooled = pool(processes, between_sd, prior_df)
     low = high = None
     if len(intervals) >= MIN_WITHOUT_INTERVALS or None not in errors:
@@ -281,6 +282,15 @@ def over_processes(intervals: Sequence[Interval], between_sd: float = BETWEEN_SD
         num_values=sum(one.num_values for one in intervals),
         correlation_factor=max(one.correlation_factor for one in intervals),
     )
+
+
+def known_errors(errors: Sequence[float | None]) -> list[float]:
+    """Return the processes' standard errors; one with too few values for its own has the largest of the others.
+
+    Where none is known, all are 0: what the processes differ by is all the noise that there is to see.
+    """
+    largest = max((error for error in errors if error is not None), default=0.0)
+    return [largest if error is None else error for error in errors]
 
 
 def standard_error(found: Interval) -> float | None:

@@ -1,7 +1,7 @@
 """The speedup of a pair in one process and its interval, from the log-ratios of its blocks.
 
 A double round measures before, after, after, before, the next one after, before, before, after. A block is as many
-double rounds as take at least 40 ms, so that a machine that becomes steadily slower or faster cancels out of it. Its
+double rounds as take at least 20 ms, so that a machine that becomes steadily slower or faster cancels out of it. Its
 value is the difference of the medians of log(before) and log(after) over the rounds that the system did not interrupt.
 On a busy machine, interrupted rounds fall on one side for seconds where the turns of the scheduler keep step with the
 double rounds. The speedup is the exponential of the values' median; its interval lies between two order statistics of

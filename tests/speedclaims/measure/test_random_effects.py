@@ -9,6 +9,7 @@ from speedclaims.measure.random_effects import (
     BETWEEN_SD,
     PRIOR_DF,
     Process,
+    known_errors,
     over_processes,
     pool,
     standard_error,
@@ -66,6 +67,14 @@ def test_a_larger_spread_than_expected_counts_in_full():
 def test_a_process_that_ran_into_other_load_counts_little():
     found = over_processes([process(0.0, 0.001), process(0.0, 0.001), process(1.0, 1.0)])
     assert abs(math.log(found.speedup)) < 0.01
+
+
+def test_a_process_with_too_few_values_for_an_error_counts_like_the_least_certain():
+    assert known_errors([0.05, None, 0.02]) == [0.05, 0.05, 0.02]
+    assert known_errors([None, None, None]) == [0.0, 0.0, 0.0]
+    few = Interval(math.exp(0.3), None, None, 0.95, 3, 1.0)
+    found = over_processes([process(0.0, 0.05), process(0.0, 0.05), few])
+    assert math.log(found.speedup) == pytest.approx(0.1, rel=1e-3)
 
 
 def test_without_intervals_of_their_own_three_processes_are_needed():
