@@ -53,12 +53,14 @@ class Noise:
         seeds: what the order of hashes does to a speedup, the same in both records.
         between: of a process's speedup around that of its hash seed.
         within: of its estimate from its own double rounds, which it knows.
-        absolute: of a side's mean time around that of other sessions; a ratio measured in one session does not see it.
+        absolute: of a side's mean time around that of other sessions; a ratio measured in one session does not see it,
+            but the gate looks at the before side's.
         session: of a session's speedup around the true one, which no process of the session sees.
         uneven: of the logarithms of `between` and `within` over pairs.
         bursts: share of the processes that run into other load, which makes them as much noisier as `burst` says.
         burst: by how much.
         hidden: of what a burst adds to a process's speedup without showing in its own double rounds.
+        processes: of each pair.
     """
 
     seeds: float
@@ -70,6 +72,7 @@ class Noise:
     bursts: float = 0.0
     burst: float = 1.0
     hidden: float = 0.0
+    processes: int = NUM_PROCESSES
 
 
 NOISE: dict[str, Noise] = {
@@ -77,11 +80,13 @@ NOISE: dict[str, Noise] = {
     "processes differ by 0.6 %": Noise(0.01, 0.006, 0.005, 0.02),
     "the same, pairs uneven": Noise(0.01, 0.006, 0.005, 0.02, uneven=0.5),
     "the same, sessions differ by 0.3 %": Noise(0.01, 0.006, 0.005, 0.02, session=0.003),
+    "processes differ by 0.6 %, three of them": Noise(0.01, 0.006, 0.005, 0.02, processes=3),
     "shared cores: every tenth process in a burst": Noise(0.01, 0.006, 0.005, 0.23, bursts=0.1, burst=10, hidden=0.01),
     "shared cores: every third process in a burst": Noise(0.01, 0.006, 0.005, 0.23, bursts=0.33, burst=10, hidden=0.01),
     "bursts that do not show within the process": Noise(0.01, 0.006, 0.005, 0.23, bursts=0.05, hidden=0.05),
     "processes differ by 2 %": Noise(0.03, 0.02, 0.005, 0.05),
     "the same, sessions differ by 0.7 %": Noise(0.03, 0.02, 0.005, 0.05, session=0.007),
+    "processes differ by 2 %, three of them": Noise(0.03, 0.02, 0.005, 0.05, processes=3),
 }
 """The kinds of noise."""
 
@@ -103,7 +108,7 @@ def simulate(noise: Noise, num_pairs: int, num_sessions: int, seed: int) -> Simu
     counts, limit, lost = Simulated(), math.log(1 + PERCENT / 100), math.log(SLOWDOWN)
     for _ in range(num_sessions):
         sessions = _pairs(noise, num_pairs, rng), _pairs(noise, num_pairs, rng)
-        of_seeds = noise.seeds * rng.standard_normal((num_pairs, NUM_PROCESSES))
+        of_seeds = noise.seeds * rng.standard_normal((num_pairs, noise.processes))
         base, new = ([_processes(*pair) for pair in zip(of_seeds, *session, strict=True)] for session in sessions)
         slower = [[one._replace(value=one.value - lost) for one in new[0]], *new[1:]]
         words = [verdict(loss, PERCENT) for loss in losses(list(zip(base, new, strict=True)))]
@@ -117,21 +122,24 @@ def simulate(noise: Noise, num_pairs: int, num_sessions: int, seed: int) -> Simu
     return counts
 
 
-def _pairs(noise: Noise, num_pairs: int, rng: np.random.Generator) -> tuple[Any, Any]:
-    """Return what the runs of each pair's processes add to its log speedup, and the errors that they know."""
-    shape = (num_pairs, NUM_PROCESSES)
+def _pairs(noise: Noise, num_pairs: int, rng: np.random.Generator) -> tuple[Any, Any, Any]:
+    """Return for each pair's processes what they add to its log speedup, their known errors, and seconds of a call."""
+    shape = (num_pairs, noise.processes)
     scale = np.exp(noise.uneven * rng.standard_normal((num_pairs, 1)))
     in_burst = rng.random(shape) < noise.bursts
     within = noise.within * scale * np.where(in_burst, noise.burst, 1.0)
     spread = noise.between * scale * rng.standard_normal(shape) + within * rng.standard_normal(shape)
     hidden = np.where(in_burst, noise.hidden * rng.standard_normal(shape), 0.0)
     session = noise.session * rng.standard_normal((num_pairs, 1))
-    return spread + hidden + session, within * np.sqrt(rng.chisquare(ERROR_DF, shape) / ERROR_DF)
+    speed = noise.absolute * rng.standard_normal((num_pairs, 1)) + noise.between * rng.standard_normal(shape)
+    return spread + hidden + session, within * np.sqrt(rng.chisquare(ERROR_DF, shape) / ERROR_DF), np.exp(speed)
 
 
-def _processes(of_seeds: Sequence[float], values: Sequence[float], errors: Sequence[float]) -> list[Process]:
-    rows = zip(of_seeds, values, errors, seeds_of(NUM_PROCESSES), strict=True)
-    return [Process(float(shift + value), float(error), seed) for shift, value, error, seed in rows]
+def _processes(
+    of_seeds: Sequence[float], values: Sequence[float], errors: Sequence[float], seconds: Sequence[float]
+) -> list[Process]:
+    rows = zip(of_seeds, values, errors, seeds_of(len(of_seeds)), seconds, strict=True)
+    return [Process(float(shift + value), float(error), seed, float(s)) for shift, value, error, seed, s in rows]
 
 
 def gate_table(num_sessions: int, seed: int = 2026) -> str:
@@ -140,10 +148,11 @@ def gate_table(num_sessions: int, seed: int = 2026) -> str:
         "# The gate, simulated",
         "",
         f"`python -m bench.calibration gate --sessions {num_sessions}`: {num_sessions} simulated pairs of "
-        f"sessions a row, each pair in {NUM_PROCESSES} processes, `--speedup-fail {PERCENT:g}`. Alarms: sessions with "
-        "unchanged code in which any pair fails. Found: sessions in which the pair whose after side takes "
-        f"{SLOWDOWN:g} times as long fails; undecided: it is called ambiguous instead. In brackets the 95 % interval "
-        f"of a share (Wilson). Beside it, what `--benchmark-compare-fail=mean:{PERCENT:g}%` says of both sides' rows.",
+        f"sessions a row, each pair in {NUM_PROCESSES} processes where no other number is named, "
+        f"`--speedup-fail {PERCENT:g}`. Alarms: sessions with unchanged code in which any pair fails. Found: sessions "
+        f"in which the pair whose after side takes {SLOWDOWN:g} times as long fails; undecided: it is called ambiguous "
+        "instead. In brackets the 95 % interval of a share (Wilson). Beside it, what "
+        f"`--benchmark-compare-fail=mean:{PERCENT:g}%` says of both sides' rows.",
         "",
         "| noise | pairs | alarms | found | undecided | mean: alarms | mean: found |",
         "| --- | ---: | --- | --- | --- | --- | --- |",

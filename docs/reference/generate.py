@@ -34,8 +34,8 @@ _CODES = """\
 
 {}
 
-`python -m trainers` and `python -m bench...` have the same ones. pytest ends with 4 where the plugin cannot use its
-input or write its report, and with 70 where the plugin itself failed.
+`python -m trainers` and `python -m bench...` have the same ones; trainers that SIGTERM stopped end with 143. pytest
+ends with 4 where the plugin cannot use its input or write its report, and with 70 where the plugin itself failed.
 
 ## Outputs
 

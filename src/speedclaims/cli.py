@@ -43,10 +43,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="speedclaims",
         description="Say what can be measured here, check a ledger's arithmetic, and draw what "
         "`pytest --speedup-report DIR` measured: speedups of pairs and verdicts on claims.",
-        epilog="Exit codes: 0; 1 a regression, a text that contradicts its record, or with --strict an inconsistent "
-        "claim; 2 bad usage, bad input or a place that cannot be read or written; 3 nothing to judge, compare, export "
-        "or check; 70 an error of speedclaims itself, whose traceback is kept in a file; 130 after Ctrl-C. 2, 70 and "
-        "130 write one line to the standard error.",
+        epilog="Exit codes: 0; 1 a regression, a text that contradicts its record, a merge that lacks tests, or with "
+        "--strict an inconsistent claim; 2 bad usage, bad input or a place that cannot be read or written; 3 nothing "
+        "to judge, compare, export or check; 70 an error of speedclaims itself, whose traceback is kept in a file; 130 "
+        "after Ctrl-C. 2, 70 and 130 write one line to the standard error.",
     )
     parser.add_argument("--version", action="version", version=f"speedclaims {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")

@@ -173,8 +173,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PCT",
         type=positive("percent"),
         help="with --benchmark-compare: exit with 1 when the after side of a pair takes PCT percent longer than in "
-        "that run, measured against the before side and beyond what noise explains; when a pair is missing, renamed, "
-        "not measured or configured differently; or when a claim is lost",
+        "that run, measured against the before side, or surely more than half of that; when a pair is missing, "
+        "renamed, not measured or configured differently; or when a claim is lost",
     )
     add(
         "--speedup-fail-ambiguous",
