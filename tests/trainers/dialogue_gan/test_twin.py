@@ -136,6 +136,7 @@ def test_the_sampler_is_compiled_for_batches_and_not_for_a_few_samples(monkeypat
         sizes.append(len(position.tokens_B))
         return next_token(weights, position, *others)
 
+    monkeypatch.setattr(fastest, "_MOST_IDS_A_TOKEN", 1000)  # the batches are small
     monkeypatch.setattr(fastest, "compile_each_size", lambda function: compiled if function is next_token else None)
     trainer = build("fastest", switches={"compiled_sampler": True}, log=print, **SMALL)
     trainer.sample(0, 0, num=3, temperature=1.0, seed=1)
