@@ -72,7 +72,7 @@ def test_36_reused_features_have_the_loss_the_gradient_and_the_statistics_of_thr
 
 
 def test_36_notices_that_an_image_comes_twice(trainer):
-    # Why such a batch has a pass of its own: its statistics are others.
+    # Why the pass over mismatched images stays for such a batch: its statistics are others.
     twice = holds(check_same, st.integers(2, 9), strategies.seeds(), st.sampled_from([one_twice]), max_examples=10)
     assert fails(twice, trainer)
 

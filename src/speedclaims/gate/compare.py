@@ -6,14 +6,13 @@ pairs, and its estimate above half of the loss that fails. What cannot be compar
 renamed, not measured any more or configured differently, a withheld speedup, a lost claim. Nothing is measured here.
 """
 
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, cast
 
 from speedclaims.gate.slowdown import Loss, losses, losses_between, verdict
-from speedclaims.measure.random_effects import MIN_WITHOUT_INTERVALS, Process, known_errors, standard_error
+from speedclaims.measure.random_effects import MIN_WITHOUT_INTERVALS, Process, processes_of, standard_error
 from speedclaims.measure.statistics import interval
 from speedclaims.record.io import RecordError
 from speedclaims.record.pair_key import CONFIGURATION, case_words, configuration, shown, test_id
@@ -475,18 +474,18 @@ def _processes(row: "RecordedPair") -> list[Process] | None:
         raise RecordError(
             f"{row['nodeid']}: {len(seconds)} process_before_s for {len(numbers)} processes: measure again"
         )
-    logs: list[float] = []
-    errors: list[float | None] = []
-    for number in numbers:
-        try:
+    measured = []
+    try:
+        for number in numbers:
             one, values = interval(values[:number], CONFIDENCE), values[number:]
-            errors.append(standard_error(one))
-        except ArithmeticError:
-            raise RecordError(f"{row['nodeid']}: log_ratios holds values that no speedup has: measure again") from None
-        logs.append(math.log(one.speedup))
-    if None in errors and len(numbers) < MIN_WITHOUT_INTERVALS:
+            measured.append(one)
+        processes = processes_of(measured)
+    except ArithmeticError:
+        raise RecordError(f"{row['nodeid']}: log_ratios holds values that no speedup has: measure again") from None
+    if None in map(standard_error, measured) and len(numbers) < MIN_WITHOUT_INTERVALS:
         return None
-    return [Process(*each) for each in zip(logs, known_errors(errors), seeds, seconds, strict=True)]
+    known = zip(processes, seeds, seconds, strict=True)
+    return [one._replace(seed=seed, before_s=before_s) for one, seed, before_s in known]
 
 
 def _ratio(row: "RecordedPair") -> Ratio | None:

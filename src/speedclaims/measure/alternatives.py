@@ -21,9 +21,8 @@ from speedclaims.measure.interleave import Measurement, Round, Settings, Work, q
 from speedclaims.measure.random_effects import (
     MIN_WITHOUT_INTERVALS,
     Pooled,
-    Process,
-    known_errors,
     pool,
+    processes_of,
     standard_error,
     t_quantile,
     t_tail,
@@ -267,11 +266,9 @@ def median_seconds(names: Sequence[str], processes: Sequence[Timings]) -> dict[s
 def _pooled(place: int, other: int, processes: Sequence[Timings], between_sd: float) -> Pooled | None:
     """Return the log ratio of two alternatives over processes, None with too few blocks."""
     found = [interval([row[other] - row[place] for row in one.block_logs], 0.95) for one in processes]
-    errors = [standard_error(one) for one in found]
-    if len(found) < MIN_WITHOUT_INTERVALS and None in errors:
+    if len(found) < MIN_WITHOUT_INTERVALS and None in map(standard_error, found):
         return None
-    logs = [math.log(one.speedup) for one in found]
-    return pool([Process(*each) for each in zip(logs, known_errors(errors), strict=True)], between_sd)
+    return pool(processes_of(found), between_sd)
 
 
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:

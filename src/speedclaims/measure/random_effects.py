@@ -267,9 +267,7 @@ def over_processes(intervals: Sequence[Interval], between_sd: float = BETWEEN_SD
         raise ValueError("no process measured this pair")
     confidence = intervals[0].confidence
     errors = [standard_error(one) for one in intervals]
-    logs = [math.log(one.speedup) for one in intervals]
-    processes = [Process(*each) for each in zip(logs, known_errors(errors), strict=True)]
-    pooled = pool(processes, between_sd, prior_df)
+    pooled = pool(processes_of(intervals), between_sd, prior_df)
     low = high = None
     if len(intervals) >= MIN_WITHOUT_INTERVALS or None not in errors:
         half = pooled.half_width(confidence)
@@ -282,6 +280,12 @@ def over_processes(intervals: Sequence[Interval], between_sd: float = BETWEEN_SD
         num_values=sum(one.num_values for one in intervals),
         correlation_factor=max(one.correlation_factor for one in intervals),
     )
+
+
+def processes_of(intervals: Sequence[Interval]) -> list[Process]:
+    """Return the processes that measured a pair, from the interval of each."""
+    errors = known_errors([standard_error(one) for one in intervals])
+    return [Process(math.log(one.speedup), error) for one, error in zip(intervals, errors, strict=True)]
 
 
 def known_errors(errors: Sequence[float | None]) -> list[float]:
