@@ -420,14 +420,15 @@ def correlation(sessions: Sequence[Session], name: str) -> float:
     """Return the intraclass correlation of a pair's first processes in one session, without what hash seeds do.
 
     Formula: by the mean squares between and within sessions (Fisher, Statistical Methods for Research Workers, section
-    39).
+    39). NaN where all processes agree exactly.
     """
     values = np.array([[row["log_speedup"] for row in session["pairs"][name]] for session in sessions])
     values -= values.mean(axis=0)
     number = values.shape[1]
     between = number * values.mean(axis=1).var(ddof=1)
     within = float(((values - values.mean(axis=1, keepdims=True)) ** 2).sum() / ((len(values) - 1) * (number - 1)))
-    return float((between - within) / (between + (number - 1) * within))
+    total = between + (number - 1) * within
+    return float((between - within) / total) if total else math.nan
 
 
 def _quantiles(found: Sequence[Judged]) -> str:

@@ -3,7 +3,5 @@
 
 def count(text):
     """Return how often each word occurs."""
-    found = {}
-    for word in text.split():
-        found[word] = found.get(word, 0) + 1
-    return found
+    words = text.split()
+    return {word: words.count(word) for word in set(words)}
