@@ -6,7 +6,17 @@ from typing import Literal, get_args
 
 from trainers.contract import BadInput
 
-__all__ = ["Parity", "Settings", "Switch", "Work", "ladder", "leave_one_out", "resolve", "weakest_parity"]
+__all__ = [
+    "KEPT_MEMORY",
+    "Parity",
+    "Settings",
+    "Switch",
+    "Work",
+    "ladder",
+    "leave_one_out",
+    "resolve",
+    "weakest_parity",
+]
 
 Parity = Literal["bitwise", "close", "statistical"]
 """How closely the losses with the switch on agree with those with it off, strongest first."""
@@ -56,6 +66,14 @@ class Switch:
             raise ValueError(f"{self.name}: parity {self.parity!r} is none of {get_args(Parity)}")
         if self.work not in get_args(Work):
             raise ValueError(f"{self.name}: work {self.work!r} is none of {get_args(Work)}")
+
+
+KEPT_MEMORY = Switch(
+    "kept_memory",
+    "within a call, what a step frees is kept for the next one instead of returned to the system, which clears what it "
+    "hands out; on without a GPU, nothing where the C library is not glibc",
+)
+"""Of the fastest tiers whose blocks of memory are large."""
 
 
 def ladder(switches: Sequence[Switch]) -> tuple[tuple[str, Settings], ...]:

@@ -23,9 +23,11 @@ def make(tier="fastest", **arguments):
     return FAMILY.build(tier, **{"preset": "tiny", "switches": switches, "log": lambda _: None, **arguments})
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["separate", "joined"])
+@pytest.fixture(
+    scope="module", params=[(), ("joined_passes",), ("matrix_products",)], ids=["separate", "joined", "products"]
+)
 def trainer(request, private_cache, one_thread):
-    return make(switches={**ONLY, "joined_passes": request.param})
+    return make(switches={**ONLY, **dict.fromkeys(request.param, True)})
 
 
 def result(network, loss_of):

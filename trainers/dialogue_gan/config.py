@@ -9,7 +9,7 @@ import attrs
 
 from trainers.common.configuration import Configuration, setting
 from trainers.contract import BadInput
-from trainers.switches import Switch
+from trainers.switches import KEPT_MEMORY, Switch
 
 __all__ = [
     "FASTEST_SWITCHES", "PHASES", "PRESETS", "PUBLISHED_SWITCHES", "SWITCHES", "TWIN_OPTIMIZED_SWITCHES",
@@ -166,6 +166,7 @@ TWIN_SWITCHES = (
         parity="close",
         rtol=5e-3,
     ),
+    KEPT_MEMORY,
     Switch(
         "deferred_metrics",
         "losses, accuracy and reward stay on the device and are fetched once a call; on with CUDA",

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import attrs
 
 from trainers.common.configuration import Configuration, setting
-from trainers.switches import Switch
+from trainers.switches import KEPT_MEMORY, Switch
 
 __all__ = ["FASTEST_SWITCHES", "PRESETS", "PUBLISHED_SWITCHES", "SWITCHES", "TextToImageConfig"]
 
@@ -95,7 +95,13 @@ FASTEST_SWITCHES = (
         "them apart; on with CUDA",
         "close",
     ),
+    Switch(
+        "matrix_products",
+        "convolutions of maps of one pixel, or to such maps, are matrix products",
+        "close",
+    ),
     Switch("fused_optimizer", "both Adams update all their weights in one kernel", "close"),
+    KEPT_MEMORY,
     Switch("channels_last", "weights and images lie in memory with their channels innermost", "close"),
     Switch(
         "bfloat16",

@@ -27,6 +27,7 @@ from trainers.pytorch.cuda_graphs import (
     changed_by,
     keep_tensors,
 )
+from trainers.pytorch.freed_memory import freed_memory_kept
 from trainers.pytorch.loading import make_loader
 from trainers.pytorch.mixed_precision import multiplies_bfloat16
 from trainers.pytorch.optimizer_state import align_moments, keep_kernel_options, portable_state
@@ -98,6 +99,7 @@ class FastestTrainer(ReferenceTrainer):
             # On a CPU, joining BatchNorm's results costs more memory traffic than fewer calls save.
             "joined_passes": on_cuda,
             "resident_data": on_cuda and fits_on_device(data, config.image_size, device),
+            "kept_memory": not on_cuda,
             "compiled_losses": on_cuda,
             "deferred_metrics": on_cuda,
             "captured_step": on_cuda,
@@ -122,6 +124,14 @@ class FastestTrainer(ReferenceTrainer):
         self._losses_of = self._replayed if captures else self._computed
         self._loading = partial(keep_tensors, *self._optimizers()) if captures else nullcontext
         self._loss_d = self._joined_discriminator_loss if on["joined_passes"] else self._discriminator_loss
+        self._image: Callable[[Tensor], Tensor] = self.generator.image
+        self._logits, self._reusing_logits = self.discriminator.logits, self._logits_of_features
+        if on["matrix_products"]:
+            self._image, self._logits = self._image_by_product, self._logits_by_products
+            self._reusing_logits = self._logits_of_numbers
+        self._memory: Callable[[], AbstractContextManager[object]] = (
+            freed_memory_kept if on["kept_memory"] else nullcontext
+        )
         self._features = self._joined_features if on["joined_passes"] else self._separate_features
         self._loss_d_reusing, self._loss_g = self._reusing_discriminator_loss, self._generator_loss
         if on["compiled_losses"]:
@@ -254,8 +264,8 @@ class FastestTrainer(ReferenceTrainer):
         """Draw the images of a batch's texts."""
         seeds_BCHW = self.generator.seed_maps(noise_BZ, texts_BE)
         with self._precision():
-            fakes_BCHW = self.generator.image(seeds_BCHW)
-        return fakes_BCHW.float()  # type: ignore[no-any-return]
+            fakes_BCHW = self._image(seeds_BCHW)
+        return fakes_BCHW.float()
 
     def _discriminator_loss(
         self, images_BCHW: Tensor, wrong_B: Tensor | None, fakes_BCHW: Tensor, texts_BE: Tensor
@@ -270,7 +280,8 @@ class FastestTrainer(ReferenceTrainer):
         """Give the same loss with the passes' images, one after the other, in one call of each layer."""
         mismatched = [] if wrong_B is None else [images_BCHW[wrong_B]]
         passes = [images_BCHW, *mismatched, fakes_BCHW]
-        return self._entropy_of_features(self._features(passes, [1] * len(passes)), texts_BE)
+        features = self._features(passes, [1] * len(passes))
+        return self._entropy([self._logits(each, texts_BE) for each in features])
 
     def _reusing_discriminator_loss(
         self, images_BCHW: Tensor, wrong_B: Tensor | None, fakes_BCHW: Tensor, texts_BE: Tensor
@@ -280,12 +291,44 @@ class FastestTrainer(ReferenceTrainer):
         The statistics of a batch do not depend on its order, so the features of its images do not either.
         """
         real_BFHW, fake_BFHW = self._features([images_BCHW, fakes_BCHW], [2, 1])
-        return self._entropy_of_features([real_BFHW, real_BFHW[cast("Tensor", wrong_B)], fake_BFHW], texts_BE)
+        return self._entropy(self._reusing_logits(real_BFHW, cast("Tensor", wrong_B), fake_BFHW, texts_BE))
 
-    def _entropy_of_features(self, passes: Sequence[Tensor], texts_BE: Tensor) -> Tensor:
-        """Add up the passes' cross-entropies, from their features (B, F, H, W); the real images' pass is the first."""
-        logits = [self.discriminator.logits(each, texts_BE) for each in passes]
+    def _entropy(self, logits: Sequence[Tensor]) -> Tensor:
+        """Add up the passes' cross-entropies, from their logits (B,); the real images' pass is the first."""
         return sum(map(entropy_of_probabilities, logits, (1.0, 0.0, 0.0)), start=torch.zeros((), device=self.device))
+
+    def _logits_of_features(
+        self, real_BFHW: Tensor, wrong_B: Tensor, fake_BFHW: Tensor, texts_BE: Tensor
+    ) -> Sequence[Tensor]:
+        """Give the logits of real, mismatched and fake images, the mismatched ones from the real images' features."""
+        return [self._logits(each, texts_BE) for each in (real_BFHW, real_BFHW[wrong_B], fake_BFHW)]
+
+    def _logits_of_numbers(
+        self, real_BFHW: Tensor, wrong_B: Tensor, fake_BFHW: Tensor, texts_BE: Tensor
+    ) -> Sequence[Tensor]:
+        """Give the same logits; what an image adds to its logit does not depend on the text."""
+        real_B, fake_B = self._logits_of_images(real_BFHW), self._logits_of_images(fake_BFHW)
+        return [each + self._logits_of_texts(texts_BE) for each in (real_B, real_B[wrong_B], fake_B)]
+
+    def _logits_by_products(self, features_BFHW: Tensor, texts_BE: Tensor) -> Tensor:
+        """Do what `Discriminator.logits` does, whose convolution sees whole maps of features, and one text all over."""
+        return self._logits_of_images(features_BFHW) + self._logits_of_texts(texts_BE)
+
+    def _logits_of_images(self, features_BFHW: Tensor) -> Tensor:
+        weights_FHW = self.discriminator.judge.weight[0, : features_BFHW.shape[1]]
+        return _pixels_first(features_BFHW).flatten(1) @ weights_FHW.permute(1, 2, 0).flatten()
+
+    def _logits_of_texts(self, texts_BE: Tensor) -> Tensor:
+        texts_BT = self.discriminator.text(texts_BE)
+        weights_T = self.discriminator.judge.weight[0, -texts_BT.shape[1] :].sum((1, 2))
+        return cast("Tensor", texts_BT @ weights_T)
+
+    def _image_by_product(self, seeds_BC11: Tensor) -> Tensor:
+        """Do what the generator's `image` does: each map of its first layer is the weights times a seed's channels."""
+        first, *layers = self.generator.image
+        weights_CHWF = _pixels_first(cast("Tensor", first.weight))
+        maps_BHWF = (seeds_BC11.flatten(1) @ weights_CHWF.flatten(1)).view(-1, *weights_CHWF.shape[1:])
+        return nn.Sequential(*layers)(maps_BHWF.permute(0, 3, 1, 2))  # type: ignore[no-any-return]
 
     def _joined_features(self, passes: Sequence[Tensor], times: Sequence[int]) -> Sequence[Tensor]:
         """Give the features (B, F, H, W) of several passes' images in one call of each layer.
@@ -323,7 +366,7 @@ class FastestTrainer(ReferenceTrainer):
         with self._precision():
             features_BFHW = self.discriminator.image(self._laid_out(images_BCHW))
         features_BFHW = features_BFHW.float()
-        return self.discriminator.logits(features_BFHW, texts_BE), features_BFHW
+        return self._logits(features_BFHW, texts_BE), features_BFHW
 
     def _normalized(self, bytes_BCHW: Tensor) -> Tensor:
         """Scale bytes to [-1, 1] as `decode_image` does, to the bit."""
@@ -342,10 +385,11 @@ class FastestTrainer(ReferenceTrainer):
         return self._moved(torch.randn(num_items, self.config.noise_size, generator=generator))
 
     def _take_steps(self, n: int) -> None:
-        try:
-            super()._take_steps(n)
-        finally:
-            self._settle()
+        with self._memory():
+            try:
+                super()._take_steps(n)
+            finally:
+                self._settle()
 
     def _take_step(self) -> None:
         batch = self._next_batch()
@@ -374,6 +418,10 @@ class FastestTrainer(ReferenceTrainer):
     def _begin_epoch(self, epoch: int) -> None:
         self._settle()  # into the sums of the epoch that they are of
         super()._begin_epoch(epoch)
+
+
+def _pixels_first(maps_BCHW: Tensor) -> Tensor:
+    return maps_BCHW.permute(0, 2, 3, 1)
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:

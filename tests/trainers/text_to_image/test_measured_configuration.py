@@ -17,8 +17,8 @@ ORIGINAL = (
     "test_fastest_on_the_same_work_at_64x64",
 )
 ROWS = (
-    "restructured", "+cached_images", "+pruned_backward", "+reused_features", "+fused_optimizer", "+channels_last",
-    "+bfloat16",
+    "restructured", "+cached_images", "+pruned_backward", "+reused_features", "+matrix_products",
+    "+fused_optimizer", "+kept_memory", "+channels_last", "+bfloat16",
 )  # fmt: skip
 NAMES = (
     "test_document_003_on_the_same_work_as_published",

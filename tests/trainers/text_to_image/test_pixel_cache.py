@@ -28,7 +28,8 @@ CONFIG = TextToImageConfig.preset("tiny")
 ROOT = Path(__file__).parents[3]
 ONLY_CACHED = {
     "cached_images": True, "pruned_backward": False, "reused_features": False, "joined_passes": False,
-    "fused_optimizer": False, "channels_last": False, "bfloat16": False, "compiled_losses": False,
+    "matrix_products": False, "fused_optimizer": False, "kept_memory": False, "channels_last": False,
+    "bfloat16": False, "compiled_losses": False,
 }  # fmt: skip
 
 

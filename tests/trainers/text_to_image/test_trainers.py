@@ -120,7 +120,7 @@ def test_with_all_switches_off_two_epochs_are_bitwise_the_references(make):
 def test_the_generator_runs_as_often_a_batch_as_the_procedure_says_in_every_tier(make, tier, procedure, num_forwards):
     trainer = make(tier, procedure=procedure)
     inputs = []
-    trainer.generator.image.register_forward_hook(lambda _, given, __: inputs.append(given[0].detach().clone()))
+    trainer.generator.image[1].register_forward_hook(lambda _, given, __: inputs.append(given[0].detach().clone()))
     trainer.train_steps(3)
     assert len(inputs) == 3 * num_forwards
     assert all(not torch.equal(one, other) for one, other in itertools.combinations(inputs, 2))

@@ -6,7 +6,7 @@ Shape suffixes: B sequences of a batch, T tokens, V token ids, N numbers, F figu
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -29,6 +29,7 @@ from trainers.dialogue_gan.pytorch.sampling import (
 )
 from trainers.pytorch.compiling import compile_each_size
 from trainers.pytorch.cuda_graphs import Captured, capture, captures_graphs
+from trainers.pytorch.freed_memory import freed_memory_kept
 from trainers.pytorch.mixed_precision import multiplies_bfloat16
 from trainers.switches import resolve
 
@@ -86,6 +87,7 @@ class FastestTrainer(ReferenceTrainer):
         of_device = {
             "compiled_sampler": on_cuda,
             "bfloat16": on_cuda and multiplies_bfloat16(device),
+            "kept_memory": not on_cuda,
             "deferred_metrics": on_cuda,
             "cuda_graphs": on_cuda,
         }
@@ -101,6 +103,9 @@ class FastestTrainer(ReferenceTrainer):
             torch.autocast, device.type, torch.bfloat16, enabled=on["bfloat16"]
         )
         self._note = self._note_later if on["deferred_metrics"] else self._note_at_once
+        self._memory: Callable[[], AbstractContextManager[object]] = (
+            freed_memory_kept if on["kept_memory"] else nullcontext
+        )
         captures = on["cuda_graphs"] and captures_graphs(device)
         self._figures_of_batch = self._replayed if captures else self._computed
         # --- End of the switches ---
@@ -220,10 +225,11 @@ class FastestTrainer(ReferenceTrainer):
             self.log(batch_line(num_done, [self._series[name][-1] for name in SERIES[phase]]))
 
     def _take_steps(self, n: int, phase: str) -> None:
-        try:
-            super()._take_steps(n, phase)
-        finally:
-            self._settle()
+        with self._memory():
+            try:
+                super()._take_steps(n, phase)
+            finally:
+                self._settle()
 
     def _begin_epoch(self, phase: str, epoch: int) -> None:
         self._settle()  # into the series of the epoch that they are of

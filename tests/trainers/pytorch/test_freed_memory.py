@@ -1,0 +1,89 @@
+"""Freed memory stays in the process while it is asked to, and goes back to the system after that."""
+
+import contextlib
+import platform
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+
+BEGIN = """
+import contextlib, resource
+import torch
+from trainers.pytorch.freed_memory import freed_memory_kept
+
+torch.set_num_threads(1)
+BLOCK = 48 << 20
+
+def num_faults(repeats=4):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(repeats):
+        torch.ones(BLOCK, dtype=torch.uint8)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / repeats
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+
+PAGES = BLOCK / resource.getpagesize()
+"""
+
+
+def run(program):
+    done = subprocess.run([sys.executable, "-c", BEGIN + program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_block_is_cleared_by_the_system_once_and_not_each_time():
+    run("""
+assert num_faults() > 0.9 * PAGES
+for _ in range(2):
+    with freed_memory_kept():
+        num_faults(12)  # a block fits where one was only with room to align it
+        assert num_faults(12) < 0.3 * PAGES
+""")
+
+
+def test_what_was_kept_is_given_back():
+    run("""
+num_faults()
+before = resident()
+with freed_memory_kept():
+    num_faults()
+    assert resident() > before + 0.9 * BLOCK
+assert resident() < before + 0.1 * BLOCK
+""")
+
+
+def test_an_error_inside_ends_it_too():
+    run("""
+num_faults()
+before = resident()
+with contextlib.suppress(ValueError), freed_memory_kept():
+    num_faults()
+    raise ValueError
+assert resident() < before + 0.1 * BLOCK
+""")
+
+
+@pytest.mark.parametrize("name", ["text_to_image", "dialogue_twin"])
+@pytest.mark.parametrize("on", [True, False], ids=["on", "off"])
+def test_a_call_of_the_fastest_tier_keeps_the_memory_of_its_steps(name, on, monkeypatch):
+    from trainers import family
+
+    seen = []
+
+    @contextlib.contextmanager
+    def noted():
+        seen.append("begin")
+        yield
+        seen.append("end")
+
+    module = {"text_to_image": "text_to_image", "dialogue_twin": "dialogue_gan.pytorch"}[name]
+    monkeypatch.setattr(f"trainers.{module}.fastest.freed_memory_kept", noted)
+    switches = {} if on else {"kept_memory": False}
+    trainer = family(name).build("fastest", preset="tiny", device="cpu", log=lambda _: None, switches=switches)
+    trainer.train_steps(2, *trainer.phases[:1])
+    trainer.train_steps(1, *trainer.phases[:1])
+    assert seen == ["begin", "end"] * 2 * on
