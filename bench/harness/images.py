@@ -91,8 +91,9 @@ class ImageSide(Side):
 
     def step_alone(self) -> None:
         """Train on the images of one call as they lie in memory."""
-        for batch in self.held:
-            self.trainer.train_batch(batch)
+        with getattr(self.trainer, "memory", nullcontext)():
+            for batch in self.held:
+                self.trainer.train_batch(batch)
 
     def _batches(self, trainer: Any) -> "Iterator[Batch]":
         num_left = trainer.data.num_items("train") if self.num_images is None else self.num_images

@@ -1,11 +1,13 @@
 """Keep freed memory in the process, instead of returning it to the system."""
 
 import ctypes
+import functools
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["freed_memory_kept"]
+__all__ = ["freed_memory_kept", "keeps_freed_memory"]
 
 # Parameters of glibc's mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
@@ -15,16 +17,26 @@ _LARGEST_MMAP_THRESHOLD = 32 << 20
 """Bytes up to which glibc raises that threshold by itself on a 64-bit system, once such blocks were freed."""
 
 
+@functools.cache
+def keeps_freed_memory() -> bool:
+    """Whether `freed_memory_kept` does something: the C library is glibc, with no settings of the user for `malloc`."""
+    settings = "".join(name for name in os.environ if name.startswith("MALLOC_")) + os.environ.get("GLIBC_TUNABLES", "")
+    return platform.libc_ver()[0] == "glibc" and "malloc" not in settings.lower()
+
+
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
     """Keep what is freed inside for what is allocated next; give it back to the system at the end.
 
     glibc returns every block of 32 MiB or more to the system when it is freed. The system clears each page that it
-    hands out, which takes longer than many an operation on that block. After the end, malloc's thresholds are those
-    that glibc would have reached by itself. This concerns all threads of the process, and does nothing where the C
-    library is another one.
+    hands out, which takes longer than many an operation on that block. At the end, the memory is the system's again,
+    and malloc's thresholds are the largest that glibc goes up to by itself. What lies between blocks still in use is
+    found by later ones without asking the system: another side measured in the same process gains from it too.
+
+    Concerns the whole process; other threads than the main one keep blocks up to 64 MiB. To be used by one caller at a
+    time: the end of one inside another ends both.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if not keeps_freed_memory():
         yield
         return
     libc = ctypes.CDLL(None)

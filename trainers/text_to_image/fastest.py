@@ -18,6 +18,7 @@ from torch.optim import Adam
 from torch.utils.data import DataLoader
 
 from trainers.pytorch.compiling import compile_each_size
+from trainers.pytorch.convolutions import convolve, convolve_transposed, from_one_pixel, replace_forward
 from trainers.pytorch.cuda_graphs import (
     Captured,
     LearningRates,
@@ -27,7 +28,7 @@ from trainers.pytorch.cuda_graphs import (
     changed_by,
     keep_tensors,
 )
-from trainers.pytorch.freed_memory import freed_memory_kept
+from trainers.pytorch.freed_memory import freed_memory_kept, keeps_freed_memory
 from trainers.pytorch.loading import make_loader
 from trainers.pytorch.mixed_precision import multiplies_bfloat16
 from trainers.pytorch.optimizer_state import align_moments, keep_kernel_options, portable_state
@@ -99,7 +100,9 @@ class FastestTrainer(ReferenceTrainer):
             # On a CPU, joining BatchNorm's results costs more memory traffic than fewer calls save.
             "joined_passes": on_cuda,
             "resident_data": on_cuda and fits_on_device(data, config.image_size, device),
-            "kept_memory": not on_cuda,
+            "kept_memory": not on_cuda and keeps_freed_memory(),
+            # In float32, the library's convolutions are faster than its products.
+            "unfolded_maps": not on_cuda and multiplies_bfloat16(device),
             "compiled_losses": on_cuda,
             "deferred_metrics": on_cuda,
             "captured_step": on_cuda,
@@ -124,12 +127,15 @@ class FastestTrainer(ReferenceTrainer):
         self._losses_of = self._replayed if captures else self._computed
         self._loading = partial(keep_tensors, *self._optimizers()) if captures else nullcontext
         self._loss_d = self._joined_discriminator_loss if on["joined_passes"] else self._discriminator_loss
-        self._image: Callable[[Tensor], Tensor] = self.generator.image
         self._logits, self._reusing_logits = self.discriminator.logits, self._logits_of_features
         if on["matrix_products"]:
-            self._image, self._logits = self._image_by_product, self._logits_by_products
-            self._reusing_logits = self._logits_of_numbers
-        self._memory: Callable[[], AbstractContextManager[object]] = (
+            replace_forward(self.generator.image[0], from_one_pixel)
+            self._logits, self._reusing_logits = self._logits_by_products, self._logits_of_numbers
+        if on["unfolded_maps"] and on["bfloat16"]:
+            # Those that end, and begin, with maps of 4x4 pixels; a ReLU and a BatchNorm lie in between.
+            replace_forward([each for each in self.discriminator.image if isinstance(each, nn.Conv2d)][-1], convolve)
+            replace_forward(self.generator.image[3], convolve_transposed)
+        self.memory: Callable[[], AbstractContextManager[object]] = (
             freed_memory_kept if on["kept_memory"] else nullcontext
         )
         self._features = self._joined_features if on["joined_passes"] else self._separate_features
@@ -264,8 +270,8 @@ class FastestTrainer(ReferenceTrainer):
         """Draw the images of a batch's texts."""
         seeds_BCHW = self.generator.seed_maps(noise_BZ, texts_BE)
         with self._precision():
-            fakes_BCHW = self._image(seeds_BCHW)
-        return fakes_BCHW.float()
+            fakes_BCHW = self.generator.image(seeds_BCHW)
+        return fakes_BCHW.float()  # type: ignore[no-any-return]
 
     def _discriminator_loss(
         self, images_BCHW: Tensor, wrong_B: Tensor | None, fakes_BCHW: Tensor, texts_BE: Tensor
@@ -323,13 +329,6 @@ class FastestTrainer(ReferenceTrainer):
         weights_T = self.discriminator.judge.weight[0, -texts_BT.shape[1] :].sum((1, 2))
         return cast("Tensor", texts_BT @ weights_T)
 
-    def _image_by_product(self, seeds_BC11: Tensor) -> Tensor:
-        """Do what the generator's `image` does: each map of its first layer is the weights times a seed's channels."""
-        first, *layers = self.generator.image
-        weights_CHWF = _pixels_first(cast("Tensor", first.weight))
-        maps_BHWF = (seeds_BC11.flatten(1) @ weights_CHWF.flatten(1)).view(-1, *weights_CHWF.shape[1:])
-        return nn.Sequential(*layers)(maps_BHWF.permute(0, 3, 1, 2))  # type: ignore[no-any-return]
-
     def _joined_features(self, passes: Sequence[Tensor], times: Sequence[int]) -> Sequence[Tensor]:
         """Give the features (B, F, H, W) of several passes' images in one call of each layer.
 
@@ -385,7 +384,7 @@ class FastestTrainer(ReferenceTrainer):
         return self._moved(torch.randn(num_items, self.config.noise_size, generator=generator))
 
     def _take_steps(self, n: int) -> None:
-        with self._memory():
+        with self.memory():
             try:
                 super()._take_steps(n)
             finally:

@@ -1,20 +1,22 @@
 """Freed memory stays in the process while it is asked to, and goes back to the system after that."""
 
 import contextlib
+import os
 import platform
 import subprocess
 import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+of_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 
 BEGIN = """
-import contextlib, resource
+import contextlib, ctypes, resource
 import torch
 from trainers.pytorch.freed_memory import freed_memory_kept
 
 torch.set_num_threads(1)
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # no huge pages: each page is a fault
 BLOCK = 48 << 20
 
 def num_faults(repeats=4):
@@ -30,11 +32,14 @@ PAGES = BLOCK / resource.getpagesize()
 """
 
 
-def run(program):
-    done = subprocess.run([sys.executable, "-c", BEGIN + program], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+def run(program, **given):
+    environment = {name: value for name, value in os.environ.items() if "MALLOC" not in name and "TUNABLES" not in name}
+    command = [sys.executable, "-c", BEGIN + program]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment | given, check=False)
+    assert done.returncode == 0, done.stderr
 
 
+@of_glibc
 def test_a_block_is_cleared_by_the_system_once_and_not_each_time():
     run("""
 assert num_faults() > 0.9 * PAGES
@@ -45,6 +50,7 @@ for _ in range(2):
 """)
 
 
+@of_glibc
 def test_what_was_kept_is_given_back():
     run("""
 num_faults()
@@ -56,6 +62,7 @@ assert resident() < before + 0.1 * BLOCK
 """)
 
 
+@of_glibc
 def test_an_error_inside_ends_it_too():
     run("""
 num_faults()
@@ -65,6 +72,29 @@ with contextlib.suppress(ValueError), freed_memory_kept():
     raise ValueError
 assert resident() < before + 0.1 * BLOCK
 """)
+
+
+@of_glibc
+def test_after_the_end_large_blocks_are_the_systems():
+    run("""
+with freed_memory_kept():
+    num_faults()
+held = [torch.ones(2 * BLOCK, dtype=torch.uint8) for _ in range(3)]
+before = resident()
+held.clear()
+assert resident() < before - 5.9 * BLOCK
+""")
+
+
+@pytest.mark.parametrize("setting", [{"MALLOC_ARENA_MAX": "2"}, {"GLIBC_TUNABLES": "glibc.malloc.mmap_max=9"}])
+def test_a_users_own_settings_stay(setting):
+    run(
+        """
+with freed_memory_kept():
+    assert num_faults() > 0.9 * PAGES
+""",
+        **setting,
+    )
 
 
 @pytest.mark.parametrize("name", ["text_to_image", "dialogue_twin"])

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[3]
 ONLY_CACHED = {
     "cached_images": True, "pruned_backward": False, "reused_features": False, "joined_passes": False,
     "matrix_products": False, "fused_optimizer": False, "kept_memory": False, "channels_last": False,
-    "bfloat16": False, "compiled_losses": False,
+    "bfloat16": False, "unfolded_maps": False, "compiled_losses": False,
 }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from trainers.dialogue_gan.pytorch.sampling import (
 )
 from trainers.pytorch.compiling import compile_each_size
 from trainers.pytorch.cuda_graphs import Captured, capture, captures_graphs
-from trainers.pytorch.freed_memory import freed_memory_kept
+from trainers.pytorch.freed_memory import freed_memory_kept, keeps_freed_memory
 from trainers.pytorch.mixed_precision import multiplies_bfloat16
 from trainers.switches import resolve
 
@@ -87,7 +87,7 @@ class FastestTrainer(ReferenceTrainer):
         of_device = {
             "compiled_sampler": on_cuda,
             "bfloat16": on_cuda and multiplies_bfloat16(device),
-            "kept_memory": not on_cuda,
+            "kept_memory": not on_cuda and keeps_freed_memory(),
             "deferred_metrics": on_cuda,
             "cuda_graphs": on_cuda,
         }
