@@ -70,8 +70,8 @@ class Switch:
 
 KEPT_MEMORY = Switch(
     "kept_memory",
-    "within a call, freed memory is used again instead of returned to the system, which clears what it hands out; on "
-    "without a GPU where the C library is glibc, nothing elsewhere",
+    "freed memory is used again instead of returned to the system, which clears what it hands out; on without a GPU "
+    "where the C library is glibc, nothing elsewhere",
 )
 """Of the fastest tiers whose blocks of memory are large."""
 

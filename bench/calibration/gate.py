@@ -407,7 +407,7 @@ def gate_runs_table(sessions: Sequence[Session], num_busy: int) -> str:
         f"{seconds[False][-1]:.1f}; slower: median {np.median(seconds[True]):.1f}, longest {seconds[True][-1]:.1f}.",
         "",
         "Correlation of the processes of one session, hash seed by hash seed: "
-        f"{', '.join(f'{name} {correlation(sessions, name):.2f}' for name in PAIRS)}; the gate expects "
+        f"{', '.join(f'{name} {_correlation_text(sessions, name)}' for name in PAIRS)}; the gate expects "
         f"{SESSION_CORRELATION:g}.",
         "",
         f"{device_name(['cpu'])}; Python {sys.version.split()[0]}, speedclaims {__version__}, numpy "
@@ -429,6 +429,11 @@ def correlation(sessions: Sequence[Session], name: str) -> float:
     within = float(((values - values.mean(axis=1, keepdims=True)) ** 2).sum() / ((len(values) - 1) * (number - 1)))
     total = between + (number - 1) * within
     return float((between - within) / total) if total else math.nan
+
+
+def _correlation_text(sessions: Sequence[Session], name: str) -> str:
+    value = correlation(sessions, name)
+    return f"{value:.2f}" if math.isfinite(value) else "not defined, for all processes agree exactly"
 
 
 def _quantiles(found: Sequence[Judged]) -> str:

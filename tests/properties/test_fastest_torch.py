@@ -383,14 +383,21 @@ def test_log_lines_say_the_same_though_losses_are_deferred():
 # --- compiled ---
 
 
-@both_families
-def test_compiled_losses_keep_dropout_and_every_loss(name):
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("tabular_regressor", ()),
+        ("text_to_image", ()),
+        ("text_to_image", ("reused_features", "joined_passes", "matrix_products")),
+    ],
+)
+def test_compiled_losses_keep_dropout_and_every_loss(name, others):
     """Through the compiler's graph, without its kernels, which take a minute to build."""
     (switch,) = compiled(name)
     with pytest.MonkeyPatch.context() as patch:
         compile_, calls = torch.compile, []
         patch.setattr(torch, "compile", lambda f, **_: calls.append(f) or compile_(f, backend="aot_eager"))
-        ours, plain = make(name, switches={switch: True}), make(name, "reference")
+        ours, plain = make(name, switches=dict.fromkeys((switch, *others), True)), make(name, "reference")
         for trainer in (ours, plain):
             trainer.train_steps(4)
         assert calls

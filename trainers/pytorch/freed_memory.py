@@ -7,7 +7,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["freed_memory_kept", "keeps_freed_memory"]
+__all__ = ["freed_memory_kept", "keeps_freed_memory", "return_freed_memory"]
 
 # Parameters of glibc's mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
@@ -26,12 +26,12 @@ def keeps_freed_memory() -> bool:
 
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
-    """Keep what is freed inside for what is allocated next; give it back to the system at the end.
+    """Keep what is freed inside for what is allocated next.
 
     glibc returns every block of 32 MiB or more to the system when it is freed. The system clears each page that it
-    hands out, which takes longer than many an operation on that block. At the end, the memory is the system's again,
-    and malloc's thresholds are the largest that glibc goes up to by itself. What lies between blocks still in use is
-    found by later ones without asking the system: another side measured in the same process gains from it too.
+    hands out, which takes longer than many an operation on that block. At the end, malloc's thresholds are the largest
+    that glibc goes up to by itself. What was kept stays until `return_freed_memory`, and later blocks of any size are
+    found in it: another side that is measured in the same process gains from it too.
 
     Concerns the whole process; other threads than the main one keep blocks up to 64 MiB. To be used by one caller at a
     time: the end of one inside another ends both.
@@ -48,4 +48,9 @@ def freed_memory_kept() -> Iterator[None]:
         libc.mallopt(_MMAP_MAX, _MMAP_MAX_BY_DEFAULT)
         libc.mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
         libc.mallopt(_TRIM_THRESHOLD, 2 * _LARGEST_MMAP_THRESHOLD)
-        libc.malloc_trim(0)
+
+
+def return_freed_memory() -> None:
+    """Return to the system what `freed_memory_kept` kept."""
+    if keeps_freed_memory():
+        ctypes.CDLL(None).malloc_trim(0)

@@ -28,7 +28,7 @@ from trainers.pytorch.cuda_graphs import (
     changed_by,
     keep_tensors,
 )
-from trainers.pytorch.freed_memory import freed_memory_kept, keeps_freed_memory
+from trainers.pytorch.freed_memory import freed_memory_kept, keeps_freed_memory, return_freed_memory
 from trainers.pytorch.loading import make_loader
 from trainers.pytorch.mixed_precision import multiplies_bfloat16
 from trainers.pytorch.optimizer_state import align_moments, keep_kernel_options, portable_state
@@ -138,6 +138,7 @@ class FastestTrainer(ReferenceTrainer):
         self.memory: Callable[[], AbstractContextManager[object]] = (
             freed_memory_kept if on["kept_memory"] else nullcontext
         )
+        self._return_memory: Callable[[], None] = return_freed_memory if on["kept_memory"] else lambda: None
         self._features = self._joined_features if on["joined_passes"] else self._separate_features
         self._loss_d_reusing, self._loss_g = self._reusing_discriminator_loss, self._generator_loss
         if on["compiled_losses"]:
@@ -182,9 +183,10 @@ class FastestTrainer(ReferenceTrainer):
             align_moments(optimizer)
 
     def close(self) -> None:
-        """Give back the captured graphs and their memory too."""
+        """Give back the captured graphs with their memory, and freed memory that was kept."""
         self.drop_graphs()
         super().close()
+        self._return_memory()
 
     def drop_graphs(self) -> None:
         """Forget the captured graphs; the next batch of each size and loss is captured again."""

@@ -13,7 +13,7 @@ of_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C l
 BEGIN = """
 import contextlib, ctypes, resource
 import torch
-from trainers.pytorch.freed_memory import freed_memory_kept
+from trainers.pytorch.freed_memory import freed_memory_kept, return_freed_memory
 
 torch.set_num_threads(1)
 ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # no huge pages: each page is a fault
@@ -51,34 +51,25 @@ for _ in range(2):
 
 
 @of_glibc
-def test_what_was_kept_is_given_back():
+def test_what_was_kept_is_returned_when_asked():
     run("""
 num_faults()
 before = resident()
 with freed_memory_kept():
     num_faults()
-    assert resident() > before + 0.9 * BLOCK
+assert resident() > before + 0.9 * BLOCK
+return_freed_memory()
 assert resident() < before + 0.1 * BLOCK
 """)
 
 
 @of_glibc
-def test_an_error_inside_ends_it_too():
-    run("""
-num_faults()
-before = resident()
+@pytest.mark.parametrize("error", ["", "raise ValueError"], ids=["end", "error"])
+def test_after_the_end_large_blocks_are_the_systems(error):
+    run(f"""
 with contextlib.suppress(ValueError), freed_memory_kept():
     num_faults()
-    raise ValueError
-assert resident() < before + 0.1 * BLOCK
-""")
-
-
-@of_glibc
-def test_after_the_end_large_blocks_are_the_systems():
-    run("""
-with freed_memory_kept():
-    num_faults()
+    {error}
 held = [torch.ones(2 * BLOCK, dtype=torch.uint8) for _ in range(3)]
 before = resident()
 held.clear()
@@ -111,9 +102,12 @@ def test_a_call_of_the_fastest_tier_keeps_the_memory_of_its_steps(name, on, monk
         seen.append("end")
 
     module = {"text_to_image": "text_to_image", "dialogue_twin": "dialogue_gan.pytorch"}[name]
+    monkeypatch.setattr(f"trainers.{module}.fastest.keeps_freed_memory", lambda: True)
     monkeypatch.setattr(f"trainers.{module}.fastest.freed_memory_kept", noted)
+    monkeypatch.setattr(f"trainers.{module}.fastest.return_freed_memory", lambda: seen.append("return"))
     switches = {} if on else {"kept_memory": False}
     trainer = family(name).build("fastest", preset="tiny", device="cpu", log=lambda _: None, switches=switches)
     trainer.train_steps(2, *trainer.phases[:1])
     trainer.train_steps(1, *trainer.phases[:1])
-    assert seen == ["begin", "end"] * 2 * on
+    trainer.close()
+    assert seen == ["begin", "end", "begin", "end", "return"] * on

@@ -29,7 +29,7 @@ from trainers.dialogue_gan.pytorch.sampling import (
 )
 from trainers.pytorch.compiling import compile_each_size
 from trainers.pytorch.cuda_graphs import Captured, capture, captures_graphs
-from trainers.pytorch.freed_memory import freed_memory_kept, keeps_freed_memory
+from trainers.pytorch.freed_memory import freed_memory_kept, keeps_freed_memory, return_freed_memory
 from trainers.pytorch.mixed_precision import multiplies_bfloat16
 from trainers.switches import resolve
 
@@ -106,6 +106,7 @@ class FastestTrainer(ReferenceTrainer):
         self._memory: Callable[[], AbstractContextManager[object]] = (
             freed_memory_kept if on["kept_memory"] else nullcontext
         )
+        self._return_memory: Callable[[], None] = return_freed_memory if on["kept_memory"] else lambda: None
         captures = on["cuda_graphs"] and captures_graphs(device)
         self._figures_of_batch = self._replayed if captures else self._computed
         # --- End of the switches ---
@@ -121,9 +122,10 @@ class FastestTrainer(ReferenceTrainer):
         super().__init__(config, data, device=device, seed=seed, log=log)
 
     def close(self) -> None:
-        """Give back the captured graphs and their memory too."""
+        """Give back the captured graphs with their memory, and freed memory that was kept."""
         self.drop_graphs()
         super().close()
+        self._return_memory()
 
     def drop_graphs(self) -> None:
         """Forget the captured graphs; the next batch of each size is captured again."""
