@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional
 
 from tests import strategies
 from tests.properties.controls import fails, holds
@@ -43,7 +44,7 @@ def check_layer(kind, sizes, options, channels_last, seed):
     layer = layer_kind(num_in, num_out, kernel_size, stride, padding, bias=has_bias).double().to(memory_format=layout)
     maps = torch.randn(num_images, num_in, size, size, dtype=torch.float64).contiguous(memory_format=layout)
     maps.requires_grad_()
-    wanted, ours = layer(maps), function(layer, maps)
+    wanted, ours = (functional.leaky_relu_(result) for result in (layer(maps), function(layer, maps)))  # in place
     weights, given = torch.randn(wanted.shape, dtype=torch.float64), [maps, *layer.parameters()]
     torch.testing.assert_close(ours, wanted)
     for mine, theirs in zip(
@@ -74,14 +75,20 @@ def test_36_notices_maps_unfolded_in_another_order(monkeypatch):
     assert fails(layers_in, "convolve_transposed")
 
 
-def test_gradients_that_nobody_asks_for_are_left_out():
-    layer, maps = nn.Conv2d(2, 3, 4, 2, 1), torch.randn(1, 2, 8, 8, requires_grad=True)
-    (of_maps,) = torch.autograd.grad(convolve(layer, maps).sum(), maps)
-    torch.testing.assert_close(of_maps, torch.autograd.grad(layer(maps).sum(), maps)[0])
+@pytest.mark.parametrize("kind", ["convolve", "convolve_transposed"])
+def test_gradients_that_nobody_asks_for_are_left_out(kind, monkeypatch):
+    function, layer_kind, has_bias = KINDS[kind]
+    layer, maps = layer_kind(2, 3, 4, 2, 1, bias=has_bias), torch.randn(1, 2, 8, 8, requires_grad=True)
+    made, as_weights = [], convolutions._as_weights
+    monkeypatch.setattr(convolutions, "_as_weights", lambda *given: made.append(given) or as_weights(*given))
+    (wanted,) = torch.autograd.grad(layer(maps).sum(), maps)
+    function(layer, maps).sum().backward()
+    assert len(made) == 1
+    maps.grad = None
     layer.requires_grad_(requires_grad=False)
-    convolve(layer, maps).sum().backward()
-    assert layer.weight.grad is None
-    torch.testing.assert_close(maps.grad, of_maps)
+    function(layer, maps).sum().backward()
+    assert len(made) == 1
+    torch.testing.assert_close(maps.grad, wanted)
 
 
 def test_a_replaced_forward_keeps_weights_and_hooks():
@@ -139,19 +146,56 @@ def test_the_generator_keeps_its_memory_layout(trainer):
     assert all(maps.is_contiguous(memory_format=trainer._layout) for maps in given)
 
 
+def kernels_of(trainer):
+    """Weights of all convolutions; a bias before a BatchNorm has no gradient but rounding."""
+    both = [*trainer.generator.parameters(), *trainer.discriminator.parameters()]
+    return [weight for weight in both if weight.ndim == 4]
+
+
 @pytest.mark.skipif(not multiplies_bfloat16(torch.device("cpu")), reason="this processor does not multiply bfloat16")
-def test_36_unfolded_maps_agree_step_by_step_in_bfloat16(monkeypatch):
+@pytest.mark.parametrize("image_size", [8, 16, 32])
+def test_36_unfolded_maps_agree_step_by_step_in_bfloat16(image_size, monkeypatch):
     calls, unfold = [], convolutions.unfold
     monkeypatch.setattr(convolutions, "unfold", lambda *given: calls.append(given[0].dtype) or unfold(*given))
-    ours = make(switches={"bfloat16": True, "unfolded_maps": True}, width=8)
-    plain = make(switches={"bfloat16": True}, width=8)
+    ours, plain = (
+        make(switches={"bfloat16": True, "unfolded_maps": on}, image_size=image_size, width=8) for on in (True, False)
+    )
     for _ in range(6):
         ours.load_state(plain.state())
         for each in (ours, plain):
             each.train_steps(1)
         for name in ("discriminator_losses", "generator_losses"):
             assert ours.metrics[name] == pytest.approx(plain.metrics[name], rel=5e-3)
-    assert set(calls) == {torch.bfloat16}
+        for mine, theirs in zip(kernels_of(ours), kernels_of(plain), strict=True):
+            assert (mine.grad - theirs.grad).norm() < 0.1 * theirs.grad.norm()
+    assert calls == [torch.bfloat16] * 6 * 6, "of five passes of the discriminator and a gradient of the generator"
+
+
+def test_36_the_generators_loss_computes_no_gradient_of_the_discriminator(monkeypatch):
+    made, as_weights = [], convolutions._as_weights
+    monkeypatch.setattr(convolutions, "_as_weights", lambda *given: made.append(given) or as_weights(*given))
+    for pruned, number in ((False, 5), (True, 4)):
+        trainer = make(switches={"pruned_backward": pruned})
+        replace_forward(trainer.discriminator.image[0], convolve)
+        replace_forward(trainer.generator.image[3], convolve_transposed)
+        made.clear()
+        trainer.train_steps(1)
+        assert len(made) == number
+        assert all(weight.requires_grad for weight in trainer.discriminator.parameters())
+
+
+def test_the_switches_replace_the_layers_around_the_smallest_maps():
+    trainer = make(switches={"matrix_products": True, "bfloat16": True, "unfolded_maps": True})
+    replaced = {
+        name: layer.forward.func
+        for network in (trainer.generator, trainer.discriminator)
+        for name, layer in network.image.named_children()
+        if "forward" in vars(layer)
+    }
+    last = max(
+        int(name) for name, layer in trainer.discriminator.image.named_children() if isinstance(layer, nn.Conv2d)
+    )
+    assert replaced == {"0": from_one_pixel, "3": convolve_transposed, str(last): convolve}
 
 
 def test_nothing_is_unfolded_in_float32(monkeypatch):

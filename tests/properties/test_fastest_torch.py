@@ -388,7 +388,7 @@ def test_log_lines_say_the_same_though_losses_are_deferred():
     [
         ("tabular_regressor", ()),
         ("text_to_image", ()),
-        ("text_to_image", ("reused_features", "joined_passes", "matrix_products")),
+        ("text_to_image", ("pruned_backward", "reused_features", "joined_passes", "matrix_products")),
     ],
 )
 def test_compiled_losses_keep_dropout_and_every_loss(name, others):

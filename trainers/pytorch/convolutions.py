@@ -38,8 +38,12 @@ def convolve(layer: nn.Conv2d, maps_BCHW: Tensor) -> Tensor:
     The gradient of the weights is a product with them too.
     """
     given = _in_precision(maps_BCHW, layer.weight, cast("Tensor", layer.bias))
-    maps: Tensor = _Convolution.apply(*given, layer.stride[0], layer.padding[0])  # type: ignore[no-untyped-call]
-    return maps
+    stride, padding = layer.stride[0], cast("int", layer.padding[0])
+    height = (maps_BCHW.shape[2] + 2 * padding - layer.kernel_size[0]) // stride + 1
+    rows: Tensor = _Convolution.apply(*given, stride, padding, height)  # type: ignore[no-untyped-call]
+    return _as_maps(
+        rows, len(maps_BCHW), height
+    )  # here: the next layer could not change a function's own view in place
 
 
 def convolve_transposed(layer: nn.ConvTranspose2d, maps_BChw: Tensor) -> Tensor:
@@ -79,37 +83,35 @@ def _as_weights(matrix: Tensor, like_FCKK: Tensor) -> Tensor:
 
 
 def _as_maps(rows: Tensor, num_images: int, height: int) -> Tensor:
-    return rows.view(num_images, height, -1, rows.shape[1]).permute(0, 3, 1, 2)
+    return rows.reshape(num_images, height, -1, rows.shape[1]).permute(0, 3, 1, 2)
 
 
 class _Convolution(Function):
     @staticmethod
     def forward(  # noqa: PLR0913, PLR0917 - what a convolution is of
-        ctx: Any, maps_BCHW: Tensor, weights_FCKK: Tensor, bias_F: Tensor, stride: int, padding: int
+        ctx: Any, maps_BCHW: Tensor, weights_FCKK: Tensor, bias_F: Tensor, stride: int, padding: int, height: int
     ) -> Tensor:
-        kernel_size = weights_FCKK.shape[2]
-        unfolded = unfold(maps_BCHW, kernel_size, stride, padding)
+        unfolded = unfold(maps_BCHW, weights_FCKK.shape[2], stride, padding)
         ctx.save_for_backward(maps_BCHW, weights_FCKK, unfolded)
-        ctx.options = stride, padding
-        height = (maps_BCHW.shape[2] + 2 * padding - kernel_size) // stride + 1
-        return _as_maps(torch.addmm(bias_F, unfolded, _as_matrix(weights_FCKK).t()), len(maps_BCHW), height)
+        ctx.options = stride, padding, height
+        return torch.addmm(bias_F, unfolded, _as_matrix(weights_FCKK).t())
 
     @staticmethod
-    def backward(ctx: Any, gradient_BFhw: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, rows: Tensor) -> tuple[Tensor | None, ...]:
         maps_BCHW, weights_FCKK, unfolded = ctx.saved_tensors
-        rows = _rows(gradient_BFhw)
         of_maps = of_weights = of_bias = None
         if ctx.needs_input_grad[0]:
-            stride, padding = ([each, each] for each in ctx.options)
-            only_maps = [True, False, False]
+            stride, padding, height = ctx.options
+            size, only_maps = ([stride] * 2, [padding] * 2, [1, 1], 0, [0, 0], 1), [True, False, False]
+            gradient_BFhw = _as_maps(rows, len(maps_BCHW), height)
             of_maps, *_ = torch.ops.aten.convolution_backward(
-                gradient_BFhw, maps_BCHW, weights_FCKK, None, stride, padding, [1, 1], 0, [0, 0], 1, only_maps
+                gradient_BFhw, maps_BCHW, weights_FCKK, None, *size, only_maps
             )
         if ctx.needs_input_grad[1]:
             of_weights = _as_weights(rows.t() @ unfolded, weights_FCKK)
         if ctx.needs_input_grad[2]:
             of_bias = rows.sum(0)
-        return of_maps, of_weights, of_bias, None, None
+        return of_maps, of_weights, of_bias, None, None, None
 
 
 class _TransposedConvolution(Function):

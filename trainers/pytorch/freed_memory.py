@@ -19,7 +19,7 @@ _LARGEST_MMAP_THRESHOLD = 32 << 20
 
 @functools.cache
 def keeps_freed_memory() -> bool:
-    """Whether `freed_memory_kept` does something: the C library is glibc, with no settings of the user for `malloc`."""
+    """Say whether `freed_memory_kept` does something: the C library is glibc, and the user has no settings for it."""
     settings = "".join(name for name in os.environ if name.startswith("MALLOC_")) + os.environ.get("GLIBC_TUNABLES", "")
     return platform.libc_ver()[0] == "glibc" and "malloc" not in settings.lower()
 
@@ -30,11 +30,11 @@ def freed_memory_kept() -> Iterator[None]:
 
     glibc returns every block of 32 MiB or more to the system when it is freed. The system clears each page that it
     hands out, which takes longer than many an operation on that block. At the end, malloc's thresholds are the largest
-    that glibc goes up to by itself. What was kept stays until `return_freed_memory`, and later blocks of any size are
-    found in it: another side that is measured in the same process gains from it too.
+    that glibc goes up to by itself. What was kept stays, but for its end, until `return_freed_memory`. Later blocks of
+    any size are found in it: another side that is measured in the same process gains from it too.
 
-    Concerns the whole process; other threads than the main one keep blocks up to 64 MiB. To be used by one caller at a
-    time: the end of one inside another ends both.
+    Concerns the whole process; other threads than the main one keep less. To be used by one caller at a time: the end
+    of one inside another ends both.
     """
     if not keeps_freed_memory():
         yield

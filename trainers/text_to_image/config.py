@@ -112,8 +112,8 @@ FASTEST_SWITCHES = (
     ),
     Switch(
         "unfolded_maps",
-        "convolutions to and from maps of 4x4 pixels are products with unfolded maps (im2col), which the weights' "
-        "gradient uses again; on without a GPU where the device multiplies in bfloat16, nothing without bfloat16",
+        "the convolution to maps of 4x4 pixels, its weights' gradient, and the gradients of the one from them are "
+        "products with unfolded maps (im2col), in bfloat16; on without a GPU where the device multiplies in bfloat16",
         "close",
         rtol=5e-3,
     ),

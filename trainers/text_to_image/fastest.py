@@ -6,8 +6,8 @@ Shape suffixes: B items of a batch, G items of the passes joined to one, C chann
 F features, E embedded text, Z noise, P purposes of noise.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -78,6 +78,9 @@ class FastestTrainer(ReferenceTrainer):
         log: as the reference's.
         switches: what is on; a switch not named here is on where the device makes it pay.
 
+    Attributes:
+        memory: returns a context in which steps use freed memory again, by the switch.
+
     Raises:
         BadInput: an unknown switch, or no place to keep the decoded images.
 
@@ -146,8 +149,7 @@ class FastestTrainer(ReferenceTrainer):
             self._loss_d_reusing = compile_each_size(self._loss_d_reusing)
         if not on["reused_features"]:
             self._loss_d_reusing = self._loss_d
-        # None means every weight that the loss depends on, the discriminator's too.
-        self._weights_of_g = list(self.generator.parameters()) if on["pruned_backward"] else None
+        self._judging = partial(_frozen, self.discriminator) if on["pruned_backward"] else nullcontext
         self._note = self._note_later if on["deferred_metrics"] else self._note_at_once
         # --- End of the switches ---
 
@@ -263,8 +265,9 @@ class FastestTrainer(ReferenceTrainer):
         if self.runs_twice:
             fakes_BCHW = self._fakes(noise_PBZ[1], texts_BE)
         self.generator_optimizer.zero_grad()
-        loss_g = self._loss_g(images_BCHW, fakes_BCHW, texts_BE)
-        loss_g.backward(inputs=self._weights_of_g)  # type: ignore[no-untyped-call]
+        with self._judging():
+            loss_g = self._loss_g(images_BCHW, fakes_BCHW, texts_BE)
+        loss_g.backward()  # type: ignore[no-untyped-call]
         self.generator_optimizer.step()
         return loss_d.detach(), loss_g.detach()
 
@@ -423,6 +426,16 @@ class FastestTrainer(ReferenceTrainer):
 
 def _pixels_first(maps_BCHW: Tensor) -> Tensor:
     return maps_BCHW.permute(0, 2, 3, 1)
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """Let no gradient of a network's weights be computed of what is done inside."""
+    network.requires_grad_(requires_grad=False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(requires_grad=True)
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
