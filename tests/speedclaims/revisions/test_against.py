@@ -118,7 +118,7 @@ def test_ordinary():
 """
 
 
-def run(folder, *arguments, seconds=3, **variables):
+def run(folder, *arguments, seconds=2, **variables):
     """Run pytest in a folder, in another process."""
     command = [sys.executable, "-m", "pytest", "-pno:xdist", "-pno:cacheprovider", *LIGHT, *KNOWN_CPU]
     options = [f"--speedup-max-time={seconds}", "--speedup-precision=0.2"]
