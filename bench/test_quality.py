@@ -69,7 +69,7 @@ def _trained_on(bench: ImageBench) -> Callable[[str, int], dict[str, float]]:
     @cache
     def real() -> tuple[list, "NDArray[Any]"]:
         """Real images' captions and features, as the reference reads them, whichever tier was trained."""
-        batches = bench.held_epoch().batches
+        batches = bench.held_epoch().train.batches
         return [batch.texts_BE for batch in batches], frozen_features(
             torch.cat([batch.images_BCHW for batch in batches])
         )

@@ -442,6 +442,15 @@ def test_every_benchmark_runs_and_its_equivalence_holds(tmp_path):
     assert all(f"def {name.partition('[')[0]}(" in source for name in LEFT_TO_THE_BENCH)
 
 
+def test_qualities_are_compared_over_all_seeds(tmp_path):
+    # The dialogue GAN's trainings take minutes to trace; tox -e quality runs them.
+    done, section = run_benchmarks(tmp_path, "bench/test_quality.py", "-knot dialogue")
+    assert done.returncode == pytest.ExitCode.OK, done.stdout + done.stderr
+    names = {"test_tabular_regressor_validation_loss", "test_text_to_image"}
+    assert {row["name"].partition("[")[0] for row in section["figures"]} == names
+    assert all(f"{TRAINED_SEEDS} paired seeds" in json.dumps(row) for row in section["figures"])
+
+
 FIGURES = {
     "test_interrupted_trainings_are_resumed": {"tabular-regressor.resumed"},
     "test_interrupted_trainings_are_resumed_as_published": {"tabular-regressor.resumed"},
