@@ -41,9 +41,8 @@ def convolve(layer: nn.Conv2d, maps_BCHW: Tensor) -> Tensor:
     stride, padding = layer.stride[0], cast("int", layer.padding[0])
     height = (maps_BCHW.shape[2] + 2 * padding - layer.kernel_size[0]) // stride + 1
     rows: Tensor = _Convolution.apply(*given, stride, padding, height)  # type: ignore[no-untyped-call]
-    return _as_maps(
-        rows, len(maps_BCHW), height
-    )  # here: the next layer could not change a function's own view in place
+    # Made here and not by the function, whose own view the next layer could not change in place.
+    return _as_maps(rows, len(maps_BCHW), height)
 
 
 def convolve_transposed(layer: nn.ConvTranspose2d, maps_BChw: Tensor) -> Tensor:
@@ -92,7 +91,7 @@ class _Convolution(Function):
         ctx: Any, maps_BCHW: Tensor, weights_FCKK: Tensor, bias_F: Tensor, stride: int, padding: int, height: int
     ) -> Tensor:
         unfolded = unfold(maps_BCHW, weights_FCKK.shape[2], stride, padding)
-        ctx.save_for_backward(maps_BCHW, weights_FCKK, unfolded)
+        ctx.save_for_backward(maps_BCHW, weights_FCKK, unfolded if ctx.needs_input_grad[1] else None)
         ctx.options = stride, padding, height
         return torch.addmm(bias_F, unfolded, _as_matrix(weights_FCKK).t())
 

@@ -327,7 +327,7 @@ class FastestTrainer(ReferenceTrainer):
 
     def _logits_of_images(self, features_BFHW: Tensor) -> Tensor:
         weights_FHW = self.discriminator.judge.weight[0, : features_BFHW.shape[1]]
-        return _pixels_first(features_BFHW).flatten(1) @ weights_FHW.permute(1, 2, 0).flatten()
+        return features_BFHW.permute(0, 2, 3, 1).flatten(1) @ weights_FHW.permute(1, 2, 0).flatten()
 
     def _logits_of_texts(self, texts_BE: Tensor) -> Tensor:
         texts_BT = self.discriminator.text(texts_BE)
@@ -422,10 +422,6 @@ class FastestTrainer(ReferenceTrainer):
     def _begin_epoch(self, epoch: int) -> None:
         self._settle()  # into the sums of the epoch that they are of
         super()._begin_epoch(epoch)
-
-
-def _pixels_first(maps_BCHW: Tensor) -> Tensor:
-    return maps_BCHW.permute(0, 2, 3, 1)
 
 
 @contextmanager
