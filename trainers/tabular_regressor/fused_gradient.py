@@ -26,7 +26,9 @@ _SOURCE = Path(str(files("trainers.tabular_regressor") / "gradient.cpp"))
 
 
 class _Sizes(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in ("most_rows", "features", "hidden", "blocks", "targets", "threads")]
+    _fields_ = [
+        (name, ctypes.c_int64) for name in ("most_rows", "features", "hidden", "blocks", "targets", "threads", "amx")
+    ]
 
 
 class _Step(ctypes.Structure):
@@ -51,7 +53,7 @@ def _library() -> ctypes.CDLL:
 
     """
     library = load_library("tabular_regressor", _SOURCE)
-    library.memory_bytes.restype = library.most_stages.restype = ctypes.c_int64
+    library.memory_bytes.restype = library.most_stages.restype = library.has_amx.restype = ctypes.c_int64
     library.loss_and_gradient.restype = ctypes.c_double
     return library
 
@@ -67,11 +69,13 @@ def can_fuse(device: torch.device, num_layers: int = 1) -> bool:
 
 
 def pays_off_fusing() -> bool:
-    """Whether the compiler that is there takes the source, and PyTorch has no faster way.
+    """Whether the compiler that is there takes the source."""
+    return _builds(_SOURCE, cpp_compiler())
 
-    Where the processor has AMX, PyTorch's own products in bfloat16 use it, and the source does not.
-    """
-    return not cpu_capabilities().get("amx_bf16") and _builds(_SOURCE, cpp_compiler())
+
+def _multiplies_by_amx() -> bool:
+    """Whether the processor, the compiler and the system have AMX, for which the source has products of its own."""
+    return bool(_library().has_amx())
 
 
 @functools.cache
@@ -157,7 +161,7 @@ class FusedGradient:
         num_targets = cast("int", network.num_targets)
         hidden = input_layer.out_features
         self._network = network
-        self._sizes = [0, input_layer.in_features, hidden, num_blocks, num_targets, 0]
+        self._sizes = [0, input_layer.in_features, hidden, num_blocks, num_targets, 0, int(_multiplies_by_amx())]
         self._memory = torch.empty(0)
         self._flat, self._masks, self._kept_scale = flat, DropoutMasks(config.dropout), 1 / (1 - config.dropout)
         self.gradient_W = torch.zeros_like(flat.buffer_W)
@@ -171,7 +175,7 @@ class FusedGradient:
             ValueError: a batch that is not of float32, or of other sizes than the network.
 
         """
-        _, num_features, hidden, num_blocks, num_targets, num_threads = self._sizes
+        _, num_features, hidden, num_blocks, num_targets, num_threads, _ = self._sizes
         given, rows = (features_BF, targets_BK), len(features_BF)
         shapes = [tuple(each.shape) for each in given]
         if shapes != [(rows, num_features), (rows, num_targets)] or {each.dtype for each in given} != {torch.float32}:
@@ -194,7 +198,7 @@ class FusedGradient:
         return found[0], found[1]
 
     def _take_memory(self, most_rows: int, num_threads: int) -> None:
-        self._sizes[0], self._sizes[-1] = most_rows, num_threads
+        self._sizes[0], self._sizes[5] = most_rows, num_threads
         num_bytes = _library().memory_bytes(ctypes.byref(_Sizes(*self._sizes)))
         self._memory = torch.zeros(num_bytes, dtype=torch.uint8)  # at a multiple of 64 bytes, as all of PyTorch's
 

@@ -2,12 +2,19 @@
 //
 // Linear layers but the last multiply in bfloat16 and add up in float32; all else is float32. A thread takes some rows
 // of the batch through the whole network and back, so that they stay in its cache; then the threads share the products
-// that make the weights' gradients. The same number of threads gives the same bits.
+// that make the weights' gradients. The same number of threads gives the same bits. The products are AVX-512's, or
+// AMX's where the processor has it, which multiplies many times as fast.
 //
 // The formulas are those of `model.py`. Matrices are row-major. "Paired" means that two rows lie interleaved, element
-// by element: what the instruction that multiplies bfloat16 takes.
+// by element: what the instruction that multiplies bfloat16 takes. "Tiled" means that 16 rows of 16 pairs lie one after
+// the other: what a register of AMX takes.
 
 #include <immintrin.h>
+
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include <algorithm>
 #include <bit>
@@ -26,12 +33,16 @@ constexpr Index kTileRows = 12;   // of a product: with two vectors of columns, 
 constexpr Index kTileColumns = 2 * kFloats;
 constexpr Index kTaskRows = 4 * kTileRows;  // of a weight's gradient
 constexpr Index kRowsAtOnce = 48;           // that a thread takes through the network and back
+constexpr Index kTile = 16;                 // rows of a register of AMX, and pairs of each
+constexpr Index kTilePairs = kTile * kTile;
+constexpr Index kStep = 2 * kTile;          // rows and columns that AMX makes at once, and how many it adds up at once
 constexpr float kEpsilon = 1e-5f;           // LayerNorm's
 
 Index padded(Index size) { return (size + 31) / 32 * 32; }
 
 struct Sizes {
   Index most_rows, features, hidden, blocks, targets, threads;
+  Index amx;  // 1 to multiply by AMX, 0 by AVX-512
 
   Index stages() const { return 1 + 2 * blocks; }
   Index inputs(Index stage) const { return stage == 0 ? features : hidden; }
@@ -57,15 +68,16 @@ struct Arena {
 // A linear layer with its LayerNorm.
 struct Stage {
   Index inputs, padded_inputs, first_parameter;
-  Bfloat16* weight;        // (H, I)
-  Pair* weight_paired;     // (H / 2, I)
+  Bfloat16* weight;        // (H, I); with AMX its transpose (I, H), paired and tiled
+  Pair* weight_paired;     // (H / 2, I); with AMX also tiled
   Bfloat16* given;         // (B, I), what the layer multiplies
-  Pair* given_paired;      // (B / 2, I)
+  Pair* given_paired;      // (B / 2, I); with AMX also tiled
   float* normalized;       // (B, H), before LayerNorm's weight and bias
   float* inverse_sd;       // (B)
   float* slope;            // (B, H), of GELU and dropout after it; of the first stage of a block
   Bfloat16* upstream;      // (B, H), gradient of the layer's outputs
   Pair* upstream_paired;   // (B / 2, H)
+  Pair* upstream_turned;   // (H, B / 2), tiled, for AMX
   float* sums;             // (threads, 3, H), gradients of bias, LayerNorm's weight and its bias
 };
 
@@ -96,6 +108,7 @@ struct Memory {
       stage.slope = arena.take<float>(rows * width);
       stage.upstream = arena.take<Bfloat16>(rows * width);
       stage.upstream_paired = arena.take<Pair>(rows / 2 * width);
+      stage.upstream_turned = arena.take<Pair>(sizes.amx * width * rows / 2);
       stage.sums = arena.take<float>(sizes.threads * 3 * width);
       first_parameter += sizes.parameters(number);
     }
@@ -109,7 +122,8 @@ struct Memory {
     bytes = arena.taken;
   }
 
-  static Index tasks_of_stage(const Sizes& sizes) { return (sizes.hidden + kTaskRows - 1) / kTaskRows; }
+  static Index task_rows(const Sizes& sizes) { return sizes.amx != 0 ? kStep : kTaskRows; }
+  static Index tasks_of_stage(const Sizes& sizes) { return (sizes.hidden + task_rows(sizes) - 1) / task_rows(sizes); }
   static Index num_tasks(const Sizes& sizes) { return sizes.stages() * tasks_of_stage(sizes); }
 };
 
@@ -125,6 +139,23 @@ void round_row(const float* values, Bfloat16* rounded, Index size) {
 
 void pair_rows(const Bfloat16* even, const Bfloat16* odd, Pair* paired, Index size) {
   for (Index i = 0; i < size; ++i) paired[i] = Pair(even[i]) | Pair(odd[i]) << 16;
+}
+
+// Put 16 rows of 16 pairs one after the other, transposed; `row_step` is from one row to the next.
+void transpose_tile(const Pair* pairs, Index row_step, Pair* tile) {
+  const __m512i numbers = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  const __m512i places = _mm512_mullo_epi32(numbers, _mm512_set1_epi32(int(row_step)));
+  for (Index i = 0; i < kTile; ++i) _mm512_storeu_si512(tile + i * kTile, _mm512_i32gather_epi32(places, pairs + i, 4));
+}
+
+// Pair and tile rows [begin, end) of a matrix, both even; `num_tiles` of 16 columns follow each other.
+void tile_matrix(const Bfloat16* matrix, Pair* tiled, Index begin, Index end, Index columns, Index num_tiles) {
+  for (Index pair = begin / 2; pair < end / 2; ++pair) {
+    Pair* first = tiled + pair / kTile * kTilePairs + pair % kTile * kTile;
+    for (Index i = 0; i < columns; i += kTile)
+      pair_rows(matrix + 2 * pair * columns + i, matrix + (2 * pair + 1) * columns + i,
+                first + i / kTile * num_tiles * kTilePairs, kTile);
+  }
 }
 
 // Pair rows [begin, end) of a matrix, of which the row at `end` counts as zeros; `begin` is even.
@@ -237,6 +268,131 @@ double weight_gradient(const Stage& stage, Index begin, Index end, Index rows, I
   return squares;
 }
 
+// --- Products by AMX ---
+
+#if defined(__AMX_BF16__) && defined(__linux__)
+
+// Linux gives a process the registers of AMX when it asks for them.
+bool takes_amx() {
+  constexpr int kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  static const bool is_given = syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+  return is_given;
+}
+
+// The compiler does not know that the instructions of AMX read memory.
+inline void finish_stores() { asm volatile("" ::: "memory"); }
+
+struct alignas(64) TileShapes {
+  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  std::uint16_t bytes[16] = {};
+  std::uint8_t rows[16] = {};
+};
+
+// Of a product's left side, up to 32 rows: results in registers 0 to 3, left side in 4 and 5, right side in 6 and 7.
+void begin_amx(Index rows) {
+  TileShapes shapes;
+  const Index lower = std::max<Index>(1, rows - kTile), upper = std::min(rows, kTile);
+  const Index heights[] = {upper, upper, lower, lower, upper, lower, kTile, kTile};
+  for (int number = 0; number < 8; ++number) {
+    shapes.bytes[number] = 64;
+    shapes.rows[number] = std::uint8_t(heights[number]);
+  }
+  asm volatile("" ::"r"(&shapes) : "memory");
+  _tile_loadconfig(&shapes);
+}
+
+void end_amx() { _tile_release(); }
+
+// The left side of a product: where its 16 rows begin, and from one row, 32 columns or 16 rows to the next.
+struct Left {
+  const Bfloat16* begin;
+  Index row_step, column_step, lower;
+};
+
+// results (16 or 32 rows, 32) = left times right, which is tiled; the tiles of its two halves are `half` apart.
+template <bool kHasLower>
+void amx_product(const Left& left, const Pair* right, Index half, Index num_steps, float* results, Index width) {
+  const Index left_bytes = left.row_step * Index(sizeof(Bfloat16)), bytes = width * Index(sizeof(float));
+  finish_stores();
+  _tile_zero(0);
+  _tile_zero(1);
+  if constexpr (kHasLower) {
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  for (Index step = 0; step < num_steps; ++step) {
+    const Bfloat16* upper = left.begin + step * left.column_step;
+    _tile_loadd(6, right + step * kTilePairs, 64);
+    _tile_loadd(7, right + half + step * kTilePairs, 64);
+    _tile_loadd(4, upper, left_bytes);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    if constexpr (kHasLower) {
+      _tile_loadd(5, upper + left.lower, left_bytes);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  _tile_stored(0, results, bytes);
+  _tile_stored(1, results + kTile, bytes);
+  if constexpr (kHasLower) {
+    _tile_stored(2, results + kTile * width, bytes);
+    _tile_stored(3, results + kTile * width + kTile, bytes);
+  }
+}
+
+// results (rows, width) = rows [begin, end) of a matrix times one that is tiled.
+void amx_multiply(const Bfloat16* matrix, Index columns, Index begin, Index end, const Pair* right, Index width,
+                  float* results) {
+  const Index num_steps = columns / kStep, half = num_steps * kTilePairs;
+  for (Index r = begin; r < end; r += kStep) {
+    const Index rows = std::min(kStep, end - r);
+    const Left left{matrix + r * columns, columns, kStep, kTile * columns};
+    begin_amx(rows);
+    for (Index i = 0; i < width; i += kStep)
+      (rows > kTile ? amx_product<true> : amx_product<false>)(left, right + i / kTile * half, half, num_steps,
+                                                              results + r * width + i, width);
+  }
+  end_amx();
+}
+
+// As `weight_gradient`, of 32 rows from `begin` on at most.
+double amx_weight_gradient(const Stage& stage, Index begin, Index end, Index rows, Index width, float* gradient) {
+  const Index inputs = stage.inputs, num_steps = padded(rows) / kStep, half = num_steps * kTilePairs;
+  Pair* turned = stage.upstream_turned + begin * num_steps * kTile;
+  for (Index column = 0; column < kStep; column += kTile)
+    for (Index step = 0; step < num_steps; ++step)
+      transpose_tile(stage.upstream_paired + step * kTile * width + begin + column, width,
+                     turned + column / kTile * half + step * kTilePairs);
+  const Left left{reinterpret_cast<const Bfloat16*>(turned), kStep, 2 * kTilePairs, 2 * half};
+  alignas(64) float sums[kStep * kStep];
+  double squares = 0;
+  begin_amx(kStep);
+  for (Index i = 0; i < inputs; i += kStep) {
+    amx_product<true>(left, stage.given_paired + i / kTile * half, half, num_steps, sums, kStep);
+    __m512 of_columns = _mm512_setzero_ps();
+    for (Index o = begin; o < end; ++o)
+      for (Index column = 0; column < std::min(kStep, inputs - i); column += kFloats) {
+        const Index left_over = inputs - i - column;
+        const __mmask16 inside = left_over >= kFloats ? 0xffff : (1u << left_over) - 1;
+        const __m512 values = _mm512_load_ps(sums + (o - begin) * kStep + column);
+        _mm512_mask_storeu_ps(gradient + o * inputs + i + column, inside, values);
+        of_columns = _mm512_fmadd_ps(values, values, of_columns);  // columns of the padding are zeros
+      }
+    squares += _mm512_reduce_add_ps(of_columns);
+  }
+  end_amx();
+  return squares;
+}
+
+#else
+
+bool takes_amx() { return false; }
+void amx_multiply(const Bfloat16*, Index, Index, Index, const Pair*, Index, float*) {}
+double amx_weight_gradient(const Stage&, Index, Index, Index, Index, float*) { return 0; }
+
+#endif
+
 // --- LayerNorm, GELU and the loss ---
 
 // e^x of x <= 0, to about 1e-7 of it.
@@ -335,9 +491,35 @@ struct Step {
 
 namespace {
 
+// As `round_weights`, for AMX.
+void tile_weights(const Step& step, const Memory& memory) {
+  const Sizes& sizes = step.sizes;
+  const Index width = padded(sizes.hidden), tasks_of_stage = width / kStep;
+#pragma omp parallel for num_threads(sizes.threads) schedule(static)
+  for (Index task = 0; task < sizes.stages() * tasks_of_stage; ++task) {
+    const Stage& stage = memory.stages[task / tasks_of_stage];
+    const Index first = task % tasks_of_stage * kStep, columns = stage.padded_inputs;
+    const float* weight = step.parameters + stage.first_parameter;
+    Pair* transposed = reinterpret_cast<Pair*>(stage.weight) + first * columns / 2;
+    alignas(64) Bfloat16 rounded[kStep * kStep] = {};
+    for (Index i = 0; i < columns; i += kStep) {
+      const Index inside = std::min(kStep, stage.inputs - i);
+      if (inside < kStep) std::memset(rounded, 0, sizeof(rounded));
+      for (Index o = first; o < std::min(first + kStep, sizes.hidden); ++o)
+        round_row(weight + o * stage.inputs + i, rounded + (o - first) * kStep, inside);
+      for (Index half = 0; half < 2; ++half)
+        transpose_tile(reinterpret_cast<const Pair*>(rounded) + half * kTilePairs, kTile,
+                       transposed + half * kTile * columns / 2 + i / kStep * kTilePairs);
+      tile_matrix(rounded, stage.weight_paired + i / kTile * (width / 2) * kTile + first / 2 * kTile, 0, kStep, kStep,
+                  width / kStep);
+    }
+  }
+}
+
 // Round the weights of the linear layers but the last.
 void round_weights(const Step& step, const Memory& memory) {
   const Sizes& sizes = step.sizes;
+  if (sizes.amx != 0) return tile_weights(step, memory);
   const Index pairs_of_stage = (sizes.hidden + 1) / 2;
 #pragma omp parallel for num_threads(sizes.threads) schedule(static)
   for (Index task = 0; task < sizes.stages() * pairs_of_stage; ++task) {
@@ -361,7 +543,11 @@ void pass_rows(const Step& step, const Memory& memory, Index thread, Index begin
 
   // The linear layer, its bias and LayerNorm of a stage.
   const auto pass = [&](const Stage& stage) {
-    multiply(stage, begin, end, width, stage.normalized);
+    if (sizes.amx != 0)
+      amx_multiply(stage.given, stage.padded_inputs, begin, end, reinterpret_cast<const Pair*>(stage.weight), width,
+                   stage.normalized);
+    else
+      multiply(stage, begin, end, width, stage.normalized);
     const float* bias = step.parameters + stage.first_parameter + size * stage.inputs;
     for (Index r = begin; r < end; ++r) stage.inverse_sd[r] = normalize(stage.normalized + r * width, bias, size);
   };
@@ -457,6 +643,12 @@ void pass_rows(const Step& step, const Memory& memory, Index thread, Index begin
       round_row(gradient + r * width, stage.upstream + r * width, size);
     }
   };
+  const auto multiply_by_weight = [&](const Stage& stage, float* results) {
+    if (sizes.amx != 0)
+      amx_multiply(stage.upstream, width, begin, end, stage.weight_paired, stage.padded_inputs, results);
+    else
+      multiply_back(stage, begin, end, width, results);
+  };
   for (Index block = sizes.blocks - 1; block >= 0; --block) {
     const Stage &inner = memory.stages[1 + 2 * block], &outer = memory.stages[2 + 2 * block];
     for (Index r = begin; r < end; ++r) {
@@ -471,7 +663,7 @@ void pass_rows(const Step& step, const Memory& memory, Index thread, Index begin
       }
     }
     pass_back(outer, memory.scratch);
-    multiply_back(outer, begin, end, width, memory.scratch);
+    multiply_by_weight(outer, memory.scratch);
     for (Index r = begin; r < end; ++r) {
       float* gradient = memory.scratch + r * width;
       const float* slope = inner.slope + r * width;
@@ -479,7 +671,7 @@ void pass_rows(const Step& step, const Memory& memory, Index thread, Index begin
       for (Index i = 0; i < size; ++i) gradient[i] *= slope[i];
     }
     pass_back(inner, memory.scratch);
-    multiply_back(inner, begin, end, width, memory.scratch);
+    multiply_by_weight(inner, memory.scratch);
     for (Index r = begin; r < end; ++r) {
       float* downstream = memory.downstream + r * width;
       const float* gradient = memory.scratch + r * width;
@@ -496,6 +688,8 @@ extern "C" {
 
 Index most_stages() { return kMostStages; }
 
+Index has_amx() { return takes_amx(); }
+
 Index memory_bytes(const Sizes* sizes) { return Memory(*sizes, nullptr).bytes; }
 
 // Fill in the gradients of a batch; returns its loss, and the sum of all gradients' squares in `squares`.
@@ -503,7 +697,7 @@ double loss_and_gradient(const Step* step, double* squares) {
   const Sizes& sizes = step->sizes;
   const Memory memory(sizes, step->memory);
   const Index rows = step->rows, size = sizes.hidden, width = padded(size), num_outputs = 3 * sizes.targets;
-  const Index num_stages = sizes.stages();
+  const Index num_stages = sizes.stages(), rows_at_once = sizes.amx != 0 ? kStep : kRowsAtOnce;
   round_weights(*step, memory);
 
 #pragma omp parallel for num_threads(sizes.threads) schedule(static, 1)
@@ -513,12 +707,21 @@ double loss_and_gradient(const Step* step, double* squares) {
     for (Index number = 0; number < num_stages; ++number)
       std::memset(memory.stages[number].sums + thread * 3 * width, 0, 3 * width * sizeof(float));
 
-    for (Index r = begin; r < end; r += kRowsAtOnce)
-      pass_rows(*step, memory, thread, r, std::min(r + kRowsAtOnce, end));
+    for (Index r = begin; r < end; r += rows_at_once)
+      pass_rows(*step, memory, thread, r, std::min(r + rows_at_once, end));
     for (Index number = 0; number < num_stages && begin < end; ++number) {
       const Stage& stage = memory.stages[number];
-      pair_matrix(stage.given, stage.given_paired, begin, end, stage.padded_inputs);
-      pair_matrix(stage.upstream, stage.upstream_paired, begin, end, width);
+      const Index columns = stage.padded_inputs;
+      if (sizes.amx != 0) {
+        const Index last = end == rows ? padded(rows) : end;  // AMX adds up 32 rows at once: those after the last are zeros
+        std::memset(stage.given + end * columns, 0, (last - end) * columns * sizeof(Bfloat16));
+        std::memset(stage.upstream + end * width, 0, (last - end) * width * sizeof(Bfloat16));
+        tile_matrix(stage.given, stage.given_paired, begin, last, columns, padded(rows) / kStep);
+        pair_matrix(stage.upstream, stage.upstream_paired, begin, last, width);
+      } else {
+        pair_matrix(stage.given, stage.given_paired, begin, end, columns);
+        pair_matrix(stage.upstream, stage.upstream_paired, begin, end, width);
+      }
     }
   }
 
@@ -529,8 +732,9 @@ double loss_and_gradient(const Step* step, double* squares) {
     double sum = 0;
     if (task < num_tasks) {
       const Stage& stage = memory.stages[task / tasks_of_stage];
-      const Index begin = task % tasks_of_stage * kTaskRows, end = std::min(begin + kTaskRows, size);
-      sum = weight_gradient(stage, begin, end, rows, width, step->gradients + stage.first_parameter);
+      const Index height = Memory::task_rows(sizes), begin = task % tasks_of_stage * height;
+      sum = (sizes.amx != 0 ? amx_weight_gradient : weight_gradient)(
+          stage, begin, std::min(begin + height, size), rows, width, step->gradients + stage.first_parameter);
     } else if (task < num_tasks + num_stages) {
       const Stage& stage = memory.stages[task - num_tasks];
       float* gradient = step->gradients + stage.first_parameter + size * stage.inputs;
