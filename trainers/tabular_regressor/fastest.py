@@ -40,7 +40,7 @@ from trainers.pytorch.optimizer_state import align_moments, keep_kernel_options,
 from trainers.switches import resolve
 from trainers.tabular_regressor.config import FASTEST_SWITCHES, RegressorConfig
 from trainers.tabular_regressor.data import Batch, RegressionData
-from trainers.tabular_regressor.fused_gradient import FusedGradient, can_fuse, pays_off_fusing
+from trainers.tabular_regressor.fused_gradient import FusedGradient, can_fuse, compiler_takes_source
 from trainers.tabular_regressor.model import regression_loss
 from trainers.tabular_regressor.reference import ReferenceTrainer
 
@@ -152,7 +152,7 @@ class FastestTrainer(ReferenceTrainer):
         chosen = {**of_device, **(switches or {})}
         can_gain = chosen["bfloat16"] and can_fuse(device, config.num_layers)
         if "fused_gradient" not in chosen:
-            chosen["fused_gradient"] = can_gain and pays_off_fusing()
+            chosen["fused_gradient"] = can_gain and compiler_takes_source()
         fuses = chosen["fused_gradient"] and can_gain
         pays_off = compiles_for(device) and pays_off_compiling(config, data) and not fuses
         chosen.setdefault("compiled_loss", on_cuda or pays_off)

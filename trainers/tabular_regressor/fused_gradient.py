@@ -20,7 +20,7 @@ from trainers.pytorch.devices import cpp_compiler, cpu_capabilities
 from trainers.pytorch.flat_weights import FlatWeights
 from trainers.tabular_regressor.config import RegressorConfig
 
-__all__ = ["DropoutMasks", "FusedGradient", "can_fuse", "pays_off_fusing"]
+__all__ = ["DropoutMasks", "FusedGradient", "can_fuse", "compiler_takes_source"]
 
 _SOURCE = Path(str(files("trainers.tabular_regressor") / "gradient.cpp"))
 
@@ -68,7 +68,7 @@ def can_fuse(device: torch.device, num_layers: int = 1) -> bool:
     return is_known and cpp_compiler() is not None
 
 
-def pays_off_fusing() -> bool:
+def compiler_takes_source() -> bool:
     """Whether the compiler that is there takes the source."""
     return _builds(_SOURCE, cpp_compiler())
 
