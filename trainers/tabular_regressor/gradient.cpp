@@ -6,8 +6,8 @@
 // AMX's where the processor has it, which multiplies many times as fast.
 //
 // The formulas are those of `model.py`. Matrices are row-major. "Paired" means that two rows lie interleaved, element
-// by element: what the instruction that multiplies bfloat16 takes. "Tiled" means that 16 rows of 16 pairs lie one after
-// the other: what a register of AMX takes.
+// by element: what the instruction that multiplies bfloat16 takes. "Tiled" means that each 16 rows of 16 pairs lie in one
+// piece, a tile: AMX loads one into a register.
 
 #include <immintrin.h>
 
@@ -33,9 +33,9 @@ constexpr Index kTileRows = 12;   // of a product: with two vectors of columns, 
 constexpr Index kTileColumns = 2 * kFloats;
 constexpr Index kTaskRows = 4 * kTileRows;  // of a weight's gradient
 constexpr Index kRowsAtOnce = 48;           // that a thread takes through the network and back
-constexpr Index kTile = 16;                 // rows of a register of AMX, and pairs of each
+constexpr Index kTile = 16;                 // rows of a tile, and pairs of each row
 constexpr Index kTilePairs = kTile * kTile;
-constexpr Index kStep = 2 * kTile;          // rows and columns that AMX makes at once, and how many it adds up at once
+constexpr Index kStep = 2 * kTile;          // of a product by AMX: rows and columns in registers, and products in a sum
 constexpr float kEpsilon = 1e-5f;           // LayerNorm's
 
 Index padded(Index size) { return (size + 31) / 32 * 32; }
@@ -148,7 +148,8 @@ void transpose_tile(const Pair* pairs, Index row_step, Pair* tile) {
   for (Index i = 0; i < kTile; ++i) _mm512_storeu_si512(tile + i * kTile, _mm512_i32gather_epi32(places, pairs + i, 4));
 }
 
-// Pair and tile rows [begin, end) of a matrix, both even; `num_tiles` of 16 columns follow each other.
+// Pair and tile rows [begin, end) of a matrix, both even. The tiles of the same 16 columns, `num_tiles` of them, lie one
+// after the other.
 void tile_matrix(const Bfloat16* matrix, Pair* tiled, Index begin, Index end, Index columns, Index num_tiles) {
   for (Index pair = begin / 2; pair < end / 2; ++pair) {
     Pair* first = tiled + pair / kTile * kTilePairs + pair % kTile * kTile;
@@ -288,7 +289,7 @@ struct alignas(64) TileShapes {
   std::uint8_t rows[16] = {};
 };
 
-// Of a product's left side, up to 32 rows: results in registers 0 to 3, left side in 4 and 5, right side in 6 and 7.
+// Set up the registers for a left side of 1 to 32 rows: results in 0 to 3, left side in 4 and 5, right side in 6 and 7.
 void begin_amx(Index rows) {
   TileShapes shapes;
   const Index lower = std::max<Index>(1, rows - kTile), upper = std::min(rows, kTile);
@@ -303,13 +304,16 @@ void begin_amx(Index rows) {
 
 void end_amx() { _tile_release(); }
 
-// The left side of a product: where its 16 rows begin, and from one row, 32 columns or 16 rows to the next.
+// The left side of a product of up to 32 rows. Distances are numbers of bfloat16.
 struct Left {
   const Bfloat16* begin;
-  Index row_step, column_step, lower;
+  Index row_step;     // from a row to the next
+  Index column_step;  // from 32 columns to the next
+  Index lower;        // from the first row to the row 16 below it
 };
 
-// results (16 or 32 rows, 32) = left times right, which is tiled; the tiles of its two halves are `half` apart.
+// results (rows, 32) = left times right, as many rows as `begin_amx` was given; more than 16 if there is a lower half.
+// The right side is tiled, and its right half lies `half` pairs behind its left one.
 template <bool kHasLower>
 void amx_product(const Left& left, const Pair* right, Index half, Index num_steps, float* results, Index width) {
   const Index left_bytes = left.row_step * Index(sizeof(Bfloat16)), bytes = width * Index(sizeof(float));
@@ -695,6 +699,7 @@ Index memory_bytes(const Sizes* sizes) { return Memory(*sizes, nullptr).bytes; }
 // Fill in the gradients of a batch; returns its loss, and the sum of all gradients' squares in `squares`.
 double loss_and_gradient(const Step* step, double* squares) {
   const Sizes& sizes = step->sizes;
+  if (sizes.amx != 0 && !takes_amx()) return *squares = std::nan("");  // another process chose it
   const Memory memory(sizes, step->memory);
   const Index rows = step->rows, size = sizes.hidden, width = padded(size), num_outputs = 3 * sizes.targets;
   const Index num_stages = sizes.stages(), rows_at_once = sizes.amx != 0 ? kStep : kRowsAtOnce;
