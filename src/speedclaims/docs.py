@@ -40,7 +40,7 @@ Kind = Literal["pair", "figure", "claim"]
 _OF_RUNS: Final = ("date", "commit", "machine")
 FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
     "pair": ("speedup", "interval", "estimate", "before", "after", *_OF_RUNS),
-    "figure": ("value", *_OF_RUNS),
+    "figure": ("value", "estimate", *_OF_RUNS),
     "claim": ("verdict", *_OF_RUNS),
 }
 """The fields of a pair, of a figure and of a claim."""
@@ -203,7 +203,12 @@ def _figure_values(row: RecordedFigure, record: Record) -> dict[str, Value]:
     ends = None
     if estimate.interval and low is not None and high is not None and unit not in _SCALED and not _numbers(unit):
         ends = _ends(low, high, str(estimate))
-    return {"value": Value(escape_markdown(estimate.point), str(estimate), ends), **_run_values(record)}
+    point = escape_markdown(estimate.point)
+    return {
+        "value": Value(point, str(estimate), ends),
+        "estimate": Value(f"{point} {estimate.interval}".strip(), str(estimate), ends),
+        **_run_values(record),
+    }
 
 
 def _claim_values(claim: RecordedClaim, record: Record) -> dict[str, Value]:

@@ -80,6 +80,7 @@ WRITTEN = {
     "test_epoch[x].commit": "0123456",
     "test_epoch[x].machine": "AMD EPYC 7763, 2 cores",
     "test_growth.value": "-0.35 sd",
+    "test_growth.estimate": "-0.35 sd [-0.40, -0.30]",
     "test_growth.date": DAY,
     "tabular-regressor.faster.verdict": "exceeded",
     "tabular-regressor.smaller.verdict": "not measured",
@@ -159,6 +160,7 @@ AGREEING = [
     ("test_epoch[x].before", " 302\n ms "),
     ("test_growth.value", "-0.31 sd"),
     ("test_growth.value", "\u22120.4 sd"),
+    ("test_growth.estimate", "-0.31 sd [-0.4, -0.2]"),
     ("tabular-regressor.faster.verdict", "exceeded"),
 ]
 CONTRADICTING = [
@@ -177,6 +179,8 @@ CONTRADICTING = [
     ("test_epoch[x].before", "303 ms", "302 ms"),
     ("test_epoch[x].date", "2026-11-22", DAY),
     ("test_growth.value", "0.35 sd", "-0.35 sd [-0.40, -0.30]"),
+    ("test_growth.estimate", "-0.35 sd", "-0.35 sd [-0.40, -0.30]"),
+    ("test_growth.estimate", "-0.35 sd [-0.2, -0.1]", "-0.35 sd [-0.40, -0.30]"),
     ("tabular-regressor.faster.verdict", "refuted", "exceeded"),
     ("tabular-regressor.smaller.verdict", "confirmed", "not measured"),
 ]
@@ -213,6 +217,7 @@ def test_a_figure_without_an_interval_and_one_in_scaled_units_agree_by_their_tex
     save(place / "b.json", made(PAIR, figures=[exact, size]))
     options = ("--record", "b.json")
     assert [check("exact.value", text, *options) for text in ("3 of 4 faults", "2 of 4 faults")] == [0, 1]
+    assert [check("exact.estimate", text, *options) for text in ("3 of 4 faults", "2 of 4 faults")] == [0, 1]
     assert [check("size.value", text, *options) for text in ("4.01 MiB", "4.1 MiB", "4200000")] == [0, 1, 1]
 
 
@@ -312,7 +317,7 @@ BAD = {
     "an unknown field": (place_of("test_epoch[x].sped"), "'test_epoch[x].sped' ends in no field: write NAME.FIELD"),
     "no field": (place_of("test_epoch[x]"), "ends in no field"),
     "no name": (place_of(""), "'' ends in no field"),
-    "another kind": (place_of("test_growth.speedup"), "is a figure, which has no speedup: name one of value"),
+    "another kind": (place_of("test_growth.speedup"), "is a figure, which has no speedup: name one of value, estimate"),
     "half a claim's id": (place_of("faster.verdict"), "no record has 'faster'"),
     "no end": ("<!-- speedclaims: test_epoch[x].speedup -->3x", "has no <!-- end --> in its paragraph"),
     "an end elsewhere": ("<!-- speedclaims: test_epoch[x].speedup -->3x\n\n<!-- end -->", "in its paragraph"),
@@ -527,7 +532,7 @@ def test_whatever_was_measured_agrees_with_what_is_written_of_it(ends, value, un
     pair = PAIR | {"speedup": speedup, "low": low, "high": high}
     figure = FIGURE | {"value": value[0], "low": min(value[1:]), "high": max(value[1:]), "unit": unit}
     source = _source(Path("a.json"), made(pair, figures=[figure]))
-    for name in [*(f"test_epoch[x].{one}" for one in FIELDS["pair"]), "test_growth.value"]:
+    for name in [*(f"test_epoch[x].{one}" for one in FIELDS["pair"]), "test_growth.value", "test_growth.estimate"]:
         fact = look_up(name, [source], "a.md:1")
         assert agrees(fact.value.text, fact), (fact.value, name)
 

@@ -116,4 +116,5 @@ def _is_filed(folder: Path, name: str, tables: str, text: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:_LONGEST_NAME].rstrip("-") or "unknown"
+    text = re.sub(r"\((r|tm)\)", "", text.lower())  # Intel(R) Xeon(R)
+    return re.sub(r"[^a-z0-9]+", "-", text).strip("-")[:_LONGEST_NAME].rstrip("-") or "unknown"

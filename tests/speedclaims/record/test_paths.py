@@ -15,6 +15,7 @@ def environment(**other):
     [
         (environment(), "nvidia-h200"),
         (environment(device="cpu", device_name="AMD EPYC, 2 cores"), "cpu-amd-epyc-2-cores"),
+        (environment(device="cpu", device_name="Intel(R) Core(TM) i7, 2 cores"), "cpu-intel-core-i7-2-cores"),
         (environment(device="cpu, cuda"), "nvidia-h200"),
         (environment(gpus=[{"name": "../../NVIDIA H200"}]), "nvidia-h200"),
         (environment(gpus=[{"name": "☃"}]), "unknown"),
