@@ -1,6 +1,7 @@
 """All code of the documentation runs and prints what the pages show."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -85,6 +86,38 @@ def test_a_page_that_shows_something_else_is_noticed(tmp_path):
         assert len(follow(page.format(wrong), tmp_path)) == 1
     failing = '```python title="a.py"\nraise SystemExit(3)\n```\n```console\n$ python a.py\n```\n'
     assert len(follow(failing, tmp_path)) == 1
+
+
+CONFIRMED = re.compile(
+    r"(?:≥ (?P<least>[\d.]+)x|≤ (?P<most>[\d.]+)x|(?P<from>[\d.]+)\u2013(?P<to>[\d.]+)x) .*"
+    r" [\d.]+x \[(?P<low>[\d.]+), (?P<high>[\d.]+)\] .*confirmed"
+)
+
+
+def near_a_bound(page):
+    """Return the confirmed claims of a page that another processor, or a busy one, may well not confirm."""
+    found = []
+    for one in CONFIRMED.finditer(page):
+        low, high = float(one["low"]), float(one["high"])
+        least, most = one["least"] or one["from"] or 0, one["most"] or one["to"] or "inf"
+        if low < 1.3 * float(least) or 1.3 * high > float(most):
+            found.append(one[0])
+    return found
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, *sorted((ROOT / "examples").rglob("README.md"))], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_a_page_shows_no_confirmed_claim_near_its_bounds(page):
+    assert near_a_bound(page.read_text(encoding="utf-8")) == []
+
+
+def test_a_confirmed_claim_near_its_bounds_is_noticed():
+    line = "words  “faster”  {}   2.88x [2.82, 2.93]  ✓ confirmed  cpu\n"
+    for bounds in ("2.5\u20134x", "2\u20133.5x", "≥ 2.5x", "≤ 3x"):
+        assert len(near_a_bound(line.format(bounds))) == 1
+    for bounds in ("2\u20134x", "≥ 2x", "≤ 4x"):
+        assert near_a_bound(line.format(bounds)) == []
 
 
 def test_the_reference_is_that_of_the_code():
