@@ -168,7 +168,7 @@ FAULTS = {
 FAULTS_OF_AMX = {
     "rows after the last": ("begin, last, columns, padded(rows) / kStep", "begin, end, columns, padded(rows) / kStep"),
     "what a batch before left after the last row": ("(last - end) * width", "0 * width"),
-    "rows of a register": ("begin_amx(rows);", "begin_amx(kStep);"),
+    "rows of a register": ("std::min(rows, kTile);", "std::min(rows, kTile - 1);"),
     "the lower rows": ("_tile_dpbf16ps(2, 5, 6);", "_tile_dpbf16ps(2, 4, 6);"),
     "the right half": ("right + half + step", "right + step"),
     "columns of the padding": ("inputs - i - column;", "kFloats;"),
