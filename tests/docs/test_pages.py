@@ -88,6 +88,18 @@ def test_a_page_that_shows_something_else_is_noticed(tmp_path):
     assert len(follow(failing, tmp_path)) == 1
 
 
+def test_no_line_begins_with_a_marker():
+    """Markdown takes such a line for HTML, and shows its links as they are written."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("README.md")]
+    wrong = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in pages
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if line.lstrip().startswith("<!-- speedclaims: ")
+    ]
+    assert wrong == []
+
+
 CONFIRMED = re.compile(
     r"(?:≥ (?P<least>[\d.]+)x|≤ (?P<most>[\d.]+)x|(?P<from>[\d.]+)\u2013(?P<to>[\d.]+)x) .*"
     r" [\d.]+x \[(?P<low>[\d.]+), (?P<high>[\d.]+)\] .*confirmed"

@@ -130,7 +130,7 @@ def command(code):
 
 def test_commands_are_run_in_turn(capsys):
     names = ["-n", "slow", "-n", "fast"]
-    slow_one, fast_one = command("import time; time.sleep(0.5)"), command("pass")
+    slow_one, fast_one = command("import time; time.sleep(0.2)"), command("pass")
     assert cli.main(["run", slow_one, fast_one, *names, "--seconds", "6", "--output-equal", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     first, second = found["cases"][0]["alternatives"]
