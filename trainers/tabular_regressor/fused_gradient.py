@@ -74,7 +74,7 @@ def compiler_takes_source() -> bool:
 
 
 def _multiplies_by_amx() -> bool:
-    """Whether the processor, the compiler and the system have AMX, for which the source has products of its own."""
+    """Whether the processor, the compiler and the system have AMX; the source then multiplies by it."""
     return bool(_library().has_amx())
 
 

@@ -129,9 +129,12 @@ struct Memory {
 
 // --- Rounding and pairing ---
 
+// The mask of the floats of a vector that are inside, where `left` are from its first to the end of a row.
+inline __mmask16 inside_of(Index left) { return left >= kFloats ? 0xffff : (1u << left) - 1; }
+
 void round_row(const float* values, Bfloat16* rounded, Index size) {
   for (Index i = 0; i < size; i += kFloats) {
-    const __mmask16 inside = size - i >= kFloats ? 0xffff : (1u << (size - i)) - 1;
+    const __mmask16 inside = inside_of(size - i);
     const __m256i narrow = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(inside, values + i));
     _mm256_mask_storeu_epi16(rounded + i, inside, narrow);
   }
@@ -260,8 +263,7 @@ double weight_gradient(const Stage& stage, Index begin, Index end, Index rows, I
         for (int half = 0; half < 2; ++half) {
           const Index left = inputs - i - half * kFloats;
           if (left <= 0) continue;
-          const __mmask16 inside = left >= kFloats ? 0xffff : (1u << left) - 1;
-          _mm512_mask_storeu_ps(gradient + (o + m) * inputs + i + half * kFloats, inside, sums[m][half]);
+          _mm512_mask_storeu_ps(gradient + (o + m) * inputs + i + half * kFloats, inside_of(left), sums[m][half]);
           of_tile = _mm512_fmadd_ps(sums[m][half], sums[m][half], of_tile);  // columns of the padding are zeros
         }
       squares += _mm512_reduce_add_ps(of_tile);
@@ -378,9 +380,8 @@ double amx_weight_gradient(const Stage& stage, Index begin, Index end, Index row
     for (Index o = begin; o < end; ++o)
       for (Index column = 0; column < std::min(kStep, inputs - i); column += kFloats) {
         const Index left_over = inputs - i - column;
-        const __mmask16 inside = left_over >= kFloats ? 0xffff : (1u << left_over) - 1;
         const __m512 values = _mm512_load_ps(sums + (o - begin) * kStep + column);
-        _mm512_mask_storeu_ps(gradient + o * inputs + i + column, inside, values);
+        _mm512_mask_storeu_ps(gradient + o * inputs + i + column, inside_of(left_over), values);
         of_columns = _mm512_fmadd_ps(values, values, of_columns);  // columns of the padding are zeros
       }
     squares += _mm512_reduce_add_ps(of_columns);
